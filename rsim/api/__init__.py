@@ -1,0 +1,1 @@
+"""What users call: init, get, put, wait, remote and the rest; reaches a backend by name only."""

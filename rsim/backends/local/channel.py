@@ -1,0 +1,93 @@
+"""The driver's way to the node that it embeds: a function call.
+
+Decides how often a thread that submits lets the event loop take a turn, so that workers stay fed. Must never re-enter
+the node. Owns the events that finalisers sent in the middle of a step.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from rsim.backends.local.reactor import Reactor
+from rsim.backends.local.segment import Segment
+from rsim.core.events import Event
+from rsim.core.records import DRIVER, ErrorInfo, Inline
+from rsim.exceptions import RsimError
+from rsim.runtime.wire import AllocationReply, Delivery, FunctionExported
+
+_SENDS_PER_TURN: Final = 16
+
+
+class DriverChannel:
+    """``receive`` takes an event into the node; ``settle`` ends the step."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        segment: Segment,
+        receive: Callable[[Event], None],
+        settle: Callable[[], None],
+        values: dict[bytes, bytes | Inline | ErrorInfo],
+    ) -> None:
+        self.peek = values.get
+        self.closed = ""
+        """Why this channel can no longer be used."""
+        self._reactor = reactor
+        self._parking = reactor.parking
+        self._lock = reactor.lock
+        self._stepping = reactor.lock._is_owned  # type: ignore[attr-defined]
+        self._receive = receive
+        self._settle = settle
+        self._segment = segment
+        self._late: deque[Event] = deque()
+        self._sent = 0
+        self._allocated = -1
+
+    def send(self, event: Event) -> None:
+        """Hand an event to the node."""
+        if self._stepping():
+            self._late.append(event)  # a finaliser, run in the middle of a step
+            return
+        if self.closed:
+            raise RsimError(self.closed)
+        with self._lock:
+            self._receive(event)
+            while self._late:
+                self._receive(self._late.popleft())
+            self._settle()
+        self._sent += 1
+        if not self._sent % _SENDS_PER_TURN:
+            self._reactor.turn(0)
+        if self._parking.interrupted:
+            self._parking.raise_interrupt_here()
+
+    def park(self, op: int) -> Delivery:
+        """Block until the node answers request ``op``; return the answer."""
+        reply = self._parking.replies.pop(op, None)
+        if reply is None:
+            if self.closed:
+                raise RsimError(self.closed)
+            reply = self._parking.wait(op)
+        if type(reply) is AllocationReply:
+            self._allocated = reply.offset
+        return reply
+
+    def deliver(self, reply: Delivery) -> None:
+        """Take an answer of the node's. The lock is held."""
+        self._parking.deliver(reply.op, reply)  # type: ignore[attr-defined]
+
+    def view(self, offset: int, size_bytes: int) -> memoryview:
+        """A writable view of the node's shared memory."""
+        if offset == self._allocated:
+            self._allocated = -1
+            self._segment.populate(offset, size_bytes)
+        return self._segment.view(offset, size_bytes)
+
+    def export_function(self, function_id: bytes, blob: bytes) -> None:
+        """Make a function known to the cluster."""
+        self.send(FunctionExported(DRIVER, function_id, blob))
+
+    def spend(self, duration_ns: int) -> None:
+        """Real time passes by itself."""

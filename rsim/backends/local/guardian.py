@@ -1,0 +1,169 @@
+"""The guardian: a small process that starts workers and outlives the driver by a moment, to clean up.
+
+Decides nothing about tasks. It forks a worker in a few milliseconds, since it has one thread and has imported what a
+worker needs; it reaps workers and says why they ended; when the driver is gone, for whatever reason, it kills all
+workers and removes the session's files. Must never start a thread, nor run user code before a fork. Owns the worker
+processes; each leads a session and process group of its own.
+
+The driver says, one message each: ``start <client>`` with four fds (data, control, stdout, stderr), ``kill <client>``.
+The guardian says: ``started <client> <pid>``, ``exited <client> <reason>``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import select
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from typing import Final, NoReturn
+
+from rsim.backends.local import worker
+from rsim.backends.local.warden import MESSAGE_BYTES
+
+_PR_SET_PDEATHSIG: Final = 1
+
+
+class Guardian:
+    """Runs until the driver is gone. ``leftovers``: files and folders to remove then."""
+
+    def __init__(
+        self, driver: socket.socket, driver_pid: int, segment_fd: int, leftovers: Sequence[str]
+    ) -> None:
+        self._driver = driver
+        self._segment_fd = segment_fd
+        self._leftovers = leftovers
+        self._children: dict[int, tuple[int, int]] = {}  # pidfd: (client, pid)
+        self._poll = select.poll()
+        self._poll.register(driver, select.POLLIN)
+        self._driver_fd = os.pidfd_open(driver_pid)
+        self._poll.register(self._driver_fd, select.POLLIN)
+        self._prctl = ctypes.CDLL(None).prctl
+
+    def run(self) -> None:
+        """Serve the driver; then clean up."""
+        try:
+            while self._serve():
+                pass
+        finally:
+            self._clean_up()
+
+    def _serve(self) -> bool:
+        for fd, _ in self._poll.poll():
+            if fd == self._driver_fd:
+                return False
+            if fd != self._driver.fileno():
+                self._reap(fd)
+                continue
+            message, fds, _, _ = socket.recv_fds(self._driver, MESSAGE_BYTES, 4)
+            if not message:
+                return False
+            command, client = message.decode().split()
+            if command == "start":
+                self._start(int(client), fds)
+            else:
+                self._kill(int(client))
+        return True
+
+    def _start(self, client: int, fds: list[int]) -> None:
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self._say(f"exited {client} could not be started: {error.strerror}")
+            pid = -1
+        if pid == 0:
+            self._become_worker(client, fds)
+        for fd in fds:
+            os.close(fd)
+        if pid > 0:
+            pidfd = os.pidfd_open(pid)
+            self._children[pidfd] = (client, pid)
+            self._poll.register(pidfd, select.POLLIN)
+            self._say(f"started {client} {pid}")
+
+    def _become_worker(self, client: int, fds: list[int]) -> NoReturn:
+        code = 1
+        try:
+            guardian_pid = os.getppid()
+            self._prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != guardian_pid:
+                os._exit(1)
+            os.setsid()
+            self._driver.close()
+            os.close(self._driver_fd)
+            for pidfd in self._children:
+                os.close(pidfd)
+            code = worker.main(client, self._segment_fd, *fds)
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            os._exit(code)
+
+    def _kill(self, client: int) -> None:
+        for each, pid in self._children.values():
+            if each == client:
+                _kill_group(pid)
+
+    def _reap(self, pidfd: int) -> None:
+        client, pid = self._children.pop(pidfd)
+        self._poll.unregister(pidfd)
+        os.close(pidfd)
+        _kill_group(pid)  # while the zombie still holds the number
+        _, status = os.waitpid(pid, 0)
+        self._say(f"exited {client} {describe_status(status)}")
+
+    def _say(self, message: str) -> None:
+        try:
+            self._driver.send(message.encode())
+        except OSError:
+            pass  # the driver is gone, which the next turn finds out
+
+    def _clean_up(self) -> None:
+        for _, pid in self._children.values():
+            _kill_group(pid)
+        for path in self._leftovers:
+            if os.path.isdir(path):
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                try:
+                    os.unlink(path)
+                except OSError:
+                    pass
+        for _, pid in self._children.values():
+            os.waitpid(pid, 0)
+
+
+def _kill_group(pid: int) -> None:
+    """Kill a worker that is not reaped yet, and what it started."""
+    for kill in (os.killpg, os.kill):  # the first fails when it has just been forked
+        try:
+            kill(pid, signal.SIGKILL)
+        except OSError:
+            pass
+
+
+def describe_status(status: int) -> str:
+    """A wait status in words."""
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"killed by signal {-code} ({signal.Signals(-code).name})"
+    except ValueError:
+        return f"killed by signal {-code}"
+
+
+def main(driver_fd: int, driver_pid: int, segment_fd: int, leftovers: Sequence[str]) -> None:
+    """The program of the guardian process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    driver = socket.socket(fileno=driver_fd)
+    try:
+        guardian = Guardian(driver, driver_pid, segment_fd, leftovers)
+    except ProcessLookupError:
+        return  # killed before it could be watched; what it left is swept by the next session
+    gc.freeze()  # so that collections in workers do not touch, and so copy, the shared pages
+    guardian.run()

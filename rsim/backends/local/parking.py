@@ -1,0 +1,214 @@
+"""Threads that wait for replies, and which of them runs the event loop meanwhile.
+
+Decides who leads: a thread that waits runs the loop itself, so that a reply needs no thread switch; further threads
+follow, and one of them takes over when the leader leaves. Also decides when to spin before sleeping, and puts Ctrl-C
+off until it can do no harm. Must never lose a wake-up, nor leave the loop without a leader while threads wait. Owns the
+replies that nobody has fetched yet.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
+from time import monotonic_ns
+from typing import Final, Protocol
+
+from rsim.runtime.wire import Delivery
+
+RLock = type(threading.RLock())  # not a class in typeshed's eyes until 3.13
+_SPIN_NS: Final = 60_000
+_CREDIT_MAX: Final = 8
+
+
+class Loop(Protocol):
+    """The event loop that parked threads run."""
+
+    lock: RLock
+    """Guards everything that the loop touches."""
+
+    def turn(self, timeout_s: float | None) -> bool:
+        """Wait at most so long (None: without limit) for something to happen; handle it. False: nothing did."""
+
+    def wake(self) -> None:
+        """End the sleep of the thread that is in ``turn``; safe in a signal handler."""
+
+    def patience_s(self, rounds: int) -> float | None:
+        """How long to sleep at most after ``rounds`` sleeps in which nothing happened."""
+
+    def impatient(self, rounds: int, parked: Sequence[int]) -> None:
+        """Nothing happened for that long, while the threads ``parked`` wait. May raise ``DeadlockError``."""
+
+    def raise_interrupt(self) -> None:
+        """Let the interrupt that was put off take effect; the main thread calls it without the lock."""
+
+
+class _Waiter:
+    __slots__ = ("gate", "op", "thread")
+
+    def __init__(self, op: int, thread: int) -> None:
+        self.op = op
+        self.thread = thread
+        self.gate: SimpleQueue[None] | None = None
+        """Where a follower sleeps. None: it leads."""
+
+
+class Parking:
+    """The waiting threads of one process."""
+
+    def __init__(self, loop: Loop, discard: Callable[[Delivery], None]) -> None:
+        self.replies: dict[int, Delivery] = {}
+        self.background_leads = False
+        """Set by a thread that runs the loop for want of a better one."""
+        self._loop = loop
+        self._lock = loop.lock
+        self._discard = discard
+        self._waiters: dict[int, _Waiter] = {}
+        self._followers: list[_Waiter] = []
+        self._leader: _Waiter | None = None
+        self._asleep = False
+        self._abandoned: dict[int, None] = {}
+        self._credit = _CREDIT_MAX
+        self._main_thread = threading.main_thread().ident
+        self._main_waiter: _Waiter | None = None
+        self.interrupted = False
+
+    @property
+    def led(self) -> bool:
+        """Whether a parked thread runs the loop."""
+        return self._leader is not None
+
+    def _threads(self) -> list[int]:
+        with self._lock:
+            return [waiter.thread for waiter in self._waiters.values()]
+
+    def awaits(self, op: int) -> bool:
+        """Whether a thread is parked for ``op``."""
+        return op in self._waiters
+
+    def deliver(self, op: int, reply: Delivery) -> None:
+        """Hand a reply to the thread that waits, or will wait, for it. The lock is held."""
+        if op in self._abandoned:
+            del self._abandoned[op]
+            self._discard(reply)
+            return
+        self.replies[op] = reply
+        waiter = self._waiters.get(op)
+        if waiter is not None:
+            if waiter.gate is not None:
+                waiter.gate.put(None)
+            elif self._asleep:
+                self._loop.wake()
+
+    def wait(self, op: int) -> Delivery:
+        """Block until the reply to ``op`` is there."""
+        replies = self.replies
+        thread = threading.get_ident()
+        me = _Waiter(op, thread)
+        is_main = thread == self._main_thread
+        if is_main:
+            self._main_waiter = me
+        try:
+            self._enter(me)
+            try:
+                self._run(me, is_main)
+            finally:
+                self._leave(me)
+            reply = replies.pop(op)
+        finally:
+            if is_main:
+                self._main_waiter = None
+        if is_main and self.interrupted:
+            try:
+                self.raise_interrupt()
+            except BaseException:
+                self._discard(reply)
+                raise
+        return reply
+
+    def _run(self, me: _Waiter, is_main: bool) -> None:
+        rounds = 0
+        while me.op not in self.replies:
+            if self.interrupted and is_main:
+                self.raise_interrupt()
+            elif me.gate is not None:
+                me.gate.get()
+            elif self._lead(me, rounds):
+                rounds = 0
+            else:
+                rounds += 1
+                self._loop.impatient(rounds, self._threads())
+
+    def _enter(self, me: _Waiter) -> None:
+        with self._lock:
+            self._waiters[me.op] = me
+            if self._leader is None:
+                self._leader = me
+                if self.background_leads:
+                    self.background_leads = False
+                    self._loop.wake()
+            else:
+                me.gate = SimpleQueue()
+                self._followers.append(me)
+
+    def _leave(self, me: _Waiter) -> None:
+        with self._lock:
+            del self._waiters[me.op]
+            if me.op not in self.replies:
+                self._abandoned[me.op] = None
+            if me is not self._leader:
+                self._followers.remove(me)
+            elif not self._followers:
+                self._leader = None
+            else:
+                self._leader = successor = self._followers.pop(0)
+                gate, successor.gate = successor.gate, None
+                assert gate is not None
+                gate.put(None)
+
+    def _lead(self, me: _Waiter, rounds: int) -> bool:
+        """Run the loop until something has happened. False: nothing did for as long as patience lasts."""
+        turn = self._loop.turn
+        if turn(0):
+            return True
+        began_ns = monotonic_ns()
+        if self._credit:
+            while monotonic_ns() - began_ns < _SPIN_NS:
+                os.sched_yield()
+                if turn(0):
+                    self._credit = min(_CREDIT_MAX, self._credit + 1)
+                    return True
+            self._credit -= 1
+        self._asleep = True
+        try:
+            if me.op in self.replies or self.interrupted:
+                return True
+            happened = turn(self._loop.patience_s(rounds))
+        finally:
+            self._asleep = False
+        if monotonic_ns() - began_ns < 2 * _SPIN_NS:
+            self._credit = min(_CREDIT_MAX, self._credit + 1)
+        return happened
+
+    # -- Ctrl-C --------------------------------------------------------------------------------------------------------
+
+    def interrupt(self) -> bool:
+        """Called by a signal handler: whether the main thread is where an exception would do harm.
+
+        Then it is put off: ``interrupted`` is set, and whoever holds the lock or waits sees to it soon.
+        """
+        waiter = self._main_waiter
+        if waiter is None and not self._lock._is_owned():  # type: ignore[attr-defined]
+            return False
+        self.interrupted = True
+        if waiter is not None:
+            if waiter.gate is not None:
+                waiter.gate.put(None)
+            self._loop.wake()
+        return True
+
+    def raise_interrupt(self) -> None:
+        """Let what was put off take effect, in the main thread, without the lock."""
+        self.interrupted = False
+        self._loop.raise_interrupt()

@@ -1,0 +1,56 @@
+"""What a driver's thread does that waits and waits.
+
+Decides whether the wait is a deadlock. Must never call one what another thread could still resolve. Owns no
+state.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from rsim.exceptions import DeadlockError
+
+_FIRST_S: Final = 0.25
+_REPORT_S: Final = 30.0
+
+
+class Patience:
+    """``quiescent`` and ``report`` are the node's."""
+
+    def __init__(self, quiescent: Callable[[], bool], report: Callable[[], list[str]]) -> None:
+        self._quiescent = quiescent
+        self._report = report
+
+    def patience_s(self, rounds: int) -> float:
+        """How long to sleep at most after ``rounds`` sleeps in which nothing happened."""
+        return _REPORT_S if rounds else _FIRST_S
+
+    def impatient(self, rounds: int, parked: Sequence[int]) -> None:
+        """Nothing happened for that long.
+
+        Raises:
+            DeadlockError: nothing can ever happen again, and all threads that could change that are parked.
+        """
+        if not self._quiescent():
+            return
+        report = "\n".join(self._report())
+        if not _others(parked):
+            raise DeadlockError("nothing that is waited for can ever happen", report=report)
+        if rounds > 1:
+            print(
+                f"rsim: nothing can happen until another thread of the driver acts:\n{report}",
+                file=sys.stderr,
+            )
+
+
+def _others(parked: Sequence[int]) -> list[threading.Thread]:
+    """Threads of the user's that are neither parked nor daemons."""
+    return [
+        thread
+        for thread in threading.enumerate()
+        if thread.ident not in parked
+        and (not thread.daemon or thread is threading.main_thread())
+    ]

@@ -1,0 +1,249 @@
+"""The driver's side of its worker processes: starting and ending them, and talking to them.
+
+Decides when bytes are sent: at the end of a step to a worker that may be waiting for them, later and together to one
+that has enough to do. Must never block. Owns the sockets and output pipes of the workers.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+from collections.abc import Callable
+from typing import Final
+
+from rsim.backends.local.link import READ_BYTES, Link
+from rsim.backends.local.logs import Output, OutputPipe
+from rsim.backends.local.reactor import MESSAGES, OUTPUT, PROCESSES, Reactor
+from rsim.backends.local.warden import Warden
+from rsim.core.events import Event, TaskFinished, TasksReturned, WorkerExited
+from rsim.core.records import DRIVER
+from rsim.runtime.wire import (
+    ClientEvent,
+    Delivery,
+    Interrupt,
+    Recall,
+    RunTask,
+    Stop,
+    decode_client_event,
+)
+
+_LAZY_BYTES: Final = 1 << 14
+_LAZY_TASKS: Final = 2
+"""A worker with more tasks than this may be sent further ones at the next turn, up to so many bytes."""
+
+
+class _Worker:
+    """A worker as the driver sees it."""
+
+    __slots__ = ("control", "data", "gone", "outputs", "pending", "recall_again", "stuck", "tasks")
+
+    def __init__(self, data: Link, control: Link, outputs: tuple[OutputPipe, OutputPipe]) -> None:
+        self.data = data
+        self.control = control
+        self.outputs = outputs
+        self.tasks = 0
+        """Tasks sent that have neither finished nor come back."""
+        self.pending = False
+        """It is on the list of those that have something to be sent."""
+        self.stuck = False
+        """Its socket is full."""
+        self.recall_again = False
+        """A recall has overtaken tasks, which must be recalled too."""
+        self.gone = False
+        """The other end is closed."""
+
+
+class WorkerProcesses:
+    """All workers of the node; ``Workers`` of the ports.
+
+    ``to_driver`` takes what is for client 0, ``receive`` what workers say, ``handle`` their exits.
+    """
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        warden: Warden,
+        output: Output,
+        to_driver: Callable[[Delivery], None],
+    ) -> None:
+        self.receive: Callable[[ClientEvent], None]
+        self.handle: Callable[[Event], None]
+        self._reactor = reactor
+        self._warden = warden
+        self._output = output
+        self._to_driver = to_driver
+        self._workers: dict[int, _Worker] = {}
+        self._pending: list[_Worker] = []
+        self._urgent = False
+        self._scratch = memoryview(bytearray(READ_BYTES))
+        self._watch_warden()
+
+    # -- Workers (see runtime.ports) -----------------------------------------------------------------------------------
+
+    def start(self, client: int) -> None:
+        """Begin to start a worker."""
+        if not self._warden.alive:
+            self._warden.start()
+            self._watch_warden()
+        data, their_data = socket.socketpair()
+        control, their_control = socket.socketpair()
+        out, their_out = os.pipe()
+        err, their_err = os.pipe()
+        outputs = (OutputPipe(out, False, self._output), OutputPipe(err, True, self._output))
+        links = (Link(data, self._scratch), Link(control, self._scratch))
+        worker = self._workers[client] = _Worker(*links, outputs)
+        self._reactor.add(data.fileno(), lambda events: self._ready(worker, events), MESSAGES)
+        for pipe in outputs:
+            self._reactor.add(pipe.fd, lambda _, pipe=pipe: self._read_output(pipe), OUTPUT)  # type: ignore[misc]
+        theirs = (their_data.fileno(), their_control.fileno(), their_out, their_err)
+        self._warden.send(f"start {client}", theirs)
+        their_data.close()
+        their_control.close()
+        os.close(their_out)
+        os.close(their_err)
+
+    def stop(self, client: int, kill: bool) -> None:
+        """End a worker: now (``kill``) or when idle."""
+        if kill:
+            self._warden.send(f"kill {client}")
+        else:
+            self.deliver(client, Stop())
+
+    def deliver(self, client: int, message: Delivery) -> None:
+        """Send a message to a client; one that is gone is ignored."""
+        if client == DRIVER:
+            self._to_driver(message)
+            return
+        worker = self._workers.get(client)
+        if worker is None or worker.gone:
+            return
+        kind = type(message)
+        if kind is Recall or kind is Interrupt:
+            self._say_now(worker, message)
+            return
+        data = worker.data
+        data.append(message)
+        if not worker.pending:
+            worker.pending = True
+            self._pending.append(worker)
+        if kind is RunTask:
+            worker.tasks += 1
+            if worker.tasks > _LAZY_TASKS and len(data.out) < _LAZY_BYTES:
+                return
+        self._urgent = True
+
+    def _say_now(self, worker: _Worker, message: Delivery) -> None:
+        if type(message) is Recall:
+            worker.recall_again = not self._flush(worker)
+        worker.control.append(message)
+        worker.control.flush()  # these few bytes always find room, unless the worker is beyond help
+
+    # -- sending -------------------------------------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """A step is over: send if a worker may be waiting."""
+        if self._urgent:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send all there is."""
+        if self._pending:
+            pending, self._pending = self._pending, []
+            self._urgent = False
+            for worker in pending:
+                worker.pending = False
+                if not worker.stuck:
+                    self._flush(worker)
+
+    def _flush(self, worker: _Worker) -> bool:
+        done = worker.data.flush() or worker.gone
+        if worker.stuck == done:
+            worker.stuck = not done
+            self._reactor.watch_output(worker.data.sock.fileno(), worker.stuck)
+        return done
+
+    # -- receiving -----------------------------------------------------------------------------------------------------
+
+    def _ready(self, worker: _Worker, events: int) -> None:
+        if events & select.EPOLLOUT and self._flush(worker) and worker.recall_again:
+            self._say_now(worker, Recall())
+        if events & ~select.EPOLLOUT:
+            self._read(worker)
+
+    def _read(self, worker: _Worker) -> bool:
+        """Take in what the worker has said. False: nothing."""
+        receive = self.receive
+        any_frame = False
+        try:
+            for frame in worker.data.frames():
+                event = decode_client_event(frame)
+                kind = type(event)
+                if kind is TaskFinished:
+                    worker.tasks -= 1
+                elif kind is TasksReturned:
+                    worker.tasks -= len(event.task_ids)  # type: ignore[union-attr]
+                receive(event)
+                any_frame = True
+        except EOFError:
+            worker.gone = True
+            worker.stuck = False
+            self._reactor.remove(worker.data.sock.fileno())
+        return any_frame
+
+    def _read_output(self, pipe: OutputPipe) -> None:
+        try:
+            pipe.read()
+        except EOFError:
+            self._reactor.remove(pipe.fd)
+
+    # -- starts and exits ----------------------------------------------------------------------------------------------
+
+    def _watch_warden(self) -> None:
+        self._reactor.add(self._warden.fileno(), lambda _: self._hear_warden(), PROCESSES)
+
+    def _hear_warden(self) -> None:
+        for message in self._warden.receive():
+            kind, client, rest = message.split(" ", 2)
+            worker = self._workers.get(int(client))
+            if worker is None:
+                continue
+            if kind == "started":
+                for pipe in worker.outputs:
+                    pipe.pid = int(rest)
+            else:
+                self._exited(int(client), rest)
+        if not self._warden.alive:
+            for each in list(self._workers):
+                self._exited(each, "killed together with the process that started it")
+
+    def _exited(self, client: int, reason: str) -> None:
+        worker = self._workers[client]
+        while not worker.gone and self._read(worker):
+            pass
+        del self._workers[client]
+        self._forget(worker)
+        self.handle(WorkerExited(client, reason))
+
+    def _forget(self, worker: _Worker) -> None:
+        worker.gone = True
+        for pipe in worker.outputs:
+            self._reactor.remove(pipe.fd)
+            pipe.close()
+        self._reactor.remove(worker.data.sock.fileno())
+        worker.data.sock.close()
+        worker.control.sock.close()
+
+    def close(self) -> None:
+        """End all workers, and show what they have printed."""
+        self._reactor.remove(self._warden.fileno())
+        self._warden.close()
+        for worker in self._workers.values():
+            self._forget(worker)
+        self._workers.clear()
+
+    def abandon(self) -> None:
+        """In a forked child: close the copies of the parent's sockets."""
+        self._warden.abandon()
+        for worker in self._workers.values():
+            worker.control.sock.close()

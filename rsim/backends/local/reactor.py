@@ -1,0 +1,202 @@
+"""The driver's event loop: sockets, timers and completions of other threads.
+
+Decides in what order things that happened at the same time are handled (what workers printed before what they say), and
+that a background thread runs the loop when no user thread does. Must never block while it holds the lock. Owns the
+epoll set, the timers, and the lock that guards the node and all that belongs to it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import os
+import select
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from time import monotonic_ns
+from typing import Final
+
+from rsim.backends.local.interrupts import Interrupts
+from rsim.backends.local.parking import Parking
+from rsim.backends.local.patience import Patience
+from rsim.runtime.wire import Delivery
+
+PROCESSES, OUTPUT, MESSAGES = range(3)
+"""Ranks of handlers that are due at the same time."""
+
+_GRACE_S: Final = 0.005
+"""The background thread steps in when nobody has run the loop for so long."""
+
+Callback = Callable[[], None]
+
+
+class Reactor:
+    """One per session. ``settle`` runs at the end of every turn, under the lock."""
+
+    def __init__(
+        self,
+        settle: Callback,
+        discard: Callable[[Delivery], None],
+        patience: Patience,
+        interrupts: Interrupts,
+    ) -> None:
+        self.lock = threading.RLock()
+        self.parking = Parking(self, discard)
+        self.patience_s = patience.patience_s
+        self.impatient = patience.impatient
+        self.raise_interrupt = interrupts.raise_now
+        self._settle = settle
+        self._turns = 0
+        self._closed = False
+        self._epoll = select.epoll()
+        self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._handlers: dict[int, Callable[[int], None]] = {}
+        self._ranks: dict[int, int] = {}
+        self._timers: list[tuple[int, int, Callback]] = []
+        self._live_timers: dict[int, None] = {}
+        self._last_timer = 0
+        self._sleeper_until_ns = 0.0
+        self._background_until_ns = math.inf
+        self._posts: deque[Callback] = deque()
+        self.add(self._wakeup, lambda events: self._woken(), PROCESSES)
+        self._background = threading.Thread(
+            target=self._stand_in, name="rsim-reactor", daemon=True
+        )
+
+    def start(self) -> None:
+        """Start the background thread."""
+        self._background.start()
+
+    # -- what to wait for ----------------------------------------------------------------------------------------------
+
+    def add(self, fd: int, handler: Callable[[int], None], rank: int) -> None:
+        """Call ``handler(epoll events)``, under the lock, whenever ``fd`` is readable."""
+        self._handlers[fd] = handler
+        self._ranks[fd] = rank
+        self._epoll.register(fd, select.EPOLLIN)
+
+    def watch_output(self, fd: int, wanted: bool) -> None:
+        """Whether to call the handler also when ``fd`` is writable."""
+        self._epoll.modify(fd, select.EPOLLIN | select.EPOLLOUT if wanted else select.EPOLLIN)
+
+    def remove(self, fd: int) -> None:
+        """Forget a fd that is about to be closed."""
+        if self._handlers.pop(fd, None) is not None:
+            del self._ranks[fd]
+            self._epoll.unregister(fd)
+
+    def post(self, callback: Callback) -> None:
+        """Call ``callback`` under the lock, soon; from any thread."""
+        self._posts.append(callback)
+        self.wake()
+
+    def set_timer(self, at_ns: int, callback: Callback) -> int:
+        """Call ``callback`` under the lock at ``at_ns``; returns a handle. The lock is held."""
+        self._last_timer += 1
+        handle = self._last_timer
+        self._live_timers[handle] = None
+        heapq.heappush(self._timers, (at_ns, handle, callback))
+        if at_ns < self._sleeper_until_ns or at_ns < self._background_until_ns:
+            self.wake()
+        return handle
+
+    def cancel_timer(self, handle: int) -> None:
+        """Forget a timer, whether it fired or not. The lock is held."""
+        self._live_timers.pop(handle, None)
+        if len(self._timers) > 2 * len(self._live_timers) + 64:
+            self._timers = [timer for timer in self._timers if timer[1] in self._live_timers]
+            heapq.heapify(self._timers)
+
+    # -- running -------------------------------------------------------------------------------------------------------
+
+    def turn(self, timeout_s: float | None) -> bool:
+        """Wait at most so long (None: without limit) for something to happen; handle it. False: nothing did."""
+        self._turns += 1
+        if timeout_s != 0:
+            timeout_s = self._until_timer_s(timeout_s)
+            self._sleeper_until_ns = math.inf if timeout_s is None else monotonic_ns() + 1e9 * timeout_s
+        ready = self._epoll.poll(timeout_s)
+        self._sleeper_until_ns = 0.0
+        if not ready and not (self._timers and self._timers[0][0] <= monotonic_ns()):
+            return False
+        with self.lock:
+            if len(ready) > 1:
+                ranks = self._ranks
+                ready.sort(key=lambda event: ranks.get(event[0], 0))
+            for fd, events in ready:
+                handler = self._handlers.get(fd)
+                if handler is not None:
+                    handler(events)
+            if self._timers:
+                self._fire_timers()
+            self._settle()
+        return True
+
+    def wake(self) -> None:
+        """End the sleep of the thread that is in ``turn``; safe in a signal handler."""
+        if not self._closed:
+            os.eventfd_write(self._wakeup, 1)
+
+    def _woken(self) -> None:
+        try:
+            os.eventfd_read(self._wakeup)
+        except BlockingIOError:
+            pass  # another thread was quicker
+        while self._posts:
+            self._posts.popleft()()
+
+    def _fire_timers(self) -> None:
+        now_ns = monotonic_ns()
+        while self._timers and self._timers[0][0] <= now_ns:
+            _, handle, callback = heapq.heappop(self._timers)
+            if handle in self._live_timers:
+                del self._live_timers[handle]
+                callback()
+
+    def _until_timer_s(self, limit_s: float | None) -> float | None:
+        with self.lock:
+            if not self._timers:
+                return limit_s
+            left_s = max(0.0, (self._timers[0][0] - monotonic_ns()) / 1e9)
+        return left_s if limit_s is None else min(limit_s, left_s)
+
+    # -- the background thread -----------------------------------------------------------------------------------------
+
+    def _stand_in(self) -> None:
+        """Run the loop while nobody else does; see when that is by polling the epoll set itself."""
+        watch = select.poll()
+        watch.register(self._epoll.fileno(), select.POLLIN)
+        parking = self.parking
+        while not self._closed:
+            self._background_until_ns = math.inf
+            timeout_s = self._until_timer_s(None)
+            if timeout_s is not None:
+                self._background_until_ns = monotonic_ns() + 1e9 * timeout_s
+            watch.poll(None if timeout_s is None else math.ceil(1e3 * timeout_s))
+            self._background_until_ns = 0.0
+            turns = self._turns
+            time.sleep(_GRACE_S)
+            with self.lock:
+                parking.background_leads = turns == self._turns and not parking.led
+            while parking.background_leads and not self._closed:
+                self.turn(None)
+
+    def close(self) -> None:
+        """Stop; the caller has removed all else from the loop."""
+        if self._closed:
+            return
+        self._closed = True
+        os.eventfd_write(self._wakeup, 1)
+        if self._background.ident is not None and self._background is not threading.current_thread():
+            self._background.join()
+        self._epoll.close()
+        os.close(self._wakeup)
+
+    def abandon(self) -> None:
+        """In a forked child: close the copies of the parent's fds, and nothing more."""
+        self._closed = True
+        for fd in self._handlers:
+            os.close(fd)
+        self._epoll.close()

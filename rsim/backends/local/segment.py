@@ -1,0 +1,208 @@
+"""The shared-memory segment of a node, and the files that a session leaves behind when it is killed.
+
+Decides how memory is reserved: always before it is written, so that a full /dev/shm is a MemoryError and never a
+SIGBUS. Must never unmap what a user's array may look at: the mapping lives as long as its views. Owns the segment's
+file, its mapping and the count of bytes reserved.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import mmap
+import os
+import shutil
+import stat
+import threading
+from pathlib import Path
+from typing import Final
+
+SHM_ROOT: Final = Path("/dev/shm")
+PREFIX: Final = "rsim-"
+MIN_CAPACITY_BYTES: Final = 75 << 20
+
+_MIB: Final = 1 << 20
+_AHEAD_MIN_BYTES: Final = 64 * _MIB
+_AHEAD_MAX_BYTES: Final = 256 * _MIB
+_POPULATE_FROM_BYTES: Final = _MIB
+_MADV_POPULATE_WRITE: Final = 23  # Linux 5.14
+
+
+def default_capacity_bytes() -> int:
+    """30 % of the memory that is available, at least 75 MiB, but no more than /dev/shm has room for."""
+    free_bytes = os.statvfs(SHM_ROOT)
+    room_bytes = free_bytes.f_bavail * free_bytes.f_frsize
+    wanted_bytes = max(MIN_CAPACITY_BYTES, _available_memory_bytes() * 3 // 10)
+    return max(_MIB, min(wanted_bytes, room_bytes) // _MIB * _MIB)
+
+
+def _available_memory_bytes() -> int:
+    available_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                available_bytes = int(line.split()[1]) * 1024
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        used_bytes = int(Path("/sys/fs/cgroup/memory.current").read_text())
+        if limit != "max":
+            available_bytes = min(available_bytes, max(0, int(limit) - used_bytes))
+    except (OSError, ValueError):
+        pass  # no such file in this container: the figure so far will do
+    return available_bytes
+
+
+class Segment:
+    """A mapped file in /dev/shm. ``create`` it in the driver, ``attach`` it in a worker."""
+
+    def __init__(self, fd: int, capacity_bytes: int, path: Path | None) -> None:
+        self.capacity_bytes = capacity_bytes
+        self.path = path
+        self.fd = fd
+        self._map = mmap.mmap(fd, capacity_bytes)
+        self._all = memoryview(self._map)
+        self._touched = 0
+        self._reserved = 0
+        self._goal = 0
+        self._growing = threading.Lock()
+        self._wake = threading.Event()
+        self._helper: threading.Thread | None = None
+
+    @classmethod
+    def create(cls, name: str, capacity_bytes: int) -> Segment:
+        """Make the segment's file. OSError when /dev/shm cannot hold even its name."""
+        path = SHM_ROOT / name
+        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            os.ftruncate(fd, capacity_bytes)
+            return cls(fd, capacity_bytes, path)
+        except BaseException:
+            os.close(fd)
+            path.unlink(missing_ok=True)
+            raise
+
+    @classmethod
+    def attach(cls, fd: int) -> Segment:
+        """Map the segment behind ``fd``, which another process created."""
+        return cls(fd, os.fstat(fd).st_size, None)
+
+    def view(self, offset: int, size_bytes: int) -> memoryview:
+        """A writable view. It stays valid for as long as it is referenced."""
+        return self._all[offset : offset + size_bytes]
+
+    def populate(self, offset: int, size_bytes: int) -> None:
+        """Map the pages of a big room that is about to be written: half the price of touching them one by one."""
+        end = offset + size_bytes
+        if size_bytes < _POPULATE_FROM_BYTES or end <= self._touched:
+            return
+        start = max(offset, self._touched) & -mmap.PAGESIZE
+        if offset <= self._touched:
+            self._touched = end
+        try:
+            self._map.madvise(_MADV_POPULATE_WRITE, start, end - start)
+        except OSError:
+            pass  # an old kernel: the pages come one by one
+
+    # -- reserving (the driver only) -----------------------------------------------------------------------------------
+
+    def reserve(self, end: int) -> None:
+        """Make sure that the first ``end`` bytes are really there, and reserve some more in the background.
+
+        Raises:
+            MemoryError: /dev/shm is full.
+        """
+        if end > self._goal:
+            self._goal = end
+            if self._helper is None:
+                self._helper = threading.Thread(
+                    target=self._grow_ahead, name="rsim-reserve", daemon=True
+                )
+                self._helper.start()
+            self._wake.set()
+        if end > self._reserved:
+            self._grow(end)
+
+    def _grow(self, end: int) -> None:
+        with self._growing:
+            start = self._reserved
+            end = min(self.capacity_bytes, -(-end // _MIB) * _MIB)
+            if end <= start:
+                return
+            try:
+                os.posix_fallocate(self.fd, start, end - start)
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+                raise MemoryError(self._full(end)) from None
+            self._reserved = end
+
+    def _full(self, end: int) -> str:
+        room = os.statvfs(SHM_ROOT)
+        return (
+            f"/dev/shm is full: the object store needs {end:,} bytes of it and has {self._reserved:,}; /dev/shm has "
+            f"{room.f_bavail * room.f_frsize:,} of {room.f_blocks * room.f_frsize:,} bytes free. Make it larger (docker "
+            f"run --shm-size=…) or the store smaller (object_store_memory, now {self.capacity_bytes:,})"
+        )
+
+    def _grow_ahead(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            if self.fd < 0:
+                return
+            goal = self._goal + min(_AHEAD_MAX_BYTES, max(_AHEAD_MIN_BYTES, self._goal))
+            try:
+                while self.fd >= 0 and self._reserved < min(goal, self.capacity_bytes):
+                    self._grow(self._reserved + 16 * _MIB)
+            except (MemoryError, OSError):
+                pass  # whoever really needs the room will say so
+
+    def close(self) -> None:
+        """Remove the file. The mapping stays until the last view of it is gone."""
+        with self._growing:
+            fd, self.fd = self.fd, -1
+            if fd < 0:
+                return
+            os.close(fd)
+        self._wake.set()
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+        if self._helper is not None:
+            self._helper.join()
+
+
+# -- what a killed session left behind -----------------------------------------------------------------------------------
+
+
+def lock(path: Path) -> int:
+    """Mark a file or folder as in use until the returned fd, and every copy of it, is closed."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    return fd
+
+
+def sweep(root: Path) -> None:
+    """Remove the segments and folders in ``root`` of sessions whose processes are all gone."""
+    try:
+        names = [name for name in os.listdir(root) if name.startswith(PREFIX)]
+    except OSError:
+        return
+    for name in names:
+        path = root / name
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            continue  # gone meanwhile, or somebody else's
+        try:
+            status = os.fstat(fd)
+            if status.st_uid != os.getuid():
+                continue
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if stat.S_ISDIR(status.st_mode):
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        except OSError:
+            pass  # in use
+        finally:
+            os.close(fd)

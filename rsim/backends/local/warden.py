@@ -1,0 +1,129 @@
+"""The driver's handle on its guardian process (see ``guardian``).
+
+Decides how a clean Python is started beside a driver that may have threads. Must never fork the driver itself. Owns the
+guardian's process and the driver's end of its socket.
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import select
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+MESSAGE_BYTES: Final = 256
+"""No message between the driver and the guardian is longer."""
+
+_CLOSE_MS: Final = 2000
+
+
+class Warden:
+    """Starts the guardian and talks to it. ``leftovers``: what it removes in the end."""
+
+    def __init__(self, segment_fd: int, leftovers: Sequence[str]) -> None:
+        self.alive = False
+        self._segment_fd = segment_fd
+        self._leftovers = tuple(leftovers)
+        self._sock: socket.socket
+        self._pid = 0
+        self.start()
+
+    def start(self) -> None:
+        """Start a guardian."""
+        if self._pid:
+            self._reap()
+        self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            fds = (theirs.fileno(), self._segment_fd)
+            first = max(*fds, 2) + 1
+            actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
+            ]
+            actions += [(os.POSIX_SPAWN_DUP2, fd, first + i) for i, fd in enumerate(fds)]
+            arguments = (first, os.getpid(), first + 1, self._leftovers)
+            path = [os.path.abspath(entry) for entry in sys.path]
+            code = (
+                f"import sys; sys.path[:] = {path!r}; "
+                f"from rsim.backends.local import guardian; guardian.main(*{arguments!r})"
+            )
+            self._pid = os.posix_spawn(
+                sys.executable,
+                [sys.executable, *_interpreter_options(), "-c", code],
+                os.environ,
+                file_actions=actions,
+                setsid=True,
+                setsigmask=(),
+            )
+        self.alive = True
+
+    def fileno(self) -> int:
+        """The fd to wait for."""
+        return self._sock.fileno()
+
+    def send(self, message: str, fds: Sequence[int] = ()) -> None:
+        """Say something; a guardian that is gone is noticed by ``receive``."""
+        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+        try:
+            self._sock.sendmsg([message.encode()], ancillary)
+        except OSError:
+            pass
+
+    def receive(self) -> Iterator[str]:
+        """What the guardian has said; ``alive`` is False afterwards if it is gone."""
+        while True:
+            try:
+                message = self._sock.recv(MESSAGE_BYTES, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except OSError:
+                message = b""
+            if not message:
+                self.alive = False
+                return
+            yield message.decode()
+
+    def close(self) -> None:
+        """Let the guardian end all workers, and wait for it."""
+        self._sock.close()
+        if self._pid:
+            self._reap()
+
+    def _reap(self) -> None:
+        pid, self._pid = self._pid, 0
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError:
+            return  # user code has waited for all its children, and so for this one
+        try:
+            poll = select.poll()
+            poll.register(pidfd, select.POLLIN)
+            if not poll.poll(_CLOSE_MS):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)  # its workers die with it
+            os.waitpid(pid, 0)
+        except ChildProcessError:
+            pass
+        finally:
+            os.close(pidfd)
+
+    def abandon(self) -> None:
+        """In a forked child: close the copy of the parent's socket."""
+        self._sock.close()
+
+
+def _interpreter_options() -> list[str]:
+    """Options of this interpreter that matter to what workers run."""
+    flags = sys.flags
+    options = ["-O"] * flags.optimize
+    if flags.dont_write_bytecode:
+        options.append("-B")
+    if flags.isolated:
+        options.append("-I")
+    if flags.dev_mode:
+        options += ["-X", "dev"]
+    if flags.utf8_mode:
+        options += ["-X", "utf8"]
+    return options

@@ -1,0 +1,257 @@
+"""The program of a worker process.
+
+Decides when to read the next task, and gives back what it has not begun when asked to or when its task blocks. Must
+never run user code outside the main thread, and never survive its driver. Owns the worker's ends of its two sockets:
+one for tasks, replies and events, and one, read by a thread that otherwise sleeps, for what cannot wait until the
+main thread looks: recalls and interrupts.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+from collections import deque
+from collections.abc import Sequence
+from types import FrameType
+from typing import Final
+
+from rsim.backends.local.link import READ_BYTES, Link
+from rsim.backends.local.logs import TaskStream
+from rsim.backends.local.parking import Parking
+from rsim.backends.local.segment import Segment
+from rsim.core.events import Event, TasksReturned, WorkerStarted
+from rsim.core.records import ErrorInfo, Inline
+from rsim.runtime import current
+from rsim.runtime.client import Client
+from rsim.runtime.executor import Executor
+from rsim.runtime.wire import (
+    AllocationReply,
+    AnyDelivery,
+    Delivery,
+    FunctionExported,
+    Interrupt,
+    RunTask,
+    Stop,
+    decode_delivery,
+)
+
+_IDLE: Final = -1
+"""What the main thread waits for between tasks, in place of the number of a request."""
+
+
+class WorkerChannel:
+    """The worker's way to its node, and the queue of tasks it was sent."""
+
+    def __init__(self, client: int, sock: socket.socket, segment: Segment) -> None:
+        self.lock = threading.RLock()
+        self.tasks: deque[RunTask] = deque()
+        self.stopping = False
+        self.interrupt_target: bytes | None = None
+        self.executor: Executor
+        self._client = client
+        self._link = Link(sock, memoryview(bytearray(READ_BYTES)))
+        self._sock = sock
+        self._segment = segment
+        self._allocated = -1
+        self._blocked = False
+        self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._poll = select.poll()
+        self._poll.register(sock, select.POLLIN)
+        self._poll.register(self._wakeup, select.POLLIN)
+        self.parking = Parking(self, self.discard)
+
+    # -- Channel -------------------------------------------------------------------------------------------------------
+
+    def send(self, event: Event) -> None:
+        """Hand an event to the node. Blocks while the socket is full."""
+        with self.lock:
+            link = self._link
+            link.append(event)
+            self._sock.sendall(link.out)
+            link.out.clear()
+        if self.parking.interrupted:
+            self._see_to_interrupt()
+
+    def park(self, op: int) -> Delivery:
+        """Block until the reply to ``op`` is there; meanwhile other workers have this one's tasks."""
+        if threading.current_thread() is not threading.main_thread():
+            return self.parking.wait(op)
+        with self.lock:
+            self._blocked = True
+            self.give_back()
+        try:
+            return self.parking.wait(op)
+        finally:
+            self._blocked = False
+
+    def peek(self, object_id: bytes) -> bytes | Inline | ErrorInfo | None:
+        """No values are kept here."""
+        return None
+
+    def view(self, offset: int, size_bytes: int) -> memoryview:
+        """A writable view of the node's shared memory."""
+        if offset == self._allocated:
+            self._allocated = -1
+            self._segment.populate(offset, size_bytes)
+        return self._segment.view(offset, size_bytes)
+
+    def export_function(self, function_id: bytes, blob: bytes) -> None:
+        """Make a function known to the cluster."""
+        self.send(FunctionExported(self._client, function_id, blob))
+
+    def spend(self, duration_ns: int) -> None:
+        """Real time passes by itself."""
+
+    def discard(self, reply: Delivery) -> None:
+        """A reply came after its task had given up waiting."""
+
+    # -- Loop (see parking) --------------------------------------------------------------------------------------------
+
+    def turn(self, timeout_s: float | None) -> bool:
+        """Wait at most so long (None: without limit) for something to happen; handle it. False: nothing did."""
+        ready = self._poll.poll(None if timeout_s is None else math.ceil(1000 * timeout_s))
+        if not ready:
+            return False
+        with self.lock:
+            for fd, _ in ready:
+                if fd == self._wakeup:
+                    try:
+                        os.eventfd_read(fd)
+                    except BlockingIOError:
+                        pass  # another thread was quicker
+                else:
+                    self.drain()
+        return True
+
+    def drain(self) -> None:
+        """Read what there is. The lock is held."""
+        for frame in self._link.frames():
+            self._take(decode_delivery(frame))
+
+    def wake(self) -> None:
+        """End the sleep of the thread that is in ``turn``; safe in a signal handler."""
+        os.eventfd_write(self._wakeup, 1)
+
+    def patience_s(self, rounds: int) -> None:
+        """A worker sleeps until it hears something."""
+
+    def impatient(self, rounds: int, parked: Sequence[int]) -> None:
+        """Never called, as sleep is not limited."""
+
+    def raise_interrupt(self) -> None:
+        """Raise the KeyboardInterrupt that was put off, if its task still runs."""
+        target, self.interrupt_target = self.interrupt_target, None
+        if target is not None and self.executor.running == target:
+            raise KeyboardInterrupt
+
+    # -- tasks ---------------------------------------------------------------------------------------------------------
+
+    def _take(self, delivery: AnyDelivery) -> None:
+        if isinstance(delivery, RunTask):
+            self.tasks.append(delivery)
+            if self._blocked:
+                self.give_back()
+            elif self.parking.awaits(_IDLE):
+                self.parking.deliver(_IDLE, delivery)
+        elif isinstance(delivery, Stop):
+            self.stopping = True
+            if self.parking.awaits(_IDLE):
+                self.parking.deliver(_IDLE, delivery)
+        else:
+            if type(delivery) is AllocationReply:
+                self._allocated = delivery.offset
+            self.parking.deliver(delivery.op, delivery)
+
+    def give_back(self) -> None:
+        """Return the tasks that were not begun. The lock is held."""
+        returned = []
+        while True:
+            try:
+                task = self.tasks.pop()  # atomic: the main thread takes from the other end
+            except IndexError:
+                break
+            if task.function is not None:
+                self.executor.learn(task.function_id, task.function)
+            returned.append(task.task_id)
+        if returned:
+            self.send(TasksReturned(self._client, tuple(reversed(returned))))
+
+    def next_task(self) -> RunTask | None:
+        """The next task to run; None: the worker is to end."""
+        while True:
+            try:
+                return self.tasks.popleft()
+            except IndexError:
+                if self.stopping:
+                    return None
+            self.parking.wait(_IDLE)
+
+    # -- interrupts ----------------------------------------------------------------------------------------------------
+
+    def _see_to_interrupt(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self.parking.raise_interrupt()
+
+    def handle_sigint(self, signum: int, frame: FrameType | None) -> None:
+        """Interrupt the running task if it is the one that is meant, now or as soon as it does no harm."""
+        if not self.parking.interrupt():
+            self.raise_interrupt()
+
+
+def control(channel: WorkerChannel, sock: socket.socket) -> None:
+    """Serve recalls and interrupts; end the process when the driver is gone."""
+    link = Link(sock, memoryview(bytearray(1024)))
+    main_thread = threading.main_thread().ident
+    assert main_thread is not None
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    try:
+        while True:
+            poll.poll()
+            for frame in link.frames():
+                delivery = decode_delivery(frame)
+                if isinstance(delivery, Interrupt):
+                    if channel.executor.running == delivery.task_id:
+                        channel.interrupt_target = delivery.task_id
+                        signal.pthread_kill(main_thread, signal.SIGINT)
+                else:
+                    with channel.lock:
+                        channel.drain()
+                        channel.give_back()
+    except BaseException:  # EOFError, or what must not leave a worker without control
+        os._exit(1)
+
+
+def main(
+    client: int, segment_fd: int, data_fd: int, control_fd: int, stdout_fd: int, stderr_fd: int
+) -> int:
+    """Run tasks until told to stop; returns the exit code."""
+    for target, fd in ((1, stdout_fd), (2, stderr_fd)):
+        os.dup2(fd, target)
+        os.close(fd)
+    channel = WorkerChannel(client, socket.socket(fileno=data_fd), Segment.attach(segment_fd))
+    number = Client(channel, client, b"")
+    executor = channel.executor = Executor(number)
+    current.client = number
+    sys.stdout = TaskStream(1, executor)
+    sys.stderr = TaskStream(2, executor)
+    signal.signal(signal.SIGINT, channel.handle_sigint)
+    threading.Thread(
+        target=control, args=(channel, socket.socket(fileno=control_fd)), daemon=True
+    ).start()
+    channel.send(WorkerStarted(client))
+    try:
+        while (task := channel.next_task()) is not None:
+            executor.run(task)
+    except EOFError:
+        return 1
+    except OSError:
+        return 1  # the driver is gone
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return 0

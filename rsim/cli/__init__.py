@@ -1,0 +1,1 @@
+"""The command line: `rsim run` and the commands beside it."""

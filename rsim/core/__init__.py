@@ -1,0 +1,1 @@
+"""The pure state machines: an event and the time in, effects out; no touch of the world."""

@@ -1,0 +1,270 @@
+"""Where objects are: asking owners, answering borrowers, pulling copies from other nodes.
+
+Decides from which node a copy is pulled and what to do when that fails. Must never pull an object twice at once, nor
+wait for a node that is dead. Owns the open questions and the pulls under way.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rsim.core.effects import SendObject
+from rsim.core.events import ObjectReceived
+from rsim.core.messages import (
+    ObjectAbsence,
+    ObjectCopy,
+    ObjectDeletion,
+    ObjectLocation,
+    ObjectPull,
+    ObjectQuery,
+)
+from rsim.core.objects import INLINE, LOST, PENDING, REMOTE, STORED, Entry, Waiter
+from rsim.core.records import ErrorInfo
+
+if TYPE_CHECKING:
+    from rsim.core.node import Node
+
+NODE_ITSELF = -1
+"""The client number under which the node itself writes and pins."""
+
+
+class RemoteWaiter(Waiter):
+    """Another node that asked for an object of ours before it existed."""
+
+    __slots__ = ("node",)
+
+    def __init__(self, node: str) -> None:
+        super().__init__(local=False)
+        self.node = node
+
+
+class Directory:
+    """The locations of objects, as far as one node is concerned with them."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._asked: dict[bytes, str] = {}
+        self._pulls: dict[bytes, str] = {}
+
+    # -- questions ---------------------------------------------------------------------------------------------------
+
+    def query(self, entry: Entry, lost_at: tuple[str, ...] = ()) -> None:
+        """Ask the owner for an object, once at a time."""
+        if entry.object_id not in self._asked or lost_at:
+            self._asked[entry.object_id] = entry.owner
+            self._node.peers.borrowing.send(entry.owner, ObjectQuery(entry.object_id, lost_at))
+
+    def queried(self, source: str, message: ObjectQuery) -> None:
+        """A borrower asks: answer as soon as the object exists."""
+        node = self._node
+        entry = node.objects.get(message.object_id)
+        if entry is None or entry.owner:
+            text = f"object {message.object_id.hex()} was freed by its owner, {node.name}"
+            lost = ObjectLocation(message.object_id, 0, (), (), None, False, "ObjectLostError", text)
+            node.peers.borrowing.send(source, lost)
+            return
+        for where in message.lost_at:
+            self.location_lost(entry, where)
+        if entry.exists:
+            self._answer(source, entry)
+        else:
+            node.objects.wait(entry, RemoteWaiter(source))
+            node.need(entry, local=False)
+
+    def entry_ready(self, waiter: RemoteWaiter, entry: Entry) -> None:
+        """An object that another node asked for exists."""
+        self._answer(waiter.node, entry)
+
+    def _answer(self, to: str, entry: Entry) -> None:
+        borrowing = self._node.peers.borrowing
+        refs = borrowing.lend(to, entry.contained)
+        nodes = tuple(entry.locations or ())
+        if entry.state == STORED:
+            nodes = (self._node.name, *nodes)
+        size_bytes = -1 if entry.state == INLINE else entry.size_bytes
+        message = ObjectLocation(entry.object_id, size_bytes, nodes, refs, None, entry.is_error)
+        borrowing.send(to, message, refs)
+
+    def located(self, source: str, message: ObjectLocation) -> None:
+        """The owner's answer."""
+        node = self._node
+        node.peers.borrowing.receive(source, message.contained)
+        self._asked.pop(message.object_id, None)
+        entry = node.objects.get(message.object_id)
+        if entry is None or not entry.owner or entry.exists:
+            if message.inline is not None and (entry is None or entry.state != INLINE):
+                node.forget_value(message.object_id)
+            return
+        if message.failure:
+            node.tasks.fail_object(entry, ErrorInfo(message.failure, message.message))
+            return
+        if not entry.contained:
+            entry.contained = tuple(ref.object_id for ref in message.contained)
+            node.objects.hold(entry.contained)
+        entry.size_bytes = message.size_bytes
+        if message.inline is not None:
+            entry.state = INLINE
+            entry.is_error = message.is_error
+        else:
+            entry.state = REMOTE
+            entry.locations = list(message.nodes)
+        node.announce(entry)
+        node.objects.touch(entry)
+
+    # -- pulls -------------------------------------------------------------------------------------------------------
+
+    def fetch(self, entry: Entry) -> None:
+        """Bring a copy here."""
+        node = self._node
+        object_id = entry.object_id
+        if object_id in self._pulls:
+            return
+        sources = [each for each in entry.locations or () if each in node.peers.others]
+        if not sources:
+            self._lost_everywhere(entry)
+            return
+        which = 0
+        if len(sources) > 1:
+            which = node.choices.pick("source", sources)
+        source = self._pulls[object_id] = sources[which]
+
+        def answer(_offset: int, error: ErrorInfo | None) -> None:
+            if error is None:
+                node.peers.borrowing.send(source, ObjectPull(object_id))
+            else:
+                self._pulls.pop(object_id, None)
+                node.requests.fail_waiters(entry, error)
+
+        node.shelf.allocate(NODE_ITSELF, object_id, entry.size_bytes, answer)
+
+    def pulled(self, source: str, message: ObjectPull) -> None:
+        """Another node wants our copy."""
+        node = self._node
+        object_id = message.object_id
+        entry = node.objects.get(object_id)
+        if entry is None or entry.state != STORED:
+            node.peers.borrowing.send(source, ObjectAbsence(object_id))
+            return
+        size_bytes = entry.size_bytes
+
+        def pinned(offset: int, error: ErrorInfo | None) -> None:
+            if error is not None:
+                node.peers.borrowing.send(source, ObjectAbsence(object_id))
+                return
+            node.step.out.append(SendObject(source, object_id, offset, size_bytes))
+            node.shelf.unpin(NODE_ITSELF, object_id)
+
+        if node.shelf.pin(NODE_ITSELF, object_id):
+            pinned(node.shelf.store.offset_of(object_id) or 0, None)
+        else:
+            node.shelf.restore(NODE_ITSELF, object_id, pinned)
+
+    def landing_offset(self, object_id: bytes) -> int | None:
+        """Where an object under way is to be written; None when it is not expected."""
+        if object_id not in self._pulls:
+            return None
+        return self._node.shelf.store.offset_of(object_id)
+
+    def received(self, event: ObjectReceived) -> None:
+        """The bytes are here."""
+        node = self._node
+        if self._pulls.get(event.object_id) != event.source:
+            return
+        entry = node.objects.get(event.object_id)
+        if not event.ok and entry is not None:
+            self._pull_failed(entry, event.source)
+            return
+        del self._pulls[event.object_id]
+        if entry is None or entry.state != REMOTE:
+            node.shelf.abort(event.object_id)
+            return
+        entry.state = STORED
+        node.shelf.seal(event.object_id)
+        if entry.state == STORED:
+            if entry.owner:
+                node.peers.borrowing.send(entry.owner, ObjectCopy(entry.object_id, True))
+            node.announce(entry)
+            node.shelf.set_evictable(entry.object_id, True)
+
+    def absent(self, source: str, message: ObjectAbsence) -> None:
+        """The node that we asked has no copy."""
+        if self._pulls.get(message.object_id) == source:
+            entry = self._node.objects.get(message.object_id)
+            if entry is not None:
+                self._pull_failed(entry, source)
+
+    def _pull_failed(self, entry: Entry, source: str) -> None:
+        node = self._node
+        del self._pulls[entry.object_id]
+        node.shelf.abort(entry.object_id)
+        if entry.locations and source in entry.locations:
+            entry.locations.remove(source)
+        if entry.locations:
+            node.need(entry, local=True)
+        elif entry.owner:
+            entry.state = PENDING
+            self.query(entry, lost_at=(source,))
+        else:
+            self._lost_everywhere(entry)
+
+    def _lost_everywhere(self, entry: Entry) -> None:
+        """No node that we know of has a copy."""
+        entry.locations = None
+        if entry.owner:
+            entry.state = PENDING
+            self.query(entry)
+        else:
+            entry.state = LOST
+            if entry.waiters is not None:
+                self._node.need(entry, local=False)
+
+    # -- copies ------------------------------------------------------------------------------------------------------
+
+    def copy_changed(self, source: str, message: ObjectCopy) -> None:
+        """A borrower has, or no longer has, a copy of our object."""
+        entry = self._node.objects.get(message.object_id)
+        if entry is None or entry.owner:
+            return
+        if not message.present:
+            self.location_lost(entry, source)
+        elif entry.exists and source not in (entry.locations or ()):
+            entry.locations = [*(entry.locations or ()), source]
+
+    def location_lost(self, entry: Entry, where: str) -> None:
+        """An owned object is no longer at ``where``."""
+        if entry.locations and where in entry.locations:
+            entry.locations.remove(where)
+            if not entry.locations and entry.state == REMOTE:
+                self._lost_everywhere(entry)
+
+    def delete_copies(self, entry: Entry) -> None:
+        """Free an owned object in other nodes' stores."""
+        for where in entry.locations or ():
+            self._node.peers.borrowing.send(where, ObjectDeletion((entry.object_id,)))
+        entry.locations = None
+
+    def deleted(self, message: ObjectDeletion) -> None:
+        """The owner freed objects that we keep for it."""
+        for object_id in message.object_ids:
+            entry = self._node.objects.get(object_id)
+            if entry is not None and entry.primary:
+                entry.primary = False
+                self._node.objects.release_entry(entry)
+
+    def node_died(self, dead: str) -> None:
+        """Copies at the dead node are gone, and so are answers from it."""
+        node = self._node
+        for object_id in [each for each, source in self._pulls.items() if source == dead]:
+            entry = node.objects.get(object_id)
+            if entry is not None:
+                self._pull_failed(entry, dead)
+        for object_id in [each for each, owner in self._asked.items() if owner == dead]:
+            del self._asked[object_id]
+        for entry in list(node.objects.entries.values()):
+            if not entry.owner:
+                self.location_lost(entry, dead)
+
+    @property
+    def active(self) -> bool:
+        """Whether an answer or a copy is under way."""
+        return bool(self._asked or self._pulls)

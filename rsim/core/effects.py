@@ -1,0 +1,182 @@
+"""What a node's machine wants done: its outputs, in the imperative. ``runtime.host`` alone interprets them.
+
+Decides nothing. An effect that expects an answer names the event that answers it.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from rsim.core.records import Demand, ErrorInfo, TaskSpec
+
+
+class Effect(msgspec.Struct, frozen=True, gc=False):
+    """Base of all effects."""
+
+
+class StartTask(Effect, frozen=True):
+    """Send a task to a worker, with the values of its deps (local, and pinned for this client)."""
+
+    client: int
+    spec: TaskSpec
+    attempt: int
+    lent: tuple[bytes, ...] = ()
+    """Refs in the payload and in the deps: lent to the client."""
+
+
+class RecallTasks(Effect, frozen=True):
+    """Ask a worker to give back the tasks it has not begun (``TasksReturned``)."""
+
+    client: int
+
+
+class InterruptTask(Effect, frozen=True):
+    """Raise KeyboardInterrupt in the worker if it is running just this task."""
+
+    client: int
+    task_id: bytes
+
+
+class StartWorker(Effect, frozen=True):
+    """Start a worker process (``WorkerStarted``, or ``WorkerExited``)."""
+
+    client: int
+
+
+class StopWorker(Effect, frozen=True):
+    """End a worker: at once when ``kill``, else when it is idle (``WorkerExited``)."""
+
+    client: int
+    kill: bool
+
+
+class ReplyObjects(Effect, frozen=True):
+    """Answer ``ObjectsRequested``. Every id is local and, if in the store, pinned once for the client.
+
+    ``timed_out``: the time limit came first, and ``object_ids`` are those that are still missing.
+    """
+
+    client: int
+    op: int
+    object_ids: tuple[bytes, ...]
+    lent: tuple[bytes, ...] = ()
+    timed_out: bool = False
+    error: ErrorInfo | None = None
+    """The values cannot be had (the store is full)."""
+
+
+class ReplyWait(Effect, frozen=True):
+    """Answer ``WaitRequested`` with the ready ids, in the order asked."""
+
+    client: int
+    op: int
+    ready: tuple[bytes, ...]
+
+
+class ReplyAllocation(Effect, frozen=True):
+    """Answer ``AllocationRequested``: write to ``offset``, or ``error``."""
+
+    client: int
+    op: int
+    offset: int
+    error: ErrorInfo | None = None
+
+
+class StoreError(Effect, frozen=True):
+    """Let this error be the object's local value."""
+
+    object_id: bytes
+    error: ErrorInfo
+
+
+class CopyError(Effect, frozen=True):
+    """Let the error that ``source`` holds be the local value of ``target`` too."""
+
+    source: bytes
+    target: bytes
+
+
+class ForgetValues(Effect, frozen=True):
+    """Drop the inline values or errors of objects that nobody can ask for any more."""
+
+    object_ids: tuple[bytes, ...]
+
+
+class SpillObject(Effect, frozen=True):
+    """Write the bytes at ``offset`` to disk (``SpillFinished``)."""
+
+    object_id: bytes
+    offset: int
+    size_bytes: int
+
+
+class RestoreObject(Effect, frozen=True):
+    """Read a spilled object back to ``offset`` (``RestoreFinished``)."""
+
+    object_id: bytes
+    offset: int
+    size_bytes: int
+
+
+class DropSpilled(Effect, frozen=True):
+    """Delete a spilled object from disk."""
+
+    object_id: bytes
+
+
+class Send(Effect, frozen=True):
+    """Send a message to another machine: a node by name, or ``GLOBAL``."""
+
+    node: str
+    message: msgspec.Struct
+
+
+class SendLocation(Effect, frozen=True):
+    """Send an ``ObjectLocation`` after filling in the local inline value or error of its object."""
+
+    node: str
+    message: msgspec.Struct
+
+
+class SendObject(Effect, frozen=True):
+    """Send an object's bytes from the local store to another node (there: ``ObjectReceived``)."""
+
+    node: str
+    object_id: bytes
+    offset: int
+    size_bytes: int
+
+
+class RecordLineage(Effect, frozen=True):
+    """Write task specs to the control store (``LineageRecorded``) before their refs leave this node."""
+
+    op: int
+    specs: tuple[TaskSpec, ...]
+    owner: str
+
+
+class ForgetLineage(Effect, frozen=True):
+    """The control store may drop these specs."""
+
+    task_ids: tuple[bytes, ...]
+
+
+class SetTimer(Effect, frozen=True):
+    """Answer with ``TimerFired(op)`` at ``at_ns``."""
+
+    op: int
+    at_ns: int
+
+
+class CancelTimer(Effect, frozen=True):
+    """The timer is no longer wanted (a late ``TimerFired`` is ignored all the same)."""
+
+    op: int
+
+
+class WarnDriver(Effect, frozen=True):
+    """Tell the user. ``demand`` is set when a task can never be placed (it is then infeasible)."""
+
+    message: str
+    task_id: bytes = b""
+    demand: Demand = ()

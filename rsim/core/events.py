@@ -1,0 +1,191 @@
+"""What happens to a node: the inputs of its machine, in the past tense.
+
+Decides nothing. Those under "from clients" double as the messages that a worker process sends to its node, hence the
+tags. ``client`` numbers the sender on its node (0 is the driver); ``op`` numbers a request of that client, and its
+answer carries the same number.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from rsim.core.records import Result, TaskSpec
+
+
+class Event(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Base of all events."""
+
+
+# -- from clients ----------------------------------------------------------------------------------------------------
+
+
+class TaskSubmitted(Event, tag="s", frozen=True):
+    """A client submitted a task; it holds a ref to each result."""
+
+    client: int
+    spec: TaskSpec
+
+
+class TaskFinished(Event, tag="f", frozen=True):
+    """A worker ran a task to its end. ``error``: user code raised, and every result is that packed error.
+
+    ``retryable``: the exception is one that the task's options ask to retry.
+    """
+
+    client: int
+    task_id: bytes
+    results: tuple[Result, ...]
+    error: bool = False
+    retryable: bool = False
+
+
+class ObjectPut(Event, tag="p", frozen=True):
+    """A client put a value. ``stored``: it is written to, and to be sealed in, the node's store."""
+
+    client: int
+    object_id: bytes
+    size_bytes: int
+    contained: tuple[bytes, ...]
+    stored: bool
+    payload: bytes | None = None
+    """The inline value, for the shell; the core does not look at it."""
+
+
+class AllocationRequested(Event, tag="a", frozen=True):
+    """A client wants room for a large object in the store; answered by ``ReplyAllocation``."""
+
+    client: int
+    op: int
+    object_id: bytes
+    size_bytes: int
+
+
+class AllocationDropped(Event, tag="d", frozen=True):
+    """A client will not write the object that it was given room for."""
+
+    client: int
+    object_id: bytes
+
+
+class ObjectsRequested(Event, tag="g", frozen=True):
+    """A client waits for the values of all ``object_ids`` (or the first error among them)."""
+
+    client: int
+    op: int
+    object_ids: tuple[bytes, ...]
+    timeout_ns: int = -1
+    """Negative: no limit."""
+
+
+class WaitRequested(Event, tag="w", frozen=True):
+    """A client waits until ``num_returns`` of the objects are ready."""
+
+    client: int
+    op: int
+    object_ids: tuple[bytes, ...]
+    num_returns: int
+    timeout_ns: int = -1
+    fetch_local: bool = True
+
+
+class RefsReleased(Event, tag="r", frozen=True):
+    """A client dropped its last ref to each object. ``counts``: how often the node had lent it that ref."""
+
+    client: int
+    object_ids: tuple[bytes, ...]
+    counts: tuple[int, ...]
+
+
+class PinsReleased(Event, tag="u", frozen=True):
+    """A client no longer looks at the shared memory of these objects (once per reply that gave them)."""
+
+    client: int
+    object_ids: tuple[bytes, ...]
+
+
+class CancelRequested(Event, tag="c", frozen=True):
+    """A client wants the task that creates ``object_id`` not to run, or to stop."""
+
+    client: int
+    object_id: bytes
+    force: bool
+    recursive: bool
+
+
+class TasksReturned(Event, tag="t", frozen=True):
+    """A worker gives back tasks that it was sent and has not begun."""
+
+    client: int
+    task_ids: tuple[bytes, ...]
+
+
+class WorkerStarted(Event, tag="b", frozen=True):
+    """A worker is up and waits for tasks."""
+
+    client: int
+
+
+# -- from the shell --------------------------------------------------------------------------------------------------
+
+
+class WorkerExited(Event, frozen=True):
+    """A worker is gone, for whatever reason; everything it held is released."""
+
+    client: int
+    reason: str
+
+
+class TimerFired(Event, frozen=True):
+    """A timer set by ``SetTimer`` is due."""
+
+    op: int
+
+
+class SpillFinished(Event, frozen=True):
+    """The bytes of a spilling object are on disk (or, not ``ok``, could not be written)."""
+
+    object_id: bytes
+    ok: bool
+
+
+class RestoreFinished(Event, frozen=True):
+    """The bytes of a spilled object are back in memory (or, not ``ok``, could not be read)."""
+
+    object_id: bytes
+    ok: bool
+
+
+class MessageArrived(Event, frozen=True):
+    """Another machine's message came in (``rsim.core.messages``)."""
+
+    source: str
+    message: msgspec.Struct
+
+
+class ObjectReceived(Event, frozen=True):
+    """The bytes of an object came from another node into the room allocated for them, or ``ok`` is False."""
+
+    source: str
+    object_id: bytes
+    size_bytes: int
+    inline: bool
+    ok: bool
+
+
+class NodeJoined(Event, frozen=True):
+    """A node is part of the cluster. ``total``: its resources."""
+
+    node: str
+    total: tuple[tuple[str, int], ...]
+
+
+class NodeDied(Event, frozen=True):
+    """A node is gone for good; nothing more will come from it."""
+
+    node: str
+
+
+class LineageRecorded(Event, frozen=True):
+    """The control store has acknowledged ``RecordLineage`` of the same ``op``."""
+
+    op: int

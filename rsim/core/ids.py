@@ -1,0 +1,58 @@
+"""Identifiers, derived and never random.
+
+Decides how the id of a task, of a task's results and of the objects it puts follow from the parent task and a running
+index, so that a re-executed parent creates the same children again. Must never draw entropy or read a clock. Owns no
+state.
+
+Layout: a task id is 16 bytes; an object id is its creating task's id followed by a 4-byte big-endian index. Results
+count up from 0, objects that the task put count up from ``PUT_BASE``.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+TASK_ID_BYTES = 16
+OBJECT_ID_BYTES = 20
+PUT_BASE = 1 << 31
+
+_FIRST_RETURN = (0).to_bytes(4, "big")
+
+
+def driver_task_id(job: int) -> bytes:
+    """The id of the task that the driver's own top-level code counts as."""
+    return blake2b(b"rsim driver %d" % job, digest_size=TASK_ID_BYTES).digest()
+
+
+def child_task_id(parent: bytes, index: int) -> bytes:
+    """The id of the ``index``-th task submitted by ``parent``."""
+    return blake2b(parent + index.to_bytes(8, "big"), digest_size=TASK_ID_BYTES).digest()
+
+
+def function_id(exporter: bytes, index: int) -> bytes:
+    """The id of the ``index``-th function exported by the task ``exporter``."""
+    return blake2b(
+        exporter + index.to_bytes(8, "big"), digest_size=TASK_ID_BYTES, person=b"function"
+    ).digest()
+
+
+def return_id(task_id: bytes, index: int) -> bytes:
+    """The id of the ``index``-th result of ``task_id``."""
+    if index == 0:
+        return task_id + _FIRST_RETURN
+    return task_id + index.to_bytes(4, "big")
+
+
+def put_id(task_id: bytes, index: int) -> bytes:
+    """The id of the ``index``-th object that ``task_id`` put into the store."""
+    return task_id + (PUT_BASE + index).to_bytes(4, "big")
+
+
+def creator(object_id: bytes) -> bytes:
+    """The id of the task that created ``object_id``."""
+    return object_id[:TASK_ID_BYTES]
+
+
+def is_put(object_id: bytes) -> bool:
+    """Whether the object was put, rather than returned."""
+    return object_id[TASK_ID_BYTES] >= 0x80

@@ -1,0 +1,206 @@
+"""What machines say to each other across nodes: nouns.
+
+Decides nothing. Delivery is at least once and in order per pair of machines; late, duplicate and unknown answers are
+ignored by rule. Every ref that travels comes as an ``OwnedRef`` and is *lent*: the receiver registers with the owner
+before the sender gives up its own hold (``core.references``).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from rsim.core.records import Demand, OwnedRef, Result, Strategy, TaskSpec
+
+GLOBAL = "global"
+"""The address of the cluster's global scheduler."""
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Base of all messages."""
+
+
+# -- local scheduler <-> global scheduler ----------------------------------------------------------------------------
+
+
+class PlacementRequest(Message, frozen=True):
+    """A local scheduler asks where a task should run; the task stays in its own queue meanwhile."""
+
+    task_id: bytes
+    demand: Demand
+    strategy: Strategy
+    locality: tuple[tuple[str, int], ...]
+    """Bytes of the task's deps that each node already holds, by node."""
+
+
+class PlacementWithdrawal(Message, frozen=True):
+    """The task was started locally or cancelled: forget the request, or give the reservation back."""
+
+    task_id: bytes
+
+
+class TaskPlacement(Message, frozen=True):
+    """Answer to ``PlacementRequest``: run it on ``node``, where ``demand`` is reserved in the global view."""
+
+    task_id: bytes
+    node: str
+
+
+class PlacementFailure(Message, frozen=True):
+    """Answer to ``PlacementRequest``: no node can. ``final``: none ever will (dead hard affinity): fail the task.
+
+    Not final: the request stays queued until a fitting node joins.
+    """
+
+    task_id: bytes
+    reason: str
+    final: bool
+
+
+class ResourceReport(Message, frozen=True):
+    """A node's free resources and queue, sent when they changed. ``seq`` orders reports of one node."""
+
+    seq: int
+    available: Demand
+    queued: int
+    accepted: tuple[bytes, ...]
+    """Tasks placed here that the node took in, or refused, since its last report: their reservations end.
+
+    ``available`` and ``queued`` account for them from now on.
+    """
+
+
+# -- owner <-> executing node ----------------------------------------------------------------------------------------
+
+
+class TaskForward(Message, frozen=True):
+    """The owner hands a task to the node that shall run it. The refs in it are lent."""
+
+    spec: TaskSpec
+    attempt: int
+    refs: tuple[OwnedRef, ...]
+
+
+class TaskOutcome(Message, frozen=True):
+    """The executing node's answer to ``TaskForward``. ``failure`` (an ``ErrorInfo`` kind) or results.
+
+    A result without a payload lies in the executing node's store.
+    """
+
+    task_id: bytes
+    attempt: int
+    results: tuple[Result, ...]
+    refs: tuple[OwnedRef, ...]
+    error: bool = False
+    retryable: bool = False
+    failure: str = ""
+    message: str = ""
+
+
+class CancelForward(Message, frozen=True):
+    """The owner wants a forwarded task cancelled."""
+
+    task_id: bytes
+    force: bool
+    recursive: bool
+
+
+# -- objects ---------------------------------------------------------------------------------------------------------
+
+
+class ObjectQuery(Message, frozen=True):
+    """Ask an object's owner for it; answered by ``ObjectLocation`` as soon as the object exists.
+
+    ``lost_at``: nodes that turned out not to hold it.
+    """
+
+    object_id: bytes
+    lost_at: tuple[str, ...] = ()
+
+
+class ObjectLocation(Message, frozen=True):
+    """Where an object is: with it (``inline``), at ``nodes``, or never (``failure``)."""
+
+    object_id: bytes
+    size_bytes: int
+    nodes: tuple[str, ...]
+    contained: tuple[OwnedRef, ...]
+    inline: bytes | None = None
+    is_error: bool = False
+    failure: str = ""
+    message: str = ""
+
+
+class ObjectPull(Message, frozen=True):
+    """Ask a node for the bytes of an object in its store."""
+
+    object_id: bytes
+
+
+class ObjectAbsence(Message, frozen=True):
+    """Answer to ``ObjectPull``: not here (any more)."""
+
+    object_id: bytes
+
+
+class ObjectCopy(Message, frozen=True):
+    """Tell the owner that a copy of its object was added to (``present``), or dropped from, the sender's store."""
+
+    object_id: bytes
+    present: bool
+
+
+class ObjectDeletion(Message, frozen=True):
+    """The owner freed the objects: holders of copies drop them."""
+
+    object_ids: tuple[bytes, ...]
+
+
+# -- references ------------------------------------------------------------------------------------------------------
+
+
+class RefBorrow(Message, frozen=True):
+    """The sender holds a ref that ``lender`` (neither sender nor owner) lent it: the owner registers the sender."""
+
+    object_id: bytes
+    lender: str
+
+
+class BorrowNote(Message, frozen=True):
+    """The owner has registered a borrower: the lender may give up the hold it kept for it."""
+
+    object_id: bytes
+    borrower: str
+
+
+class RefReturn(Message, frozen=True):
+    """The sender dropped its last hold; ``counts``: how often the receiver had lent it each ref."""
+
+    object_ids: tuple[bytes, ...]
+    counts: tuple[int, ...]
+
+
+# -- the death of an owner -------------------------------------------------------------------------------------------
+
+
+class OrphanReport(Message, frozen=True):
+    """To the global scheduler, after a node died: the refs owned by it that the sender still holds.
+
+    ``copies``: which of them the sender has the bytes of.
+    """
+
+    dead: str
+    object_ids: tuple[bytes, ...]
+    copies: tuple[bytes, ...]
+
+
+class Adoption(Message, frozen=True):
+    """From the global scheduler to all holders of orphans: ``owner`` owns them now.
+
+    ``holders`` and ``copies`` run parallel to ``object_ids``; ``specs``: the lineage on record, by task.
+    """
+
+    owner: str
+    object_ids: tuple[bytes, ...]
+    holders: tuple[tuple[str, ...], ...]
+    copies: tuple[tuple[str, ...], ...]
+    specs: tuple[TaskSpec, ...]

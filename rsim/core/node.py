@@ -1,0 +1,363 @@
+"""The machine of one node: local scheduler, tasks, objects, store, requests and the talk with other nodes, composed.
+
+Decides nothing by itself: it hands every event to the part that decides, and settles what follows from it before the
+step ends (announcing objects that are ready, fetching or recomputing those that are wanted, freeing those that nobody
+holds). Must never know which backend it is in. Owns the parts and the work lists of the step.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Any
+
+from rsim.core import events
+from rsim.core.arena import Arena
+from rsim.core.choices import Choices
+from rsim.core.effects import Effect, ForgetValues, ReplyAllocation
+from rsim.core.ids import is_put
+from rsim.core.machine import Step
+from rsim.core.messages import TaskOutcome
+from rsim.core.objects import FREED, INLINE, LOST, PENDING, REMOTE, STORED, Entry, ObjectTable
+from rsim.core.peers import Peers
+from rsim.core.records import DRIVER, Demand, ErrorInfo, Located
+from rsim.core.requests import Requests
+from rsim.core.resources import Pool, format_demand
+from rsim.core.scheduler import FORWARDED, READY, SENT, LocalScheduler, NodeConfig, Task
+from rsim.core.shelf import Shelf
+from rsim.core.store import ObjectStore
+from rsim.core.tasks import Tasks
+
+
+class Node:
+    """One node. ``total``: its resources; ``capacity_bytes``: its object store."""
+
+    def __init__(
+        self,
+        name: str,
+        total: Demand,
+        *,
+        capacity_bytes: int,
+        spill_limit_bytes: int | None,
+        choices: Choices,
+        config: NodeConfig | None = None,
+    ) -> None:
+        self.name = name
+        self.config = config = config or NodeConfig()
+        self.choices = choices
+        self.step = Step()
+        self.objects = ObjectTable(self._drop_value, self._entry_removed)
+        store = ObjectStore(Arena(capacity_bytes), spill_limit_bytes)
+        self.shelf = Shelf(self.step, store, config.store_grace_ns, self._evicted)
+        self.tasks = Tasks(self)
+        self.requests = Requests(self)
+        self.peers = Peers(self)
+        self.scheduler = LocalScheduler(self.step, Pool(total), config, choices, self.tasks.start)
+        self.objects.open_account(DRIVER)
+        self._announced: deque[Entry] = deque()
+        self._needed: deque[tuple[Entry, bool]] = deque()
+        self._forgotten: list[bytes] = []
+        self._fits: dict[Demand, bool] = {}
+        self._handlers: dict[type, Callable[[Any], object]] = {
+            events.TaskSubmitted: self._task_submitted,
+            events.TaskFinished: self.tasks.finished,
+            events.ObjectPut: self._object_put,
+            events.AllocationRequested: self._allocation_requested,
+            events.AllocationDropped: self._allocation_dropped,
+            events.ObjectsRequested: self.requests.get,
+            events.WaitRequested: self.requests.wait,
+            events.RefsReleased: self._refs_released,
+            events.PinsReleased: self._pins_released,
+            events.CancelRequested: self._cancel_requested,
+            events.TasksReturned: self._tasks_returned,
+            events.WorkerStarted: self._worker_started,
+            events.WorkerExited: self._worker_exited,
+            events.TimerFired: self._timer_fired,
+            events.SpillFinished: self._spill_finished,
+            events.RestoreFinished: self._restore_finished,
+            events.MessageArrived: self.peers.message_arrived,
+            events.ObjectReceived: self.peers.object_received,
+            events.NodeJoined: self.peers.node_joined,
+            events.NodeDied: self.peers.node_died,
+            events.LineageRecorded: self.peers.lineage_recorded,
+        }
+
+    def start(self, now_ns: int) -> list[Effect]:
+        """The first step: start the workers that are to be there from the beginning."""
+        self.step.now_ns = now_ns
+        self.scheduler.prestart()
+        return self.step.take()
+
+    def handle(self, event: events.Event, now_ns: int) -> list[Effect]:
+        """One step: what the event leads to, in order."""
+        step = self.step
+        step.now_ns = now_ns
+        self._handlers[type(event)](event)
+        if self._announced or self._needed:
+            self._settle()
+        self.objects.collect()
+        if self._forgotten:
+            step.out.append(ForgetValues(tuple(self._forgotten)))
+            self._forgotten.clear()
+        if self.peers.others:
+            self.peers.end_step()
+        return step.take()
+
+    # -- work lists --------------------------------------------------------------------------------------------------
+
+    def announce(self, entry: Entry) -> None:
+        """An object exists (or has come here): tell those who wait, before the step ends."""
+        if entry.waiters is not None:
+            self._announced.append(entry)
+
+    def need(self, entry: Entry, local: bool) -> None:
+        """Somebody waits for the object, here (``local``) or anywhere: see to it that it comes."""
+        if entry.state != PENDING or entry.owner:
+            self._needed.append((entry, local))
+
+    def _settle(self) -> None:
+        announced, needed = self._announced, self._needed
+        while announced or needed:
+            if announced:
+                entry = announced.popleft()
+                for waiter in self.objects.announce(entry):
+                    waiter.missing -= 1
+                    if isinstance(waiter, Task):
+                        self.tasks.input_ready(waiter, entry)
+                    else:
+                        self.peers.entry_ready(waiter, entry)
+                if entry.waiters is not None:
+                    self.need(entry, local=True)
+                continue
+            entry, local = needed.popleft()
+            if entry.state in (FREED, LOST) and not entry.owner:
+                self.tasks.reconstruct(entry)
+            elif not entry.exists and entry.owner:
+                self.peers.query(entry)
+            elif entry.state == REMOTE and local:
+                self.peers.fetch(entry)
+
+    # -- placement ---------------------------------------------------------------------------------------------------
+
+    def place(self, task: Task) -> None:
+        """A task's inputs exist: queue it here, ask the global scheduler, or both."""
+        options = task.spec.options
+        demand = options.demand
+        fits = self._fits.get(demand)
+        if fits is None:
+            fits = self._fits[demand] = self.scheduler.pool.fits_total(demand)
+        if fits and (task.owner or options.strategy.kind == "DEFAULT" or self._stays(task)):
+            self.scheduler.enqueue(task)
+        else:
+            self.peers.ask_placement(task)
+
+    def _stays(self, task: Task) -> bool:
+        strategy = task.spec.options.strategy
+        if strategy.kind == "AFFINITY":
+            return strategy.node == self.name
+        return not self.peers.others
+
+    def withdraw(self, task: Task) -> None:
+        """A ready task is not to run: take it out of wherever it is queued."""
+        if not self.peers.withdraw_unplaced(task):
+            self.scheduler.remove(task)
+
+    # -- events ------------------------------------------------------------------------------------------------------
+
+    def _task_submitted(self, event: events.TaskSubmitted) -> None:
+        self.tasks.submit(event.client, event.spec)
+
+    def _object_put(self, event: events.ObjectPut) -> None:
+        objects = self.objects
+        known = objects.get(event.object_id)
+        entry = objects.declare(event.object_id)
+        objects.lend_entry(event.client, entry)
+        if known is None:
+            self.tasks.object_put(entry)
+        if entry.exists:
+            return
+        entry.size_bytes = event.size_bytes
+        if event.contained:
+            objects.hold(event.contained)
+            entry.contained = event.contained
+        if event.stored:
+            entry.state = STORED if self.shelf.seal(event.object_id) else LOST
+        else:
+            entry.state = INLINE
+        self.announce(entry)
+
+    def _allocation_requested(self, event: events.AllocationRequested) -> None:
+        def answer(offset: int, error: ErrorInfo | None) -> None:
+            self.step.out.append(ReplyAllocation(event.client, event.op, offset, error))
+
+        self.shelf.allocate(event.client, event.object_id, event.size_bytes, answer)
+
+    def _allocation_dropped(self, event: events.AllocationDropped) -> None:
+        self.shelf.abort(event.object_id)
+
+    def _refs_released(self, event: events.RefsReleased) -> None:
+        for object_id, count in zip(event.object_ids, event.counts, strict=True):
+            self.objects.returned(event.client, object_id, count)
+
+    def _pins_released(self, event: events.PinsReleased) -> None:
+        for object_id in event.object_ids:
+            self.shelf.unpin(event.client, object_id)
+
+    def _cancel_requested(self, event: events.CancelRequested) -> None:
+        self.tasks.cancel(event.object_id, event.force, event.recursive)
+
+    def _tasks_returned(self, event: events.TasksReturned) -> None:
+        self.scheduler.returned(event.client, event.task_ids)
+
+    def _worker_started(self, event: events.WorkerStarted) -> None:
+        self.objects.open_account(event.client)
+        self.scheduler.worker_started(event.client)
+
+    def _worker_exited(self, event: events.WorkerExited) -> None:
+        self.tasks.worker_exited(event.client, event.reason)
+
+    def _timer_fired(self, event: events.TimerFired) -> None:
+        op = event.op
+        _ = (
+            self.requests.timer_fired(op)
+            or self.scheduler.timer_fired(op)
+            or self.shelf.timer_fired(op)
+            or self.peers.timer_fired(op)
+        )
+
+    def _spill_finished(self, event: events.SpillFinished) -> None:
+        self.shelf.spilled(event.object_id, event.ok)
+
+    def _restore_finished(self, event: events.RestoreFinished) -> None:
+        self.shelf.restored(event.object_id, event.ok)
+
+    # -- values ------------------------------------------------------------------------------------------------------
+
+    def _drop_value(self, entry: Entry, keep: bool) -> bool:
+        """Let go of a value; with ``keep``, one that lineage may want and that cannot be made again stays."""
+        object_id = entry.object_id
+        if entry.owner and keep:
+            return True
+        stays = keep and not self.tasks.can_recompute(object_id)
+        if entry.state == INLINE:
+            if not stays:
+                self._forgotten.append(object_id)
+                entry.is_error = False
+        elif entry.state == STORED:
+            if keep:
+                self.shelf.set_evictable(object_id, True)
+                return entry.state == STORED
+            self.shelf.delete(object_id)
+        if entry.locations and not entry.owner and not stays:
+            self.peers.delete_copies(entry)
+        return stays
+
+    def forget_value(self, object_id: bytes) -> None:
+        """The shell was given an inline value that nobody wants any more."""
+        self._forgotten.append(object_id)
+
+    def _entry_removed(self, entry: Entry) -> None:
+        if entry.owner:
+            self.peers.return_ref(entry)
+            if is_put(entry.object_id):
+                return
+        self.tasks.object_removed(entry)
+
+    def _evicted(self, object_id: bytes) -> None:
+        """The store dropped a copy that was free to go."""
+        entry = self.objects.get(object_id)
+        if entry is None or entry.state != STORED:
+            return
+        if entry.owner:
+            entry.state = PENDING
+            self.peers.copy_dropped(entry)
+        else:
+            entry.state = REMOTE if entry.locations else FREED
+
+    def landing_offset(self, object_id: bytes) -> int | None:
+        """Where the bytes of an object that is on its way to this node are to be written."""
+        return self.peers.landing_offset(object_id)
+
+    # -- what the shell must know to look after values ---------------------------------------------------------------
+
+    def wants_results(self, client: int, task_id: bytes) -> bool:
+        """Whether the results that a worker reports are those of a task of this node's own, now running there."""
+        task = self.tasks.table.get(task_id)
+        return task is not None and not task.owner and task.state == SENT and task.executor == client
+
+    def wants_outcome(self, source: str, message: TaskOutcome) -> bool:
+        """The same for results that another node reports."""
+        task = self.tasks.table.get(message.task_id)
+        return (
+            task is not None
+            and task.state == FORWARDED
+            and task.executor == source
+            and task.attempt == message.attempt
+        )
+
+    def located(self, object_id: bytes) -> Located | None:
+        """Where in this node's memory an object is."""
+        offset = self.shelf.store.offset_of(object_id)
+        if offset is None:
+            return None
+        return Located(offset, self.shelf.store.size_of(object_id) or 0)
+
+    # -- what the shell may ask --------------------------------------------------------------------------------------
+
+    def quiescent(self) -> bool:
+        """Whether nothing will ever happen here without an event from outside."""
+        return not (
+            self.scheduler.active or self.requests.timed or self.shelf.active or self.peers.active
+        )
+
+    def infeasible(self) -> list[str]:
+        """Tasks that no node can ever run, in words."""
+        return [
+            f"{task.spec.name} asks for {format_demand(task.spec.options.demand)}: {reason}"
+            for task, reason in self.peers.infeasible()
+        ]
+
+    def waiting_report(self) -> list[str]:
+        """Who waits for what, in words."""
+        lines = []
+        for client, object_ids in self.requests.waiting():
+            who = f"worker {client}"
+            if client == DRIVER:
+                who = "the driver"
+            elif (worker := self.scheduler.workers.get(client)) and worker.tasks:
+                who = f"{worker.tasks[0].spec.name} (worker {client})"
+            shown = ", ".join(self._describe(object_id) for object_id in object_ids[:5])
+            more = f" and {len(object_ids) - 5} more" if len(object_ids) > 5 else ""
+            lines.append(f"{self.name}: {who} waits for {shown}{more}")
+        for task in self.scheduler.ready_tasks():
+            need = format_demand(task.spec.options.demand)
+            free = format_demand(self.scheduler.pool.available())
+            lines.append(f"{self.name}: {task.spec.name} is ready and waits for {need} of {free}")
+        return lines + [f"{self.name}: infeasible: {line}" for line in self.infeasible()]
+
+    def _describe(self, object_id: bytes) -> str:
+        task = self.tasks.table.get(object_id[:16])
+        made = f" of {task.spec.name}" if task is not None else ""
+        return f"{object_id.hex()[:12]}…{made}"
+
+    def check(self) -> None:
+        """Derive what is kept twice again, and compare. AssertionError when a part contradicts another."""
+        self.scheduler.check()
+        self.shelf.check()
+        self.objects.check(self.tasks.holds())
+        for entry in self.objects.entries.values():
+            if entry.state == STORED:
+                assert self.shelf.store.contains(entry.object_id), entry.object_id.hex()
+        for task in self.tasks.table.values():
+            if task.state == READY:
+                assert not task.missing
+
+    def fingerprint(self) -> str:
+        """A digest of the state, equal for equal histories."""
+        digest = blake2b(digest_size=16)
+        for item in (*self.objects.fingerprint_items(), *self.shelf.fingerprint_items()):
+            digest.update(repr(item).encode())
+        for task_id, task in self.tasks.table.items():
+            digest.update(repr((task_id, task.state, task.attempt, task.retries_left)).encode())
+        return digest.hexdigest()

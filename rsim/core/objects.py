@@ -1,0 +1,300 @@
+"""The object table of a node: which objects it knows, who holds refs to them, and when one can go.
+
+Decides when an object (its value, or the last trace of it) is freed. Must never free an object while a client, a task,
+another object or another node holds it, and never recurse over chains of objects. Owns the entries, the counts of refs
+lent to clients and nodes, and the lineage holds that finished tasks have on their inputs.
+
+Counting. The node *lends* refs: every message that carries a ref to a client or to another node counts one; the
+borrower returns the number of loans that it has seen when it drops its last ref. A loan that is still on its way is
+therefore never forgotten. Tasks and values hold refs too, counted in ``Entry.holds``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from rsim.core.ids import is_put
+
+PENDING, INLINE, STORED, REMOTE, FREED, LOST = range(6)
+"""States of an entry: not produced yet; value in the shell; in this node's store; only in other nodes' stores; dropped
+but wanted by lineage; gone against our will."""
+
+STATE_NAMES = ("pending", "inline", "stored", "remote", "freed", "lost")
+
+
+class Entry:
+    """What a node knows of one object."""
+
+    __slots__ = (
+        "contained",
+        "holds",
+        "is_error",
+        "lineage_holds",
+        "locations",
+        "object_id",
+        "owner",
+        "primary",
+        "received",
+        "size_bytes",
+        "state",
+        "waiters",
+    )
+
+    def __init__(self, object_id: bytes, owner: str = "") -> None:
+        self.object_id = object_id
+        self.owner = owner
+        """The owning node; empty: this one."""
+        self.state = PENDING
+        self.size_bytes = 0
+        self.holds = 0
+        self.lineage_holds = 0
+        self.contained: tuple[bytes, ...] = ()
+        self.waiters: list[Waiter] | None = None
+        self.locations: list[str] | None = None
+        """Other nodes whose store has it."""
+        self.is_error = False
+        self.primary = False
+        """Foreign, and this node keeps the copy that the owner relies on."""
+        self.received = 0
+        """Foreign: loans that the owner has made to this node."""
+
+    @property
+    def exists(self) -> bool:
+        return INLINE <= self.state <= REMOTE
+
+    @property
+    def is_local(self) -> bool:
+        return self.state == INLINE or self.state == STORED
+
+
+class Waiter:
+    """Something that waits for ``missing`` entries. ``local``: existing somewhere is not enough."""
+
+    __slots__ = ("local", "missing")
+
+    def __init__(self, local: bool) -> None:
+        self.local = local
+        self.missing = 0
+
+
+class ObjectTable:
+    """Entries, holds and loans of one node.
+
+    ``on_drop(entry, keep)`` must release the value of an owned or borrowed entry (``keep``: lineage may still want the
+    object, so a value that can stay for free may stay; it returns whether it did). ``on_removed(entry)`` is told that
+    the entry is gone.
+    """
+
+    def __init__(
+        self, on_drop: Callable[[Entry, bool], bool], on_removed: Callable[[Entry], None]
+    ) -> None:
+        self.entries: dict[bytes, Entry] = {}
+        self._loans: dict[int | str, dict[bytes, int]] = {}
+        self._garbage: list[Entry] = []
+        self._on_drop = on_drop
+        self._on_removed = on_removed
+
+    # -- entries -----------------------------------------------------------------------------------------------------
+
+    def get(self, object_id: bytes) -> Entry | None:
+        return self.entries.get(object_id)
+
+    def declare(self, object_id: bytes) -> Entry:
+        """The entry of an object owned here, made if need be."""
+        entry = self.entries.get(object_id)
+        if entry is None:
+            entry = self.entries[object_id] = Entry(object_id)
+            self._garbage.append(entry)
+        return entry
+
+    def declare_foreign(self, object_id: bytes, owner: str) -> Entry:
+        """The entry of an object that another node owns, made if need be."""
+        entry = self.entries.get(object_id)
+        if entry is None:
+            entry = self.entries[object_id] = Entry(object_id, owner)
+            self._garbage.append(entry)
+        return entry
+
+    def owned_by(self, owner: str) -> Iterator[Entry]:
+        """Entries that ``owner`` owns."""
+        return (entry for entry in self.entries.values() if entry.owner == owner)
+
+    # -- holds -------------------------------------------------------------------------------------------------------
+
+    def hold(self, object_ids: Iterable[bytes]) -> None:
+        """Count a hold on each (known) object."""
+        for object_id in object_ids:
+            self.entries[object_id].holds += 1
+
+    def release(self, object_ids: Iterable[bytes]) -> None:
+        """Take back ``hold``."""
+        for object_id in object_ids:
+            entry = self.entries.get(object_id)
+            if entry is not None:
+                self.release_entry(entry)
+
+    def release_entry(self, entry: Entry) -> None:
+        """Take back one hold on an entry."""
+        entry.holds -= 1
+        if entry.holds == 0:
+            self._garbage.append(entry)
+
+    def hold_lineage(self, object_ids: Iterable[bytes]) -> None:
+        """A finished task may have to read these again."""
+        for object_id in object_ids:
+            entry = self.entries.get(object_id)
+            if entry is not None:
+                entry.lineage_holds += 1
+
+    def release_lineage(self, object_ids: Iterable[bytes]) -> None:
+        """Take back ``hold_lineage``."""
+        for object_id in object_ids:
+            entry = self.entries.get(object_id)
+            if entry is not None and entry.lineage_holds:
+                entry.lineage_holds -= 1
+                if entry.lineage_holds == 0 and entry.holds == 0:
+                    self._garbage.append(entry)
+
+    # -- loans -------------------------------------------------------------------------------------------------------
+
+    def open_account(self, borrower: int | str) -> None:
+        """A client or node may now borrow."""
+        self._loans.setdefault(borrower, {})
+
+    def lend(self, borrower: int | str, object_id: bytes) -> None:
+        """Count one more loan of the ref; the first one holds the object."""
+        loans = self._loans.get(borrower)
+        if loans is None:
+            return
+        count = loans.get(object_id)
+        if count is None:
+            loans[object_id] = 1
+            self.entries[object_id].holds += 1
+        else:
+            loans[object_id] = count + 1
+
+    def lend_entry(self, borrower: int, entry: Entry) -> None:
+        """``lend`` for an entry at hand."""
+        loans = self._loans.get(borrower)
+        if loans is None:
+            return
+        count = loans.get(entry.object_id)
+        if count is None:
+            loans[entry.object_id] = 1
+            entry.holds += 1
+        else:
+            loans[entry.object_id] = count + 1
+
+    def returned(self, borrower: int | str, object_id: bytes, count: int) -> None:
+        """The borrower dropped its refs, having seen ``count`` loans."""
+        loans = self._loans.get(borrower)
+        if loans is None:
+            return
+        left = loans.get(object_id, 0) - count
+        if left > 0:
+            loans[object_id] = left
+        elif loans.pop(object_id, None) is not None:
+            self.release_entry(self.entries[object_id])
+
+    def close_account(self, borrower: int | str) -> None:
+        """The borrower is gone: all that it held is released."""
+        for object_id in self._loans.pop(borrower, {}):
+            self.release_entry(self.entries[object_id])
+
+    def borrowers(self, object_id: bytes) -> list[int | str]:
+        """Who has the ref on loan."""
+        return [who for who, loans in self._loans.items() if object_id in loans]
+
+    # -- waiting -----------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def wait(entry: Entry, waiter: Waiter) -> None:
+        """Let ``waiter`` be told when the entry is ready for it."""
+        waiter.missing += 1
+        if entry.waiters is None:
+            entry.waiters = [waiter]
+        else:
+            entry.waiters.append(waiter)
+
+    @staticmethod
+    def unwait(entry: Entry, waiter: Waiter) -> None:
+        """``waiter`` no longer cares."""
+        if entry.waiters is not None and waiter in entry.waiters:
+            entry.waiters.remove(waiter)
+
+    @staticmethod
+    def announce(entry: Entry) -> list[Waiter]:
+        """The waiters that an entry which exists now has become ready for; the others stay with it."""
+        waiters = entry.waiters
+        if waiters is None:
+            return []
+        entry.waiters = None
+        if entry.is_local:
+            return waiters
+        kept = [waiter for waiter in waiters if waiter.local]
+        if kept:
+            entry.waiters = kept
+        return [waiter for waiter in waiters if not waiter.local]
+
+    # -- freeing -----------------------------------------------------------------------------------------------------
+
+    def touch(self, entry: Entry) -> None:
+        """Look at the entry again when the step ends: it may be free to go."""
+        self._garbage.append(entry)
+
+    def collect(self) -> None:
+        """Free what nobody holds any more. Called once, at the end of a step."""
+        garbage = self._garbage
+        while garbage:
+            entry = garbage.pop()
+            if entry.holds or self.entries.get(entry.object_id) is not entry:
+                continue
+            if entry.lineage_holds:
+                if entry.exists and not self._on_drop(entry, True):
+                    entry.state = FREED
+                    self._release_contained(entry)
+            elif entry.state != PENDING or entry.owner or is_put(entry.object_id):
+                self._remove(entry)
+
+    def discard_pending(self, entry: Entry) -> None:
+        """The task that was to produce the entry never will: remove it when nobody holds it."""
+        if not entry.holds and not entry.lineage_holds and entry.state == PENDING:
+            if self.entries.get(entry.object_id) is entry:
+                self._remove(entry)
+
+    def _remove(self, entry: Entry) -> None:
+        del self.entries[entry.object_id]
+        if entry.exists:
+            self._on_drop(entry, False)
+        self._release_contained(entry)
+        self._on_removed(entry)
+
+    def _release_contained(self, entry: Entry) -> None:
+        if entry.contained:
+            contained, entry.contained = entry.contained, ()
+            self.release(contained)
+
+    # -- checks ------------------------------------------------------------------------------------------------------
+
+    def check(self, task_holds: dict[bytes, int]) -> None:
+        """Derive every hold again (``task_holds``: what tasks and the node itself hold) and compare."""
+        derived = dict(task_holds)
+        for loans in self._loans.values():
+            for object_id, count in loans.items():
+                assert count > 0, f"loan of {object_id.hex()} counts {count}"
+                derived[object_id] = derived.get(object_id, 0) + 1
+        for entry in self.entries.values():
+            for object_id in entry.contained:
+                derived[object_id] = derived.get(object_id, 0) + 1
+            if entry.primary:
+                derived[entry.object_id] = derived.get(entry.object_id, 0) + 1
+        for object_id, entry in self.entries.items():
+            assert entry.holds == derived.pop(object_id, 0), (
+                f"object {object_id.hex()} ({STATE_NAMES[entry.state]}) counts {entry.holds} holds"
+            )
+        assert not derived, f"holds on unknown objects: {[key.hex() for key in derived]}"
+
+    def fingerprint_items(self) -> Iterator[tuple[object, ...]]:
+        """The table as plain tuples, for digests."""
+        for object_id, entry in self.entries.items():
+            yield object_id, entry.owner, entry.state, entry.holds, entry.lineage_holds

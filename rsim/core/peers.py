@@ -1,0 +1,413 @@
+"""What a node has to do with other nodes: tasks placed elsewhere, results, and the deaths of peers and owners.
+
+Decides when to ask the global scheduler for a place and what a peer's death means for tasks. Must never assume that a
+message arrives, or arrives once. Owns the tasks that wait for a place, the view of who is alive, and the parts
+``borrowing`` and ``directory``.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from rsim.core import messages as m
+from rsim.core.borrowing import Borrowing
+from rsim.core.directory import Directory, RemoteWaiter
+from rsim.core.effects import SetTimer, WarnDriver
+from rsim.core.events import (
+    LineageRecorded,
+    MessageArrived,
+    NodeDied,
+    NodeJoined,
+    ObjectReceived,
+    TaskFinished,
+)
+from rsim.core.ids import creator, return_id
+from rsim.core.objects import INLINE, LOST, PENDING, REMOTE, STORED, Entry, Waiter
+from rsim.core.records import Demand, ErrorInfo, TaskSpec
+from rsim.core.resources import format_demand
+from rsim.core.scheduler import DONE, FORWARDED, READY, WAITING, Task
+
+if TYPE_CHECKING:
+    from rsim.core.node import Node
+
+BURIAL_NS = 5_000_000_000
+"""How long loans to a dead node are kept: those it lent on may still be registered, and heirs found."""
+
+
+class Peers:
+    """Other nodes, as one node sees them."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self.borrowing = Borrowing(node)
+        self.directory = Directory(node)
+        self.others: dict[str, Demand] = {}
+        self._unplaced: dict[bytes, Task] = {}
+        self._infeasible: dict[bytes, str] = {}
+        self._burials: dict[int, str] = {}
+        self._accepted: list[bytes] = []
+        self._requests = 0
+        self._report_seq = 0
+        self._reported: tuple[Demand, int] | None = None
+        self.query = self.directory.query
+        self.fetch = self.directory.fetch
+        self.delete_copies = self.directory.delete_copies
+        self.landing_offset = self.directory.landing_offset
+        self.return_ref = self.borrowing.return_ref
+        self.forget_lineage = self.borrowing.forget_lineage
+        self._handlers: dict[type[msgspec.Struct], Any] = {
+            m.TaskPlacement: self._placed,
+            m.PlacementFailure: self._placement_failed,
+            m.TaskForward: self._forwarded,
+            m.TaskOutcome: self._outcome,
+            m.CancelForward: self._cancelled,
+            m.ObjectQuery: self.directory.queried,
+            m.ObjectLocation: self.directory.located,
+            m.ObjectPull: self.directory.pulled,
+            m.ObjectAbsence: self.directory.absent,
+            m.ObjectCopy: self.directory.copy_changed,
+            m.ObjectDeletion: lambda _source, message: self.directory.deleted(message),
+            m.RefBorrow: self.borrowing.borrowed,
+            m.BorrowNote: lambda _source, message: self.borrowing.noted(message),
+            m.RefReturn: self.borrowing.returned,
+            m.Adoption: self._adopted,
+        }
+
+    def message_arrived(self, event: MessageArrived) -> None:
+        """A message from another node or the global scheduler."""
+        if event.source == m.GLOBAL or event.source in self.others:
+            self._handlers[type(event.message)](event.source, event.message)
+
+    def entry_ready(self, waiter: Waiter, entry: Entry) -> None:
+        """An object that a request or another node waits for is ready."""
+        if isinstance(waiter, RemoteWaiter):
+            self.directory.entry_ready(waiter, entry)
+        else:
+            self._node.requests.entry_ready(waiter, entry)
+
+    def object_received(self, event: ObjectReceived) -> None:
+        """Bytes came in."""
+        self.directory.received(event)
+
+    def lineage_recorded(self, event: LineageRecorded) -> None:
+        """The control store has lineage that we sent it."""
+        self.borrowing.lineage_recorded(event.op)
+
+    # -- places ------------------------------------------------------------------------------------------------------
+
+    def ask_placement(self, task: Task) -> None:
+        """This node cannot, or should not, run the task by itself."""
+        task.state = READY
+        self._unplaced[task.spec.task_id] = task
+        self._request(task)
+
+    def _request(self, task: Task) -> None:
+        spec = task.spec
+        task.requested = True
+        self._requests += 1
+        locality: dict[str, int] = {}
+        for object_id in spec.deps:
+            entry = self._node.objects.entries[object_id]
+            if entry.state == STORED:
+                locality[self._node.name] = locality.get(self._node.name, 0) + entry.size_bytes
+            for where in entry.locations or ():
+                locality[where] = locality.get(where, 0) + entry.size_bytes
+        options = spec.options
+        self.borrowing.send(
+            m.GLOBAL,
+            m.PlacementRequest(
+                spec.task_id, options.demand, options.strategy, tuple(locality.items())
+            ),
+        )
+
+    def withdraw_request(self, task: Task) -> None:
+        """The task needs no place any more."""
+        task.requested = False
+        self._requests -= 1
+        self.borrowing.send(m.GLOBAL, m.PlacementWithdrawal(task.spec.task_id))
+
+    def withdraw_unplaced(self, task: Task) -> bool:
+        """Forget a ready task that waits for a place; whether it was in no local queue."""
+        self._infeasible.pop(task.spec.task_id, None)
+        if task.requested:
+            self.withdraw_request(task)
+        return self._unplaced.pop(task.spec.task_id, None) is not None
+
+    def _placed(self, _source: str, message: m.TaskPlacement) -> None:
+        node = self._node
+        task = node.tasks.table.get(message.task_id)
+        if task is None or not task.requested:
+            return
+        task.requested = False
+        self._requests -= 1
+        self._infeasible.pop(message.task_id, None)
+        queued = self._unplaced.pop(message.task_id, None) is None
+        if message.node == node.name:
+            self._accepted.append(message.task_id)
+            if not queued:
+                node.scheduler.enqueue(task)
+            return
+        if queued:
+            node.scheduler.remove(task)
+        if message.node in self.others:
+            self._forward(task, message.node)
+        else:
+            node.place(task)
+
+    def _placement_failed(self, _source: str, message: m.PlacementFailure) -> None:
+        task = self._node.tasks.table.get(message.task_id)
+        if task is None or not task.requested:
+            return
+        if message.final:
+            task.requested = False
+            self._requests -= 1
+            if self._unplaced.pop(message.task_id, None) is None:
+                self._node.scheduler.remove(task)
+            text = f"{task.spec.name} cannot be scheduled: {message.reason}"
+            self._node.tasks.fail(task, ErrorInfo("TaskUnschedulableError", text))
+            return
+        demand = task.spec.options.demand
+        self._infeasible[message.task_id] = message.reason
+        text = f"{task.spec.name} asks for {format_demand(demand)}, which {message.reason}"
+        self._node.step.out.append(WarnDriver(text, message.task_id, demand))
+
+    def infeasible(self) -> list[tuple[Task, str]]:
+        """Tasks that fit no node of the cluster, with the reason."""
+        table = self._node.tasks.table
+        return [(table[task_id], reason) for task_id, reason in self._infeasible.items()]
+
+    def end_step(self) -> None:
+        """Ask for places for what cannot start here soon, and report what is free."""
+        node = self._node
+        if node.scheduler.queued and self._requests < node.config.placement_window:
+            for task in islice(node.scheduler.ready_tasks(), node.config.placement_window):
+                if not task.requested and not task.owner and self._may_leave(task):
+                    self._request(task)
+        state = (node.scheduler.pool.available(), node.scheduler.queued)
+        if state != self._reported or self._accepted:
+            self._reported = state
+            self._report_seq += 1
+            accepted, self._accepted = tuple(self._accepted), []
+            self.borrowing.send(m.GLOBAL, m.ResourceReport(self._report_seq, *state, accepted))
+
+    @staticmethod
+    def _may_leave(task: Task) -> bool:
+        return task.spec.options.strategy.kind == "DEFAULT"
+
+    # -- tasks that run elsewhere ------------------------------------------------------------------------------------
+
+    def _forward(self, task: Task, to: str) -> None:
+        task.state = FORWARDED
+        task.executor = to
+        refs = self.borrowing.lend(to, task.spec.deps + task.spec.borrows)
+        self.borrowing.send(to, m.TaskForward(task.spec, task.attempt, refs), refs)
+
+    def _forwarded(self, source: str, message: m.TaskForward) -> None:
+        self.borrowing.receive(source, message.refs)
+        self._accepted.append(message.spec.task_id)
+        self._node.tasks.accept(message.spec, source, message.attempt)
+
+    def send_outcome(self, task: Task, event: TaskFinished) -> None:
+        """Tell the owner the results; large ones stay here, for it."""
+        node = self._node
+        contained: list[bytes] = []
+        for index, result in enumerate(event.results):
+            contained += result.contained
+            if result.payload is not None:
+                continue
+            entry = node.objects.declare_foreign(return_id(task.spec.task_id, index), task.owner)
+            if node.shelf.seal(entry.object_id) and entry.state != STORED:
+                entry.state = STORED
+                entry.size_bytes = result.size_bytes
+                entry.primary = True
+                entry.holds += 1
+                entry.contained = result.contained
+                node.objects.hold(result.contained)
+                node.announce(entry)
+        refs = self.borrowing.lend(task.owner, contained)
+        outcome = m.TaskOutcome(
+            task.spec.task_id, task.attempt, event.results, refs, event.error, event.retryable
+        )
+        self.borrowing.send(task.owner, outcome, refs)
+
+    def send_failure(self, task: Task, error: ErrorInfo) -> None:
+        """Tell the owner that the system failed to run its task."""
+        self.borrowing.send(
+            task.owner,
+            m.TaskOutcome(
+                task.spec.task_id, task.attempt, (), (), failure=error.kind, message=error.message
+            ),
+        )
+
+    def send_error_of(self, task: Task, source: Entry) -> None:
+        """Tell the owner that an input turned out to be an error."""
+        self.send_failure(task, ErrorInfo("InputError", source.object_id.hex()))
+
+    def _outcome(self, source: str, message: m.TaskOutcome) -> None:
+        node = self._node
+        self.borrowing.receive(source, message.refs)
+        task = node.tasks.table.get(message.task_id)
+        current = task is not None and task.state == FORWARDED and task.executor == source
+        if task is None or not current or task.attempt != message.attempt:
+            stray = tuple(
+                return_id(message.task_id, index)
+                for index, result in enumerate(message.results)
+                if result.payload is None
+            )
+            if stray:
+                self.borrowing.send(source, m.ObjectDeletion(stray))
+            return
+        if message.failure == "InputError":
+            self._input_failed(task)
+        elif message.failure:
+            error = ErrorInfo(message.failure, message.message)
+            if message.failure == "WorkerCrashedError":
+                node.tasks.interrupted(task, error)
+            else:
+                node.tasks.fail(task, error)
+        else:
+            node.tasks.outcome(task, message, source)
+
+    def _input_failed(self, task: Task) -> None:
+        """Look at the inputs again: what this node believed of them is out of date."""
+        for object_id in task.spec.deps:
+            entry = self._node.objects.get(object_id)
+            if entry is not None and entry.owner and entry.state == REMOTE:
+                entry.state = PENDING
+                entry.locations = None
+        self._node.tasks.await_inputs(task)
+
+    def result_stored(self, entry: Entry, where: str) -> None:
+        """A result of our task lies in another node's store."""
+        entry.state = REMOTE
+        entry.locations = [where]
+
+    def copy_dropped(self, entry: Entry) -> None:
+        """Our store evicted a copy of another node's object."""
+        self.borrowing.send(entry.owner, m.ObjectCopy(entry.object_id, False))
+
+    def forward_cancel(self, to: str, task_id: bytes, force: bool, recursive: bool) -> None:
+        """Have a task cancelled where it is."""
+        self.borrowing.send(to, m.CancelForward(task_id, force, recursive))
+
+    def _cancelled(self, _source: str, message: m.CancelForward) -> None:
+        task = self._node.tasks.table.get(message.task_id)
+        if task is not None:
+            self._node.tasks.cancel_task(task, message.force, message.recursive)
+
+    # -- births and deaths -------------------------------------------------------------------------------------------
+
+    def node_joined(self, event: NodeJoined) -> None:
+        """A node is there (this one, too, hears of itself)."""
+        if event.node != self._node.name:
+            self.others[event.node] = event.total
+            self._node.objects.open_account(event.node)
+
+    def node_died(self, event: NodeDied) -> None:
+        """A node is gone: run its tasks again, look for its objects elsewhere, report what it owned."""
+        node, dead = self._node, event.node
+        if self.others.pop(dead, None) is None:
+            return
+        self.borrowing.drop_node(dead)
+        self.directory.node_died(dead)
+        for task in list(node.tasks.table.values()):
+            if task.state == FORWARDED and task.executor == dead:
+                text = f"node {dead}, which was running {task.spec.name}, died"
+                node.tasks.interrupted(task, ErrorInfo("NodeDiedError", text))
+            elif task.owner == dead and task.state in (WAITING, READY):
+                if task.state == READY:
+                    node.withdraw(task)
+                node.tasks.conclude(task)
+        orphans = list(node.objects.owned_by(dead))
+        copies = tuple(entry.object_id for entry in orphans if entry.is_local)
+        report = m.OrphanReport(dead, tuple(entry.object_id for entry in orphans), copies)
+        self.borrowing.send(m.GLOBAL, report)
+        timer = node.step.next_op()
+        self._burials[timer] = dead
+        node.step.out.append(SetTimer(timer, node.step.now_ns + BURIAL_NS))
+
+    def timer_fired(self, op: int) -> bool:
+        """Whether the timer was ours; then a dead node's loans end."""
+        dead = self._burials.pop(op, None)
+        if dead is None:
+            return False
+        self._node.objects.close_account(dead)
+        return True
+
+    def _adopted(self, _source: str, message: m.Adoption) -> None:
+        """Orphaned objects have a new owner, perhaps this node."""
+        node = self._node
+        if message.owner == node.name:
+            self._adopt(message)
+            return
+        for object_id in message.object_ids:
+            entry = node.objects.get(object_id)
+            if entry is None or not entry.owner or entry.owner in self.others:
+                continue
+            entry.owner = message.owner
+            entry.received = 1
+            if not entry.exists and entry.waiters is not None:
+                self.query(entry)
+
+    def _adopt(self, message: m.Adoption) -> None:
+        node = self._node
+        heirs = []
+        for object_id, holders, copies in zip(
+            message.object_ids, message.holders, message.copies, strict=True
+        ):
+            entry = node.objects.declare(object_id)
+            if not entry.owner and entry.received == 0 and entry.exists:
+                continue
+            entry.owner = ""
+            entry.received = 0
+            if entry.primary:
+                entry.primary = False
+                node.objects.release_entry(entry)
+            for holder in holders:
+                if holder in self.others:
+                    node.objects.lend(holder, object_id)
+            entry.locations = [each for each in copies if each in self.others] or None
+            if entry.state == STORED:
+                node.shelf.set_evictable(object_id, False)
+            elif entry.state != INLINE:
+                entry.state = REMOTE if entry.locations else LOST
+            heirs.append(entry)
+        for spec in message.specs:
+            self._inherit(spec)
+        for entry in heirs:
+            if entry.exists:
+                node.announce(entry)
+            elif entry.waiters is not None:
+                node.need(entry, local=False)
+
+    def _inherit(self, spec: TaskSpec) -> None:
+        """Take over the lineage of an orphan, as a task that has finished."""
+        node = self._node
+        known = node.tasks.table.get(spec.task_id)
+        if known is not None and not known.owner:
+            return
+        task = node.tasks.table[spec.task_id] = Task(spec)
+        task.state = DONE
+        task.recorded = True
+        task.live = sum(
+            1
+            for entry in node.objects.entries.values()
+            if not entry.owner and creator(entry.object_id) == spec.task_id
+        )
+        for object_id in (*spec.deps, *spec.borrows):
+            if node.objects.get(object_id) is None:
+                node.objects.declare(object_id).state = LOST
+        node.objects.hold_lineage(spec.deps + spec.borrows)
+
+    @property
+    def active(self) -> bool:
+        """Whether something is under way to or from another node."""
+        return (
+            self.directory.active
+            or self.borrowing.active
+            or len(self._unplaced) > len(self._infeasible)
+            or any(task.state == FORWARDED for task in self._node.tasks.table.values())
+        )

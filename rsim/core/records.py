@@ -1,0 +1,99 @@
+"""The plain data that events, effects and messages are made of.
+
+Decides nothing. Must never hold behaviour or anything that cannot cross a wire. Owns no state: every record is
+immutable and may be shared.
+
+Quantities of resources are integers in units of 1/10000, so that sums of fractions are exact.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+RESOURCE_UNITS = 10_000
+"""Units in one whole resource (the finest fraction is 0.0001)."""
+
+Demand = tuple[tuple[str, int], ...]
+"""Resources asked for, as (name, units) sorted by name; zero quantities are left out."""
+
+DRIVER = 0
+"""The client number of a node's driver; workers count up from 1."""
+
+
+class Strategy(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Where a task may be placed. ``kind`` is DEFAULT, SPREAD or AFFINITY (then ``node`` and ``soft`` count)."""
+
+    kind: str = "DEFAULT"
+    node: str = ""
+    soft: bool = False
+
+
+class TaskOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What does not change from call to call of one remote function; shared by all its task specs."""
+
+    demand: Demand = (("CPU", RESOURCE_UNITS),)
+    max_retries: int = 3
+    retry_exceptions: bool = False
+    strategy: Strategy = Strategy()
+    extras: bytes = b""
+    """Pickled options that only the executor reads (cost, list of exceptions to retry); opaque here."""
+
+
+class TaskSpec(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Everything needed to run a task, on any node, any number of times."""
+
+    task_id: bytes
+    parent_id: bytes
+    index: int
+    depth: int
+    function_id: bytes
+    name: str
+    payload: bytes
+    """The packed arguments; opaque here."""
+    deps: tuple[bytes, ...]
+    """Objects passed as top-level arguments: they must exist before the task starts, and are resolved."""
+    borrows: tuple[bytes, ...]
+    """Objects whose refs are nested inside the arguments: kept alive, not resolved."""
+    num_returns: int
+    options: TaskOptions
+
+
+class ErrorInfo(msgspec.Struct, frozen=True, array_like=True, tag="E", gc=False):
+    """A value that the system, not user code, failed to produce. ``kind`` names the exception's class."""
+
+    kind: str
+    message: str
+
+
+class Located(msgspec.Struct, frozen=True, array_like=True, tag="L", gc=False):
+    """A sealed object in the node's shared memory: ``size_bytes`` bytes from ``offset``."""
+
+    offset: int
+    size_bytes: int
+
+
+class Inline(msgspec.Struct, frozen=True, array_like=True, tag="I", gc=False):
+    """A small value (or a packed error of user code, then ``is_error``) that travels by itself."""
+
+    payload: bytes
+    is_error: bool = False
+
+
+Value = Inline | Located | ErrorInfo
+"""How a value reaches a client."""
+
+
+class Result(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One result of a finished task. ``payload`` None: sealed in the executing node's store."""
+
+    payload: bytes | None
+    size_bytes: int
+    contained: tuple[bytes, ...] = ()
+    """Refs nested in the value."""
+
+
+class OwnedRef(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A ref on its way to another node: the object and the node that owns it."""
+
+    object_id: bytes
+    owner: str

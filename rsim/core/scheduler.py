@@ -1,0 +1,455 @@
+"""The local scheduler: which ready task runs next, on which worker of this node.
+
+Decides dispatch: takes resources and a worker for a task in the same step, sends tiny tasks ahead to busy workers
+(pipelining) and recalls them when a worker falls idle, gives a blocked worker's CPU away and takes it back. Must never
+start a task whose inputs are missing, nor over-commit resources (but for a worker that unblocks: it gets its CPU back
+at once). Owns the ready queues, the workers and the node's resource pool.
+
+Order. Tasks queue by demand and depth; deeper tasks go first, because shallower ones wait for them (a breadth-first
+order would block a worker for each inner node of a recursion). Within a queue: first come, first served.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from rsim.core.choices import Choices
+from rsim.core.effects import RecallTasks, SetTimer, StartWorker, StopWorker
+from rsim.core.machine import Step
+from rsim.core.objects import Waiter
+from rsim.core.records import Demand, TaskSpec
+from rsim.core.resources import Pool
+
+WAITING, READY, SENT, FORWARDED, DONE = range(5)
+"""States of a task: for inputs; queued; at a worker; at another node; finished (kept as lineage)."""
+
+STARTING, IDLE, BUSY, STOPPING = range(4)
+"""States of a worker."""
+
+
+class NodeConfig(msgspec.Struct, frozen=True):
+    """What a backend chooses for its nodes."""
+
+    prestart_workers: int = 0
+    pipeline_depth: int = 1
+    """Most tasks at one worker, the running one included."""
+    tiny_task_ns: int = 1_000_000
+    """Only functions whose runs take less on average are pipelined, and a worker is recalled after as long."""
+    max_starting: int = 8
+    """Workers being started at one time."""
+    max_starts_failed: int = 3
+    """Failed starts in a row after which waiting tasks fail."""
+    placement_window: int = 64
+    """Most tasks of one node that wait for the global scheduler's answer while they are queued here too."""
+    store_grace_ns: int = 2_000_000_000
+    """How long a full store waits for something to be unpinned before it refuses."""
+
+
+class Task(Waiter):
+    """A task that this node owns, or runs for another."""
+
+    __slots__ = (
+        "attempt",
+        "cancelled",
+        "executor",
+        "live",
+        "owner",
+        "recorded",
+        "requested",
+        "retries_left",
+        "spec",
+        "state",
+    )
+
+    def __init__(self, spec: TaskSpec, owner: str = "") -> None:
+        self.local = False
+        self.missing = 0
+        self.spec = spec
+        self.owner = owner
+        """The owning node; empty: this one."""
+        self.state = WAITING
+        self.attempt = 0
+        self.retries_left = spec.options.max_retries
+        self.live = 0
+        """How many entries of its results and puts there are."""
+        self.executor: int | str = ""
+        """The worker, or the node, that has it."""
+        self.requested = False
+        """The global scheduler has been asked for a place."""
+        self.cancelled = False
+        self.recorded = False
+        """Its lineage is in the control store."""
+
+
+class Worker:
+    """A worker of this node and the tasks at it, the running one first."""
+
+    __slots__ = ("blocked", "client", "demand", "recalled", "since_ns", "state", "tasks")
+
+    def __init__(self, client: int) -> None:
+        self.client = client
+        self.state = STARTING
+        self.tasks: deque[Task] = deque()
+        self.demand: Demand = ()
+        self.blocked = 0
+        """Requests of its task that are not answered yet."""
+        self.recalled = False
+        self.since_ns = 0
+        """When the running task began, as far as the node can know."""
+
+
+class Queue:
+    """Ready tasks of one demand and depth."""
+
+    __slots__ = ("demand", "depth", "stalled", "tasks")
+
+    def __init__(self, demand: Demand, depth: int) -> None:
+        self.demand = demand
+        self.depth = depth
+        self.tasks: deque[Task] = deque()
+        self.stalled = False
+        """Nothing can be dispatched from it until a worker's state changes."""
+
+
+class LocalScheduler:
+    """Ready queues, workers and resources of one node.
+
+    ``start(worker, task)`` carries out an assignment: it must send the task, or get its inputs into memory first.
+    """
+
+    def __init__(
+        self,
+        step: Step,
+        pool: Pool,
+        config: NodeConfig,
+        choices: Choices,
+        start: Callable[[Worker, Task], None],
+    ) -> None:
+        self.pool = pool
+        self.workers: dict[int, Worker] = {}
+        self.queued = 0
+        self.starts_failed = 0
+        self._step = step
+        self._config = config
+        self._choices = choices
+        self._start = start
+        self._queues: list[Queue] = []
+        self._by_shape: dict[tuple[Demand, int], Queue] = {}
+        self._idle: list[Worker] = []
+        self._starting = 0
+        self._last_client = 0
+        self._mean_ns: dict[bytes, int] = {}
+        self._recall_timer = 0
+
+    # -- queues ------------------------------------------------------------------------------------------------------
+
+    def prestart(self) -> None:
+        """Start the workers that are to be there from the beginning."""
+        for _ in range(self._config.prestart_workers):
+            self._start_worker()
+
+    def _queue_of(self, task: Task) -> Queue:
+        spec = task.spec
+        shape = (spec.options.demand, spec.depth)
+        queue = self._by_shape.get(shape)
+        if queue is None:
+            queue = self._by_shape[shape] = Queue(*shape)
+            self._queues.append(queue)
+            self._queues.sort(key=lambda each: -each.depth)
+        return queue
+
+    def enqueue(self, task: Task) -> None:
+        """The task's inputs exist: run it when resources allow."""
+        queue = self._queue_of(task)
+        task.state = READY
+        queue.tasks.append(task)
+        self.queued += 1
+        if not queue.stalled:
+            self.dispatch()
+
+    def requeue(self, tasks: list[Task]) -> None:
+        """Put tasks that were sent ahead back to the front, in order."""
+        for task in reversed(tasks):
+            task.state = READY
+            self._queue_of(task).tasks.appendleft(task)
+        self.queued += len(tasks)
+
+    def remove(self, task: Task) -> None:
+        """Take a ready task out of its queue."""
+        self._queue_of(task).tasks.remove(task)
+        self.queued -= 1
+
+    def ready_tasks(self) -> Iterator[Task]:
+        """All queued tasks, in the order of the queues."""
+        for queue in self._queues:
+            yield from queue.tasks
+
+    # -- dispatch ----------------------------------------------------------------------------------------------------
+
+    def dispatch(self) -> None:
+        """Start all that can be started now."""
+        for queue in self._queues:
+            tasks = queue.tasks
+            queue.stalled = True
+            while tasks:
+                if not self.pool.fits_now(queue.demand):
+                    if self._config.pipeline_depth > 1:
+                        self._send_ahead(queue)
+                    break
+                if not self._idle:
+                    self._start_workers(queue)
+                    break
+                task = tasks.popleft()
+                self.queued -= 1
+                self.pool.take(queue.demand)
+                worker = self._pick_idle()
+                worker.state = BUSY
+                worker.demand = queue.demand
+                worker.since_ns = self._step.now_ns
+                self._assign(worker, task)
+            else:
+                queue.stalled = False
+
+    def _pick_idle(self) -> Worker:
+        """The most recently used idle worker (its caches are warm), unless the choices say otherwise."""
+        idle = self._idle
+        if len(idle) > 1:
+            which = self._choices.pick("worker", [worker.client for worker in reversed(idle)])
+            return idle.pop(len(idle) - 1 - which)
+        return idle.pop()
+
+    def _assign(self, worker: Worker, task: Task) -> None:
+        task.state = SENT
+        task.executor = worker.client
+        worker.tasks.append(task)
+        self._start(worker, task)
+
+    def _send_ahead(self, queue: Queue) -> None:
+        for worker in self.workers.values():
+            if worker.demand == queue.demand and worker.state == BUSY:
+                self._refill(worker, queue)
+                if not queue.tasks:
+                    queue.stalled = False
+                    return
+
+    def _refill(self, worker: Worker, queue: Queue) -> None:
+        """Send tiny tasks ahead to a busy worker."""
+        if worker.blocked or worker.recalled:
+            return
+        tasks = queue.tasks
+        room = self._config.pipeline_depth - len(worker.tasks)
+        tiny_ns = self._config.tiny_task_ns
+        while room > 0 and tasks:
+            task = tasks[0]
+            spec = task.spec
+            if spec.deps or self._mean_ns.get(spec.function_id, tiny_ns) >= tiny_ns:
+                return
+            tasks.popleft()
+            self.queued -= 1
+            room -= 1
+            self._assign(worker, task)
+
+    # -- the life of an assignment -----------------------------------------------------------------------------------
+
+    def finished(self, client: int, task_id: bytes) -> Task | None:
+        """A worker finished a task: free its place. None when the worker does not have it."""
+        worker = self.workers.get(client)
+        if worker is None or not worker.tasks:
+            return None
+        if worker.tasks[0].spec.task_id != task_id:
+            return None
+        task = worker.tasks.popleft()
+        now_ns = self._step.now_ns
+        function_id = task.spec.function_id
+        sample_ns = now_ns - worker.since_ns
+        mean_ns = self._mean_ns.get(function_id)
+        self._mean_ns[function_id] = sample_ns if mean_ns is None else (3 * mean_ns + sample_ns) // 4
+        if worker.tasks:
+            worker.since_ns = now_ns
+            if len(worker.tasks) * 2 <= self._config.pipeline_depth and len(self._queues) == 1:
+                self._refill(worker, self._queues[0])
+        else:
+            self._vacate(worker)
+        return task
+
+    def _vacate(self, worker: Worker) -> None:
+        """The worker has nothing left to do: free its resources, and use them."""
+        if worker.blocked:
+            worker.blocked = 0
+            self.pool.take_forced(_cpu_part(worker.demand))
+        self.pool.give(worker.demand)
+        worker.demand = ()
+        worker.recalled = False
+        worker.state = IDLE
+        self._idle.append(worker)
+        if self.queued:
+            self.dispatch()
+        elif self._config.pipeline_depth > 1:
+            self._watch_pipelines()
+
+    def returned(self, client: int, task_ids: tuple[bytes, ...]) -> None:
+        """A worker gave tasks back that it had not begun."""
+        worker = self.workers.get(client)
+        if worker is None:
+            return
+        worker.recalled = False
+        back = [task for task in worker.tasks if task.spec.task_id in task_ids]
+        worker.tasks = deque(task for task in worker.tasks if task not in back)
+        self.requeue([task for task in back if not task.cancelled])
+        for task in back:
+            if task.cancelled:
+                task.state = DONE
+        if not worker.tasks:
+            self._vacate(worker)
+        else:
+            self.dispatch()
+
+    def block(self, client: int) -> None:
+        """A worker's task waits for something: its CPU can serve others."""
+        worker = self.workers.get(client)
+        if worker is None or worker.state != BUSY:
+            return
+        worker.blocked += 1
+        if worker.blocked == 1:
+            self.pool.give(_cpu_part(worker.demand))
+            self.dispatch()
+
+    def unblock(self, client: int) -> None:
+        """What the worker's task waited for is there: it goes on at once."""
+        worker = self.workers.get(client)
+        if worker is None or not worker.blocked:
+            return
+        worker.blocked -= 1
+        if worker.blocked == 0:
+            self.pool.take_forced(_cpu_part(worker.demand))
+
+    def abandon(self, task: Task) -> None:
+        """An assigned task that was never sent will not be: free its place."""
+        worker = self.workers[int(task.executor)]
+        worker.tasks.remove(task)
+        if not worker.tasks:
+            self._vacate(worker)
+
+    # -- recall ------------------------------------------------------------------------------------------------------
+
+    def _watch_pipelines(self) -> None:
+        """There is an idle worker and nothing queued: see whether tasks are stuck behind a long one."""
+        if self._recall_timer:
+            return
+        if any(len(worker.tasks) > 1 for worker in self.workers.values()):
+            self._recall_timer = self._step.next_op()
+            at_ns = self._step.now_ns + self._config.tiny_task_ns
+            self._step.out.append(SetTimer(self._recall_timer, at_ns))
+
+    def timer_fired(self, op: int) -> bool:
+        """Whether the timer was ours; then recall from workers that are slow."""
+        if not op or op != self._recall_timer:
+            return False
+        self._recall_timer = 0
+        if not self._idle or self.queued:
+            return True
+        for worker in self.workers.values():
+            if len(worker.tasks) > 1 and not worker.recalled:
+                if self._step.now_ns - worker.since_ns >= self._config.tiny_task_ns:
+                    self.recall(worker)
+        self._watch_pipelines()
+        return True
+
+    def recall(self, worker: Worker) -> None:
+        """Ask for what the worker has not begun."""
+        worker.recalled = True
+        self._step.out.append(RecallTasks(worker.client))
+
+    # -- workers -----------------------------------------------------------------------------------------------------
+
+    def _start_workers(self, queue: Queue) -> None:
+        """Start as many workers as the queue's tasks could use with the resources that are free."""
+        wanted = min(len(queue.tasks), self._config.max_starting)
+        while self._starting < wanted:
+            more = tuple((name, units * (self._starting + 1)) for name, units in queue.demand)
+            if not self.pool.fits_now(more):
+                return
+            self._start_worker()
+
+    def _start_worker(self) -> None:
+        self._last_client += 1
+        self._starting += 1
+        self.workers[self._last_client] = Worker(self._last_client)
+        self._step.out.append(StartWorker(self._last_client))
+
+    def worker_started(self, client: int) -> None:
+        """A worker is up."""
+        worker = self.workers.get(client)
+        if worker is None or worker.state != STARTING:
+            return
+        self._starting -= 1
+        self.starts_failed = 0
+        worker.state = IDLE
+        self._idle.insert(0, worker)
+        self.dispatch()
+
+    def worker_exited(self, client: int) -> list[Task]:
+        """A worker is gone: free all it had; the tasks at it, the running one first."""
+        worker = self.workers.pop(client, None)
+        if worker is None:
+            return []
+        if worker.state == STARTING:
+            self._starting -= 1
+            self.starts_failed += 1
+        elif worker.state == IDLE:
+            self._idle.remove(worker)
+        elif worker.state == BUSY:
+            if worker.blocked:
+                self.pool.take_forced(_cpu_part(worker.demand))
+            self.pool.give(worker.demand)
+        return list(worker.tasks)
+
+    def replace_workers(self) -> None:
+        """Keep the number of prestarted workers up after a death, and use what became free."""
+        if self.starts_failed < self._config.max_starts_failed:
+            while len(self.workers) < self._config.prestart_workers:
+                self._start_worker()
+        self.dispatch()
+
+    def stop_worker(self, client: int, kill: bool) -> None:
+        """End a worker."""
+        self._step.out.append(StopWorker(client, kill))
+
+    # -- checks ------------------------------------------------------------------------------------------------------
+
+    @property
+    def active(self) -> bool:
+        """Whether a worker is starting, or runs a task that is not blocked."""
+        return self._starting > 0 or any(
+            worker.tasks and not worker.blocked for worker in self.workers.values()
+        )
+
+    def check(self) -> None:
+        """Derive the free resources and the number of queued tasks again, and compare."""
+        self.pool.check()
+        assert self.queued == sum(len(queue.tasks) for queue in self._queues)
+        used: dict[str, int] = {}
+        for worker in self.workers.values():
+            assert bool(worker.tasks) == (worker.state == BUSY), f"worker {worker.client}"
+            blocked = _cpu_part(worker.demand) if worker.blocked else ()
+            for name, units in worker.demand:
+                used[name] = used.get(name, 0) + units
+            for name, units in blocked:
+                used[name] -= units
+        free = dict(self.pool.available())
+        for name, units in self.pool.total:
+            assert units - used.get(name, 0) == free.get(name, 0), f"{name}: {used} used, {free} free"
+        for queue in self._queues:
+            for task in queue.tasks:
+                assert task.state == READY and not task.missing
+
+
+def _cpu_part(demand: Demand) -> Demand:
+    """What a blocked worker gives back: its CPUs, nothing else."""
+    for item in demand:
+        if item[0] == "CPU":
+            return (item,)
+    return ()

@@ -1,0 +1,186 @@
+"""A node's use of its object store: room for writers, pins for readers, and the answers that come later.
+
+Decides who is told what when the store has decided. Must never touch bytes, nor let a client's pins outlive it. Owns
+the store, the tickets that wait for it and the pins of each client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from rsim.core import store_decisions as decisions
+from rsim.core.effects import DropSpilled, RestoreObject, SetTimer, SpillObject
+from rsim.core.machine import Step
+from rsim.core.records import ErrorInfo
+from rsim.core.store import ObjectStore
+
+Answer = Callable[[int, ErrorInfo | None], None]
+"""Called once with an offset, or with an error."""
+
+_ERROR_KINDS = {
+    decisions.RefusalReason.OUT_OF_DISK: "OutOfDiskError",
+    decisions.RefusalReason.ABSENT: "ObjectLostError",
+    decisions.RefusalReason.UNREADABLE: "ObjectLostError",
+}
+
+
+class Shelf:
+    """The store of a node and those who wait for it. ``on_evicted(object_id)``: the store dropped a copy."""
+
+    def __init__(
+        self, step: Step, store: ObjectStore, grace_ns: int, on_evicted: Callable[[bytes], None]
+    ) -> None:
+        self.store = store
+        self._step = step
+        self._grace_ns = grace_ns
+        self._on_evicted = on_evicted
+        self._answers: dict[int, Answer] = {}
+        self._timers: dict[int, int] = {}
+        self._retry_timer = 0
+        self._pins: dict[int, dict[bytes, int]] = {}
+        self._writing: dict[bytes, int] = {}
+
+    # -- writers -----------------------------------------------------------------------------------------------------
+
+    def allocate(self, client: int, object_id: bytes, size_bytes: int, answer: Answer) -> None:
+        """Room for an object that ``client`` writes (the node itself: -1)."""
+        ticket = self._step.next_op()
+
+        def granted(offset: int, error: ErrorInfo | None) -> None:
+            if error is None:
+                self._writing[object_id] = client
+            answer(offset, error)
+
+        self._answers[ticket] = granted
+        self.apply(self.store.create(object_id, size_bytes, ticket))
+
+    def seal(self, object_id: bytes) -> bool:
+        """The writer is done; False when nobody was writing it."""
+        if self._writing.pop(object_id, None) is None:
+            return self.store.contains(object_id)
+        self.apply(self.store.seal(object_id))
+        return True
+
+    def abort(self, object_id: bytes) -> None:
+        """The writer gave up."""
+        if self._writing.pop(object_id, None) is not None:
+            self.apply(self.store.abort(object_id))
+
+    # -- readers -----------------------------------------------------------------------------------------------------
+
+    def pin(self, client: int, object_id: bytes) -> bool:
+        """Pin an object for a client; False when it is not in memory (then ``restore``)."""
+        if not self.store.pin(object_id):
+            return False
+        self._count_pin(client, object_id)
+        return True
+
+    def restore(self, client: int, object_id: bytes, answer: Answer) -> None:
+        """Read a spilled object back, pinned for the client."""
+        ticket = self._step.next_op()
+
+        def pinned(offset: int, error: ErrorInfo | None) -> None:
+            if error is None:
+                self._count_pin(client, object_id)
+            answer(offset, error)
+
+        self._answers[ticket] = pinned
+        self.apply(self.store.restore(object_id, ticket))
+
+    def unpin(self, client: int, object_id: bytes) -> None:
+        """A client no longer looks at the object."""
+        pins = self._pins.get(client)
+        if pins is None or object_id not in pins:
+            return
+        if pins[object_id] == 1:
+            del pins[object_id]
+        else:
+            pins[object_id] -= 1
+        self.apply(self.store.unpin(object_id))
+
+    def client_gone(self, client: int) -> None:
+        """Take back all that a dead client pinned or was writing."""
+        for object_id, count in self._pins.pop(client, {}).items():
+            for _ in range(count):
+                self.apply(self.store.unpin(object_id))
+        for object_id in [each for each, who in self._writing.items() if who == client]:
+            self.abort(object_id)
+
+    def _count_pin(self, client: int, object_id: bytes) -> None:
+        pins = self._pins.setdefault(client, {})
+        pins[object_id] = pins.get(object_id, 0) + 1
+
+    # -- what the store decided --------------------------------------------------------------------------------------
+
+    def delete(self, object_id: bytes) -> None:
+        """Nobody needs the object."""
+        self.apply(self.store.delete(object_id))
+
+    def set_evictable(self, object_id: bytes, evictable: bool) -> None:
+        """Whether the object may be dropped when room is short."""
+        self.apply(self.store.set_evictable(object_id, evictable))
+
+    def spilled(self, object_id: bytes, ok: bool) -> None:
+        """The disk answered."""
+        self.apply(self.store.spilled(object_id, ok))
+        if not ok and not self._retry_timer:
+            self._retry_timer = self._step.next_op()
+            self._step.out.append(SetTimer(self._retry_timer, self._step.now_ns + self._grace_ns))
+
+    def restored(self, object_id: bytes, ok: bool) -> None:
+        """The disk answered."""
+        self.apply(self.store.restored(object_id, ok))
+
+    def timer_fired(self, op: int) -> bool:
+        """Whether the timer was ours; then a full store refuses, or tries the disk again."""
+        if op and op == self._retry_timer:
+            self._retry_timer = 0
+            self.apply(self.store.resume_spilling())
+            return True
+        ticket = self._timers.pop(op, None)
+        if ticket is None:
+            return False
+        self.apply(self.store.expire(ticket))
+        return True
+
+    def apply(self, decided: list[decisions.Decision]) -> None:
+        """Turn the store's decisions into effects and answers."""
+        for decision in decided:
+            if isinstance(decision, decisions.Created | decisions.Restored):
+                self._answers.pop(decision.ticket)(decision.offset, None)
+            elif isinstance(decision, decisions.Refused):
+                kind = _ERROR_KINDS.get(decision.reason, "ObjectStoreFullError")
+                if decision.reason is decisions.RefusalReason.EXISTS:
+                    kind = "exists"
+                self._answers.pop(decision.ticket)(-1, ErrorInfo(kind, decision.describe()))
+            elif isinstance(decision, decisions.Blocked):
+                timer = self._step.next_op()
+                self._timers[timer] = decision.ticket
+                self._step.out.append(SetTimer(timer, self._step.now_ns + self._grace_ns))
+            elif isinstance(decision, decisions.Evict):
+                self._on_evicted(decision.object_id)
+            elif isinstance(decision, decisions.Spill):
+                self._step.out.append(
+                    SpillObject(decision.object_id, decision.offset, decision.size_bytes)
+                )
+            elif isinstance(decision, decisions.Restore):
+                self._step.out.append(
+                    RestoreObject(decision.object_id, decision.offset, decision.size_bytes)
+                )
+            elif isinstance(decision, decisions.DropSpilled):
+                self._step.out.append(DropSpilled(decision.object_id))
+
+    @property
+    def active(self) -> bool:
+        """Whether some answer is still to come."""
+        return bool(self._answers)
+
+    def check(self) -> None:
+        """Check the store."""
+        self.store.check()
+
+    def fingerprint_items(self) -> Iterator[tuple[object, ...]]:
+        """The store and the pins as plain tuples."""
+        yield from self.store.fingerprint_items()
+        for client, pins in self._pins.items():
+            yield client, tuple(pins.items())

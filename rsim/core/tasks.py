@@ -1,0 +1,417 @@
+"""The life of tasks: submitted, waiting for inputs, run, retried, failed, cancelled, run again when a result is lost.
+
+Decides what happens to a task next. Must never recurse along chains of tasks: whatever follows from an object that is
+ready or wanted goes through the node's work lists. Owns the task table, which is also the lineage: a finished task
+stays as long as one of its objects is known.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rsim.core.effects import CopyError, InterruptTask, StartTask, StoreError
+from rsim.core.events import TaskFinished
+from rsim.core.ids import creator, is_put, return_id
+from rsim.core.messages import TaskOutcome
+from rsim.core.objects import FREED, INLINE, LOST, PENDING, STORED, Entry
+from rsim.core.records import ErrorInfo, Result, TaskSpec
+from rsim.core.scheduler import DONE, FORWARDED, READY, SENT, WAITING, Task, Worker
+
+if TYPE_CHECKING:
+    from rsim.core.node import Node
+
+
+class Tasks:
+    """The task table of a node."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self.table: dict[bytes, Task] = {}
+
+    # -- submission --------------------------------------------------------------------------------------------------
+
+    def submit(self, client: int, spec: TaskSpec) -> None:
+        """A client of this node submits a task: the node owns it and its results."""
+        node = self._node
+        task_id = spec.task_id
+        known = self.table.get(task_id)
+        if known is not None:
+            for index in range(spec.num_returns):
+                object_id = return_id(task_id, index)
+                if node.objects.get(object_id) is None:
+                    node.objects.declare(object_id).state = LOST
+                    known.live += 1
+                node.objects.lend(client, object_id)
+            return
+        task = self.table[task_id] = Task(spec)
+        for index in range(spec.num_returns):
+            entry = node.objects.declare(return_id(task_id, index))
+            node.objects.lend_entry(client, entry)
+        task.live = spec.num_returns
+        self._begin(task)
+
+    def accept(self, spec: TaskSpec, owner: str, attempt: int) -> None:
+        """Another node hands a task over to be run here."""
+        task = self.table.get(spec.task_id)
+        if task is not None and (task.state != DONE or not task.owner):
+            return
+        live = 0 if task is None else task.live
+        task = self.table[spec.task_id] = Task(spec, owner)
+        task.live = live
+        task.attempt = attempt
+        task.retries_left = 0
+        self._begin(task)
+
+    def _begin(self, task: Task) -> None:
+        spec = task.spec
+        if spec.deps or spec.borrows:
+            objects = self._node.objects
+            for object_id in (*spec.deps, *spec.borrows):
+                objects.declare(object_id).holds += 1
+            self.await_inputs(task)
+        else:
+            self._node.place(task)
+
+    def await_inputs(self, task: Task) -> None:
+        """Let the task run once all its inputs exist."""
+        node = self._node
+        task.state = WAITING
+        task.missing = 0
+        failed: Entry | None = None
+        for object_id in task.spec.deps:
+            entry = node.objects.entries[object_id]
+            if entry.is_error:
+                failed = entry
+            elif not entry.exists:
+                node.objects.wait(entry, task)
+                node.need(entry, local=False)
+        if failed is not None:
+            self._fail_by(task, failed)
+        elif not task.missing:
+            node.place(task)
+
+    def input_ready(self, task: Task, entry: Entry) -> None:
+        """One of the objects that a task waits for exists (the caller has counted it)."""
+        if task.state != WAITING:
+            return
+        if entry.is_error:
+            self._fail_by(task, entry)
+        elif not task.missing:
+            self._node.place(task)
+
+    # -- running -----------------------------------------------------------------------------------------------------
+
+    def start(self, worker: Worker, task: Task) -> None:
+        """The local scheduler has assigned a task to a worker."""
+        spec = task.spec
+        if task.requested:
+            self._node.peers.withdraw_request(task)
+        if spec.deps and not self._node.requests.gather_for(task, worker.client):
+            return
+        self.send(task, worker.client)
+
+    def send(self, task: Task, client: int) -> None:
+        """All is in memory: send the task."""
+        spec = task.spec
+        lent: tuple[bytes, ...] = ()
+        if spec.deps or spec.borrows:
+            objects = self._node.objects
+            for object_id in spec.borrows:
+                objects.lend(client, object_id)
+            lent = spec.borrows + self._node.requests.lend_contained(client, spec.deps)
+        self._node.step.out.append(StartTask(client, spec, task.attempt, lent))
+
+    def start_failed(self, task: Task, object_ids: tuple[bytes, ...], error: ErrorInfo | None) -> None:
+        """A task has a worker, but an input cannot be had."""
+        if task.executor in self._node.scheduler.workers:
+            self._node.scheduler.abandon(task)
+        if error is not None:
+            self.fail(task, error)
+        else:
+            self._fail_by(task, self._node.objects.entries[object_ids[0]])
+
+    def finished(self, event: TaskFinished) -> None:
+        """A worker has run a task to its end."""
+        node = self._node
+        task = node.scheduler.finished(event.client, event.task_id)
+        if task is None or task.state == DONE:
+            return
+        if not task.owner:
+            self.outcome(task, event, "")
+        elif event.error and task.cancelled:
+            self.fail(task, _cancelled(task))
+        else:
+            for result in event.results:
+                node.objects.hold(result.contained)
+            node.peers.send_outcome(task, event)
+            for result in event.results:
+                node.objects.release(result.contained)
+            self.conclude(task)
+
+    def outcome(self, task: Task, event: TaskFinished | TaskOutcome, executor: str) -> None:
+        """A task that this node owns has run, here or at the node ``executor``."""
+        if event.error and event.retryable and self._may_retry(task):
+            self._retry(task)
+        elif event.error and task.cancelled:
+            self.fail(task, _cancelled(task))
+        else:
+            self.complete(task, event.results, event.error, executor)
+
+    def complete(
+        self, task: Task, results: tuple[Result, ...], is_error: bool, executor: str
+    ) -> None:
+        """The task's results are known. ``executor``: the node whose store has the large ones; empty: this one."""
+        node = self._node
+        objects = node.objects
+        task_id = task.spec.task_id
+        for index, result in enumerate(results):
+            entry = objects.entries.get(return_id(task_id, index))
+            if entry is None or entry.exists:
+                continue
+            entry.size_bytes = result.size_bytes
+            if result.contained:
+                objects.hold(result.contained)
+                entry.contained = result.contained
+            if result.payload is not None:
+                entry.is_error = is_error
+                entry.state = INLINE
+            elif executor:
+                node.peers.result_stored(entry, executor)
+            elif node.shelf.seal(entry.object_id):
+                entry.state = STORED
+            else:
+                entry.state = LOST
+                node.need(entry, local=False)
+                continue
+            node.announce(entry)
+            if not entry.holds:
+                objects.touch(entry)
+        self.conclude(task)
+
+    def conclude(self, task: Task) -> None:
+        """Nothing more will come of this run; keep the task as lineage if something came of it."""
+        task.state = DONE
+        spec = task.spec
+        inputs = spec.deps + spec.borrows if spec.borrows else spec.deps
+        if inputs:
+            if task.live:
+                self._node.objects.hold_lineage(inputs)
+            self._node.objects.release(inputs)
+        if not task.live:
+            self._forget(task)
+
+    # -- failure -----------------------------------------------------------------------------------------------------
+
+    def fail(self, task: Task, error: ErrorInfo) -> None:
+        """Let the error be the task's result."""
+        if task.owner:
+            self._node.peers.send_failure(task, error)
+            self.conclude(task)
+            return
+        for entry in self._unfinished_results(task):
+            self._node.step.out.append(StoreError(entry.object_id, error))
+            self._resolve_error(entry)
+        self.conclude(task)
+
+    def _fail_by(self, task: Task, source: Entry) -> None:
+        """An input is an error: so is each result."""
+        objects = self._node.objects
+        for object_id in task.spec.deps:
+            entry = objects.get(object_id)
+            if entry is not None:
+                objects.unwait(entry, task)
+        if task.owner:
+            self._node.peers.send_error_of(task, source)
+            self.conclude(task)
+            return
+        for entry in self._unfinished_results(task):
+            self._node.step.out.append(CopyError(source.object_id, entry.object_id))
+            entry.contained = source.contained
+            objects.hold(source.contained)
+            self._resolve_error(entry)
+        self.conclude(task)
+
+    def _unfinished_results(self, task: Task) -> list[Entry]:
+        found = []
+        for index in range(task.spec.num_returns):
+            entry = self._node.objects.get(return_id(task.spec.task_id, index))
+            if entry is not None and not entry.exists:
+                found.append(entry)
+        return found
+
+    def _resolve_error(self, entry: Entry) -> None:
+        entry.state = INLINE
+        entry.is_error = True
+        self._node.announce(entry)
+        if not entry.holds:
+            self._node.objects.touch(entry)
+
+    def fail_object(self, entry: Entry, error: ErrorInfo) -> None:
+        """The object can never be had again."""
+        self._node.step.out.append(StoreError(entry.object_id, error))
+        self._resolve_error(entry)
+
+    def _may_retry(self, task: Task) -> bool:
+        return task.retries_left != 0 and not task.cancelled
+
+    def _retry(self, task: Task) -> None:
+        if task.retries_left > 0:
+            task.retries_left -= 1
+        task.attempt += 1
+        self.await_inputs(task)
+
+    def interrupted(self, task: Task, error: ErrorInfo) -> None:
+        """A worker or node died while it ran the task: try again, if allowed."""
+        if task.state == DONE:
+            return
+        if not task.owner and self._may_retry(task):
+            self._retry(task)
+        elif task.cancelled and error.kind != "WorkerCrashedError":
+            self.fail(task, _cancelled(task))
+        else:
+            self.fail(task, error)
+
+    def worker_exited(self, client: int, reason: str) -> None:
+        """A worker is gone: only the task that it was running is charged for it."""
+        node = self._node
+        lost = node.scheduler.worker_exited(client)
+        running = lost[0] if lost and not node.requests.is_starting(lost[0].spec.task_id) else None
+        node.requests.client_gone(client)
+        node.shelf.client_gone(client)
+        node.objects.close_account(client)
+        spared = [task for task in lost if task is not running and not task.cancelled]
+        node.scheduler.requeue(spared)
+        if running is not None:
+            text = f"the worker running {running.spec.name} died: {reason}"
+            self.interrupted(running, ErrorInfo("WorkerCrashedError", text))
+        if node.scheduler.starts_failed >= node.config.max_starts_failed:
+            node.scheduler.starts_failed = 0
+            text = f"no worker process could be started: {reason}"
+            for task in list(node.scheduler.ready_tasks()):
+                node.scheduler.remove(task)
+                self.fail(task, ErrorInfo("WorkerCrashedError", text))
+        node.scheduler.replace_workers()
+
+    # -- cancellation ------------------------------------------------------------------------------------------------
+
+    def cancel(self, object_id: bytes, force: bool, recursive: bool) -> None:
+        """Do not run the task that creates the object, or stop it; finished ones stay as they are."""
+        task = self.table.get(creator(object_id))
+        if task is not None and not is_put(object_id):
+            self.cancel_task(task, force, recursive)
+            return
+        entry = self._node.objects.get(object_id)
+        if entry is not None and entry.owner:
+            self._node.peers.forward_cancel(entry.owner, creator(object_id), force, recursive)
+
+    def cancel_task(self, task: Task, force: bool, recursive: bool) -> None:
+        """``cancel`` for a task at hand."""
+        node = self._node
+        todo = [task]
+        while todo:
+            task = todo.pop()
+            if recursive:
+                parent = task.spec.task_id
+                todo += [each for each in self.table.values() if each.spec.parent_id == parent]
+            if task.state == DONE:
+                continue
+            error = _cancelled(task)
+            task.cancelled = True
+            if task.state == FORWARDED:
+                node.peers.forward_cancel(str(task.executor), task.spec.task_id, force, recursive)
+            elif task.state == SENT:
+                self._cancel_sent(task, force, error)
+            else:
+                self._withdraw_wait(task)
+                self.fail(task, error)
+
+    def _withdraw_wait(self, task: Task) -> None:
+        node = self._node
+        if task.state == READY:
+            node.withdraw(task)
+        for object_id in task.spec.deps:
+            entry = node.objects.get(object_id)
+            if entry is not None:
+                node.objects.unwait(entry, task)
+
+    def _cancel_sent(self, task: Task, force: bool, error: ErrorInfo) -> None:
+        node = self._node
+        client = int(task.executor)
+        worker = node.scheduler.workers[client]
+        if node.requests.is_starting(task.spec.task_id):
+            node.requests.cancel_start(task)
+            self.fail(task, error)
+            node.scheduler.abandon(task)
+        elif worker.tasks[0] is not task:
+            self.fail(task, error)
+            if not worker.recalled:
+                node.scheduler.recall(worker)
+        elif force:
+            node.scheduler.stop_worker(client, kill=True)
+        else:
+            node.step.out.append(InterruptTask(client, task.spec.task_id))
+
+    # -- lineage -----------------------------------------------------------------------------------------------------
+
+    def object_put(self, entry: Entry) -> None:
+        """A task's ``put`` can be made again as long as the task is known."""
+        task = self.table.get(creator(entry.object_id))
+        if task is not None:
+            task.live += 1
+
+    def object_removed(self, entry: Entry) -> None:
+        """One reason less to remember the task that made it."""
+        task = self.table.get(creator(entry.object_id))
+        if task is None or (task.owner and not is_put(entry.object_id)):
+            return
+        task.live -= 1
+        if task.state == DONE and not task.live:
+            self._node.objects.release_lineage(task.spec.deps + task.spec.borrows)
+            self._forget(task)
+
+    def _forget(self, task: Task) -> None:
+        if self.table.get(task.spec.task_id) is task:
+            del self.table[task.spec.task_id]
+            if task.recorded:
+                self._node.peers.forget_lineage(task.spec.task_id)
+
+    def can_recompute(self, object_id: bytes) -> bool:
+        """Whether the task that made the object is known."""
+        return creator(object_id) in self.table
+
+    def reconstruct(self, entry: Entry) -> None:
+        """Somebody wants an object whose value is gone: run its task again, if that is allowed."""
+        if entry.state not in (FREED, LOST):
+            return
+        entry.state = PENDING
+        task = self.table.get(creator(entry.object_id))
+        name = entry.object_id.hex()
+        if task is None:
+            made = "put by the driver" if is_put(entry.object_id) else "made by a task that is forgotten"
+            text = f"object {name} is lost: it was {made}, so it cannot be computed again"
+            self.fail_object(entry, ErrorInfo("ObjectLostError", text))
+        elif task.state == DONE:
+            if task.retries_left == 0:
+                text = f"object {name} is lost, and {task.spec.name} has no retries left (max_retries)"
+                self.fail_object(entry, ErrorInfo("ObjectReconstructionFailedError", text))
+                return
+            inputs = task.spec.deps + task.spec.borrows
+            for object_id in inputs:
+                self._node.objects.declare(object_id).holds += 1
+            self._node.objects.release_lineage(inputs)
+            self._retry(task)
+
+    # -- checks ------------------------------------------------------------------------------------------------------
+
+    def holds(self) -> dict[bytes, int]:
+        """What unfinished tasks hold, by object."""
+        held: dict[bytes, int] = {}
+        for task in self.table.values():
+            if task.state != DONE:
+                for object_id in (*task.spec.deps, *task.spec.borrows):
+                    held[object_id] = held.get(object_id, 0) + 1
+        return held
+
+
+def _cancelled(task: Task) -> ErrorInfo:
+    return ErrorInfo("TaskCancelledError", f"{task.spec.name} was cancelled")

@@ -1,0 +1,392 @@
+"""What a driver or a worker can ask of its node: put, get, wait, submit, cancel; written once for every backend.
+
+Decides what travels inline and what through shared memory, and counts the refs of its process. Must never wait but in
+``Channel.park``. Owns the counts of refs and the views of shared memory that are still in use.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rsim import exceptions
+from rsim.core import events
+from rsim.core.ids import child_task_id, function_id, put_id, return_id
+from rsim.core.records import ErrorInfo, Inline, Located, TaskOptions, TaskSpec, Value
+from rsim.exceptions import GetTimeoutError, RsimError
+from rsim.runtime import errors, wire
+from rsim.runtime.ports import Channel
+from rsim.runtime.refs import ObjectRef
+from rsim.runtime.serialization import (
+    Payload,
+    deserialize,
+    deserialize_call,
+    pack,
+    pack_into,
+    serialize,
+    serialize_call,
+)
+
+INLINE_LIMIT_BYTES = 100 * 1024
+"""Larger values go through shared memory (the limit that Ray uses for the same purpose)."""
+
+_LOAN = 1 << 32
+_LIVE = _LOAN - 1
+_OWN = _LOAN + 1
+_BATCH = 64
+"""Dropped refs that are collected before the node is told, unless the client is about to wait."""
+
+
+class TaskContext:
+    """The task that code runs in: what it creates is named after it."""
+
+    __slots__ = ("depth", "exports", "puts", "submissions", "task_id")
+
+    def __init__(self, task_id: bytes, depth: int) -> None:
+        self.task_id = task_id
+        self.depth = depth
+        self.submissions = itertools.count()
+        self.puts = itertools.count()
+        self.exports = itertools.count()
+
+
+class Client:
+    """One per driver and per worker. Thread-safe."""
+
+    def __init__(self, channel: Channel, number: int, task_id: bytes) -> None:
+        self.channel = channel
+        self.number = number
+        self.context = TaskContext(task_id, -1)
+        self._ops = itertools.count(1)
+        self._lock = threading.Lock()
+        self._counts: dict[bytes, int] = {}
+        self._dropped: deque[bytes] = deque()
+        self._unpinned: deque[bytes] = deque()
+        self._views: dict[int, weakref.ref[Any]] = {}
+        self._view_keys = itertools.count()
+        self._closed = False
+
+    # -- references --------------------------------------------------------------------------------------------------
+    # A count holds the live refs of this process in its low 32 bits, and above them the loans it has seen.
+
+    def added(self, object_id: bytes) -> None:
+        """A ref came to be in this process."""
+        with self._lock:
+            self._counts[object_id] = self._counts.get(object_id, 0) + 1
+
+    def dropped(self, object_id: bytes) -> None:
+        """A ref was dropped; called from ``__del__``, so at any moment."""
+        self._dropped.append(object_id)
+
+    def make_ref(self, object_id: bytes) -> ObjectRef[Any]:
+        """A ref to an object that exists elsewhere already."""
+        return ObjectRef(object_id, self)
+
+    def _own_ref(self, object_id: bytes) -> ObjectRef[Any]:
+        """The first ref to an object that this client creates: one loan, unspoken."""
+        with self._lock:
+            self._counts[object_id] = self._counts.get(object_id, 0) + _LOAN
+        return ObjectRef(object_id, self)
+
+    def _borrow(self, object_ids: Sequence[bytes]) -> None:
+        with self._lock:
+            for object_id in object_ids:
+                self._counts[object_id] = self._counts.get(object_id, 0) + _LOAN
+
+    def _return_unused(self, object_ids: Sequence[bytes]) -> None:
+        """Of the refs just lent, return those that no value holds."""
+        with self._lock:
+            for object_id in object_ids:
+                count = self._counts.get(object_id, 1)
+                if not count & _LIVE:
+                    self._counts[object_id] = count + 1
+                    self._dropped.append(object_id)
+
+    def flush(self) -> None:
+        """Tell the node which refs and views were dropped."""
+        object_ids: list[bytes] = []
+        counts: list[int] = []
+        with self._lock:
+            dropped = self._dropped
+            while dropped:
+                object_id = dropped.popleft()
+                count = self._counts.get(object_id, 0) - 1
+                if count & _LIVE:
+                    self._counts[object_id] = count
+                elif self._counts.pop(object_id, None) is not None:
+                    object_ids.append(object_id)
+                    counts.append(count >> 32)
+        if self._closed:
+            return
+        if object_ids:
+            self.channel.send(
+                events.RefsReleased(self.number, tuple(object_ids), tuple(counts))
+            )
+        if self._unpinned:
+            unpinned = [self._unpinned.popleft() for _ in range(len(self._unpinned))]
+            self.channel.send(events.PinsReleased(self.number, tuple(unpinned)))
+
+    # -- functions and tasks -----------------------------------------------------------------------------------------
+
+    def new_function_id(self) -> bytes:
+        """The id for the next function that the current task exports."""
+        return function_id(self.context.task_id, next(self.context.exports))
+
+    def submit(
+        self,
+        function: bytes,
+        name: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        options: TaskOptions,
+        num_returns: int = 1,
+        parameters: Sequence[str] = (),
+    ) -> list[ObjectRef[Any]]:
+        """Submit a task; return its refs at once.
+
+        UnserializableError when an argument cannot be pickled. ``parameters``: the function's, for that message.
+        """
+        call = serialize_call(args, kwargs, name, parameters)
+        payload = call.payload
+        deps, borrows = call.deps, payload.contained
+        if not payload.buffers and len(payload.data) <= INLINE_LIMIT_BYTES:
+            packed = payload.data
+        elif payload.total_bytes <= INLINE_LIMIT_BYTES:
+            packed = pack(payload)
+        else:
+            arguments = self._put_payload(payload)
+            packed, deps, borrows = b"", (arguments.binary(), *deps), ()
+        context = self.context
+        index = next(context.submissions)
+        task_id = child_task_id(context.task_id, index)
+        refs = [self._own_ref(return_id(task_id, which)) for which in range(num_returns)]
+        spec = TaskSpec(
+            task_id,
+            context.task_id,
+            index,
+            context.depth + 1,
+            function,
+            name,
+            packed,
+            deps,
+            borrows,
+            num_returns,
+            options,
+        )
+        self.channel.send(events.TaskSubmitted(self.number, spec))
+        if len(self._dropped) >= _BATCH:
+            self.flush()
+        return refs
+
+    def cancel(self, ref: ObjectRef[Any], force: bool, recursive: bool) -> None:
+        """Cancel the task that creates the object."""
+        self.channel.send(events.CancelRequested(self.number, ref.binary(), force, recursive))
+
+    # -- objects -----------------------------------------------------------------------------------------------------
+
+    def put(self, value: Any) -> ObjectRef[Any]:
+        """Store a value. ObjectStoreFullError when there is no room for it, UnserializableError."""
+        return self._put_payload(serialize(value))
+
+    def _put_payload(self, payload: Payload) -> ObjectRef[Any]:
+        object_id = put_id(self.context.task_id, next(self.context.puts))
+        size_bytes = payload.total_bytes
+        if size_bytes <= INLINE_LIMIT_BYTES:
+            if len(self._dropped) >= _BATCH:
+                self.flush()
+            event = events.ObjectPut(
+                self.number, object_id, size_bytes, payload.contained, False, pack(payload)
+            )
+        else:
+            self.write(object_id, payload)
+            event = events.ObjectPut(self.number, object_id, size_bytes, payload.contained, True)
+        ref = self._own_ref(object_id)
+        self.channel.send(event)
+        return ref
+
+    def write(self, object_id: bytes, payload: Payload) -> None:
+        """Write a large value to shared memory; the caller's next event seals it."""
+        self.flush()
+        size_bytes = payload.total_bytes
+        op = next(self._ops)
+        self.channel.send(events.AllocationRequested(self.number, op, object_id, size_bytes))
+        reply = self.channel.park(op)
+        assert isinstance(reply, wire.AllocationReply)
+        if reply.error is not None:
+            if reply.error.kind == "exists":
+                return
+            raise exception_of(reply.error)
+        try:
+            pack_into(payload, self.channel.view(reply.offset, size_bytes))
+        except BaseException:
+            self.channel.send(events.AllocationDropped(self.number, object_id))
+            raise
+
+    def get(self, refs: Sequence[ObjectRef[Any]], timeout_s: float | None = None) -> list[Any]:
+        """The values of the refs, in order; the first error known is raised without waiting for the rest.
+
+        GetTimeoutError when the time is up (0: at once), and whatever error a value is.
+        """
+        peek = self.channel.peek
+        values: list[Any] = []
+        for ref in refs:
+            value = peek(ref.binary())
+            if type(value) is not bytes:
+                return self._get_slowly(refs, timeout_s)
+            values.append(deserialize(value))
+        if len(self._dropped) >= _BATCH:
+            self.flush()
+        return values
+
+    def _get_slowly(self, refs: Sequence[ObjectRef[Any]], timeout_s: float | None) -> list[Any]:
+        peek = self.channel.peek
+        missing = dict.fromkeys(
+            object_id for ref in refs if type(peek(object_id := ref.binary())) is not bytes
+        )
+        op = next(self._ops)
+        timeout_ns = -1 if timeout_s is None else int(timeout_s * 1e9)
+        self.channel.send(
+            events.ObjectsRequested(self.number, op, tuple(missing), timeout_ns)
+        )
+        if self._dropped:
+            self.flush()
+        reply = self.channel.park(op)
+        assert isinstance(reply, wire.ObjectsReply)
+        if reply.error is not None:
+            raise exception_of(reply.error)
+        if reply.timed_out:
+            raise GetTimeoutError(
+                f"get() timed out after {timeout_s} s: {len(reply.object_ids)} of {len(refs)} objects"
+                f" were not ready, the first is {reply.object_ids[0].hex()}"
+                if reply.object_ids
+                else f"get() timed out after {timeout_s} s"
+            )
+        self._borrow(reply.lent)
+        try:
+            found = dict(zip(reply.object_ids, reply.values, strict=True))
+            for value in reply.values:
+                if isinstance(value, ErrorInfo) or (isinstance(value, Inline) and value.is_error):
+                    self.load(value)
+            values: list[Any] = []
+            for ref in refs:
+                object_id = ref.binary()
+                value_here = found.get(object_id)
+                if value_here is None:
+                    values.append(deserialize(peek(object_id)))  # type: ignore[arg-type]
+                else:
+                    values.append(self.load_any(object_id, value_here))
+            return values
+        finally:
+            self._return_unused(reply.lent)
+
+    def load_any(self, object_id: bytes, value: Value) -> Any:
+        """A value that a node sent, as Python; raises if it is an error."""
+        if isinstance(value, Located):
+            return self.load_located(object_id, value)
+        return self.load(value)
+
+    def load(self, value: Value) -> Any:
+        """An inline value as Python; raises if it is an error."""
+        if isinstance(value, Inline):
+            if value.is_error:
+                raise errors.deserialize_error(value.payload)
+            return deserialize(value.payload)
+        assert isinstance(value, ErrorInfo)
+        raise exception_of(value)
+
+    def load_located(self, object_id: bytes, value: Located) -> Any:
+        """A value in shared memory as Python: its arrays look into that memory, and keep it pinned."""
+        return deserialize(self._pinned_view(object_id, value))
+
+    def _pinned_view(self, object_id: bytes, value: Located) -> memoryview:
+        """A read-only view of a pinned object; the pin is released when nothing refers to the view any more."""
+        memory = self.channel.view(value.offset, value.size_bytes)
+        exporter = (ctypes.c_ubyte * value.size_bytes).from_buffer(memory)
+        key = next(self._view_keys)
+        self._views[key] = weakref.ref(exporter, self._unpinner(key, object_id))
+        return memoryview(exporter).cast("B").toreadonly()
+
+    def _unpinner(self, key: int, object_id: bytes) -> Callable[[Any], None]:
+        views, unpinned = self._views, self._unpinned
+
+        def unpin(_ref: object) -> None:
+            views.pop(key, None)
+            unpinned.append(object_id)
+
+        return unpin
+
+    def wait(
+        self,
+        refs: Sequence[ObjectRef[Any]],
+        num_returns: int = 1,
+        timeout_s: float | None = None,
+        fetch_local: bool = True,
+    ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
+        """Wait until ``num_returns`` refs are ready; the ready and the others, each in the order given."""
+        peek = self.channel.peek
+        ready: dict[bytes, None] = {}
+        for ref in refs:
+            object_id = ref.binary()
+            if peek(object_id).__class__ is bytes:
+                ready[object_id] = None
+                if len(ready) == num_returns:
+                    break
+        if len(ready) < num_returns:
+            op = next(self._ops)
+            timeout_ns = -1 if timeout_s is None else int(timeout_s * 1e9)
+            object_ids = tuple(ref.binary() for ref in refs)
+            self.channel.send(
+                events.WaitRequested(
+                    self.number, op, object_ids, num_returns, timeout_ns, fetch_local
+                )
+            )
+            if self._dropped:
+                self.flush()
+            reply = self.channel.park(op)
+            assert isinstance(reply, wire.WaitReply)
+            ready = dict.fromkeys(reply.ready)
+        done = [ref for ref in refs if ref.binary() in ready]
+        return done, [ref for ref in refs if ref.binary() not in ready]
+
+    # -- tasks that run here -----------------------------------------------------------------------------------------
+
+    def load_arguments(self, task: wire.RunTask) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments of a task. When they were too large to send, its first dep is the packed call."""
+        if not task.dep_ids:
+            if task.lent:
+                self._borrow(task.lent)
+            return deserialize_call(task.payload)
+        self._borrow(task.lent)
+        if task.payload:
+            return deserialize_call(task.payload, list(map(self.load_any, task.dep_ids, task.deps)))
+        packed, values = task.deps[0], task.deps[1:]
+        assert isinstance(packed, Located)
+        view = self._pinned_view(task.dep_ids[0], packed)
+        return deserialize_call(view, list(map(self.load_any, task.dep_ids[1:], values)))
+
+    def return_unused(self, task: wire.RunTask) -> None:
+        """After a task: return the refs that it was lent and did not keep."""
+        if task.lent:
+            self._return_unused(task.lent)
+
+    @property
+    def has_dropped(self) -> bool:
+        """Whether there is something for ``flush`` to tell."""
+        return bool(self._dropped or self._unpinned)
+
+    def close(self) -> None:
+        """The runtime ends: refs that are dropped from now on are nobody's business."""
+        self._closed = True
+
+
+def exception_of(error: ErrorInfo) -> RsimError:
+    """The exception that an ``ErrorInfo`` stands for."""
+    kind = getattr(exceptions, error.kind, RsimError)
+    exception = kind(error.message)
+    assert isinstance(exception, RsimError)
+    return exception

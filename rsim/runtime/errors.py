@@ -1,0 +1,147 @@
+"""User exceptions to bytes and back.
+
+Decides how what a task raised travels: the exception with its chain, notes and attributes if all
+of that pickles and loads again, without its chain if only that does, else a stand-in; and always
+the traceback as text, without the frames of rsim. Never fails, whatever the exception. Owns no
+state.
+
+A blob is a pickled tuple: function name, traceback, pickled exception, its type's name, its text.
+The exception is a pickle of its own, so that a reader without its module still gets the rest.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+from traceback import TracebackException
+from typing import Any
+
+import cloudpickle
+
+from rsim.exceptions import (
+    RsimTaskError,
+    UnserializableCauseError,
+    blank_arguments,
+    blank_exception,
+    exception_state,
+    has_custom_reduce,
+    restore_exception,
+    text_of,
+    type_name,
+)
+from rsim.runtime.unpicklable import describe, find_unpicklable
+
+_RSIM = os.path.dirname(os.path.dirname(__file__)) + os.sep
+
+
+def serialize_error(exception: BaseException, function_name: str) -> bytes:
+    """Pack what the task of a function raised, for deserialize_error().
+
+    An error that the task got from another task passes on that task's exception as its cause,
+    and both tracebacks.
+    """
+    remote_traceback = format_remote_traceback(exception)
+    cause = exception
+    while isinstance(cause, RsimTaskError):
+        cause = cause.cause
+    name, text = type_name(cause), text_of(cause)
+    pickled = _pickle(cause, chain=True) or _pickle(cause, chain=False)
+    if pickled is None:
+        stand_in = _stand_in(name, text, remote_traceback, *_fault(cause))
+        pickled = pickle.dumps(stand_in, 5)
+    return pickle.dumps((function_name, remote_traceback, pickled, name, text), 5)
+
+
+def deserialize_error(blob: bytes | memoryview) -> RsimTaskError:
+    """A fresh error to raise: an instance of RsimTaskError and, if possible, of the user's type."""
+    function_name, remote_traceback, pickled, name, text = pickle.loads(blob)
+    try:
+        cause = pickle.loads(pickled)
+    except Exception as error:
+        cause = _stand_in(name, text, remote_traceback, "", f"it cannot be loaded here: {error!r}")
+    return RsimTaskError(cause, function_name, remote_traceback).as_instanceof_cause()
+
+
+def format_remote_traceback(exception: BaseException) -> str:
+    """The traceback as Python prints it, with its chain, less the frames of rsim."""
+    formatted = TracebackException.from_exception(exception)
+    _trim(formatted)
+    return "".join(formatted.format())
+
+
+def _trim(formatted: TracebackException) -> None:
+    frames = [frame for frame in formatted.stack if not frame.filename.startswith(_RSIM)]
+    if frames:  # else it is about rsim itself
+        formatted.stack[:] = frames
+    for link in (formatted.__cause__, formatted.__context__, *(formatted.exceptions or ())):
+        if link is not None:
+            _trim(link)
+
+
+def _pickle(exception: BaseException, *, chain: bool) -> bytes | None:
+    """The exception pickled, or None if that does not work or cannot be undone."""
+    file = io.BytesIO()
+    try:
+        pickler = _ErrorPickler(file, 5)
+        pickler.chain = chain
+        pickler.dump(exception)
+        pickled = file.getvalue()
+        loaded = pickle.loads(pickled)
+    except Exception:
+        return None
+    return pickled if isinstance(loaded, BaseException) else None
+
+
+class _ErrorPickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """cloudpickle's, taking exceptions apart as rsim.exceptions does, with their chain."""
+
+    chain: bool
+
+    def reducer_override(self, obj: Any) -> Any:
+        if not isinstance(obj, BaseException):
+            return super().reducer_override(obj)
+        if not has_custom_reduce(type(obj)):
+            # The state comes after the exception, so that a chain may lead back to it.
+            state = exception_state(obj, chain=self.chain)
+            arguments = (type(obj), *blank_arguments(obj))
+            return blank_exception, arguments, state, None, None, restore_exception
+        reduced: str | tuple[Any, ...] = obj.__reduce_ex__(5)
+        if not self.chain or isinstance(reduced, str):
+            return reduced
+        function, arguments, own, *_ = *reduced, None
+        links = obj.__cause__, obj.__context__, obj.__suppress_context__
+        return function, arguments, (own, links), None, None, _restore_custom
+
+
+def _restore_custom(exception: BaseException, state: tuple[Any, tuple[Any, Any, bool]]) -> None:
+    own, links = state
+    if own is not None:
+        exception.__setstate__(own)
+    exception.__cause__, exception.__context__, exception.__suppress_context__ = links
+
+
+def _fault(exception: BaseException) -> tuple[str, str]:
+    """(path of the part, sentence) saying why an exception does not pickle."""
+    parts: list[tuple[str, object]] = [("the type of exception", type(exception))]
+    if has_custom_reduce(type(exception)):
+        parts.append(("exception", exception))
+    else:
+        fields, attributes = exception_state(exception, chain=False)
+        parts += ((f"exception.{name}", part) for name, part in {**fields, **attributes}.items())
+    for path, part in parts:
+        if culprits := find_unpicklable(part, path):
+            return culprits[0].path, describe(culprits)
+    return "exception", "it cannot be loaded again"
+
+
+def _stand_in(
+    name: str, text: str, remote_traceback: str, part: str, reason: str
+) -> UnserializableCauseError:
+    return UnserializableCauseError(
+        f"{name}: {text} (this exception cannot be pickled: {reason})",
+        part=part,
+        type_name=name,
+        text=text,
+        remote_traceback=remote_traceback,
+    )

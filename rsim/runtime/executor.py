@@ -1,0 +1,118 @@
+"""Runs user code: the same for a worker process and for a simulated worker.
+
+Decides how a task's function and arguments are loaded, and what becomes of what it returns or raises. Must never let an
+error of user code out, nor keep anything of a finished task alive. Owns the functions that its worker has loaded.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+from rsim.core.events import TaskFinished
+from rsim.core.ids import return_id
+from rsim.core.records import Result
+from rsim.exceptions import UnserializableError
+from rsim.runtime import errors
+from rsim.runtime.client import INLINE_LIMIT_BYTES, Client, TaskContext
+from rsim.runtime.serialization import (
+    deserialize_function,
+    pack,
+    serialize,
+)
+from rsim.runtime.wire import RunTask
+
+NANOSECONDS = 1_000_000_000
+
+
+class Executor:
+    """Runs one task at a time for one worker."""
+
+    def __init__(self, client: Client) -> None:
+        self.running: bytes | None = None
+        """The task whose user code is running."""
+        self._client = client
+        self._functions: dict[bytes, Callable[..., Any]] = {}
+
+    def run(self, task: RunTask) -> None:
+        """Run a task and report its end; never raises what user code raised."""
+        client = self._client
+        client.context = TaskContext(task.task_id, task.depth)
+        is_error = retryable = False
+        try:
+            results = self._run(task)
+        except BaseException as exception:
+            is_error = True
+            retryable = _is_retryable(exception, task.extras)
+            results = _error_results(exception, task)
+        if task.lent or client.has_dropped:
+            client.return_unused(task)
+            client.flush()
+        client.channel.send(
+            TaskFinished(client.number, task.task_id, results, is_error, retryable)
+        )
+
+    def _run(self, task: RunTask) -> tuple[Result, ...]:
+        function = self._functions.get(task.function_id)
+        if function is None:
+            assert task.function is not None, f"{task.name} came without its function"
+            function = self._functions[task.function_id] = deserialize_function(task.function)
+        args, kwargs = self._client.load_arguments(task)
+        if task.extras:
+            self._spend(task.extras, args, kwargs)
+        self.running = task.task_id
+        try:
+            value = function(*args, **kwargs)
+        finally:
+            self.running = None
+        del args, kwargs
+        return self._results(task, value)
+
+    def _spend(self, extras: bytes, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Let the task's declared cost pass."""
+        cost = pickle.loads(extras).get("cost")
+        if callable(cost):
+            cost = cost(*args, **kwargs)
+        if cost:
+            self._client.channel.spend(int(cost * NANOSECONDS))
+
+    def _results(self, task: RunTask, value: Any) -> tuple[Result, ...]:
+        if task.num_returns == 1:
+            return (self._result(task, 0, value),)
+        if task.num_returns == 0:
+            return ()
+        try:
+            values = list(value)
+        except TypeError:
+            values = [value]
+        if isinstance(value, dict | str | bytes) or len(values) != task.num_returns:
+            raise ValueError(
+                f"{task.name} was declared with num_returns={task.num_returns}, but returned "
+                f"{type(value).__name__} with {len(values)} value(s)"
+            )
+        return tuple(self._result(task, index, each) for index, each in enumerate(values))
+
+    def _result(self, task: RunTask, index: int, value: Any) -> Result:
+        payload = serialize(value, f"the result of {task.name}()")
+        size_bytes = payload.total_bytes
+        if size_bytes <= INLINE_LIMIT_BYTES:
+            return Result(pack(payload), size_bytes, payload.contained)
+        self._client.write(return_id(task.task_id, index), payload)
+        return Result(None, size_bytes, payload.contained)
+
+
+def _error_results(exception: BaseException, task: RunTask) -> tuple[Result, ...]:
+    """The exception as each of the task's results."""
+    blob = errors.serialize_error(exception, task.name)
+    return tuple(Result(blob, len(blob)) for _ in range(task.num_returns))
+
+
+def _is_retryable(exception: BaseException, extras: bytes) -> bool:
+    """Whether the task's options ask to retry this exception."""
+    if not extras or isinstance(exception, UnserializableError | KeyboardInterrupt):
+        return False
+    wanted = pickle.loads(extras).get("retry_exceptions")
+    if isinstance(wanted, bool) or wanted is None:
+        return bool(wanted) and isinstance(exception, Exception)
+    return isinstance(exception, wanted)

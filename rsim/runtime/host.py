@@ -1,0 +1,255 @@
+"""The one interpreter of effects: a machine of the core, its ports, and the values that the machine only knows by name.
+
+Decides in which order events are handled (as they come; those that arise during a step wait for its end). Must never
+decide anything that the machine could. Owns the inline values of the node and the record of which worker has been sent
+which function.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from rsim.core import effects as fx
+from rsim.core import events
+from rsim.core.ids import return_id
+from rsim.core.messages import ObjectLocation, TaskOutcome
+from rsim.core.node import Node
+from rsim.core.records import ErrorInfo, Inline, Result, Value
+from rsim.runtime import wire
+from rsim.runtime.ports import Ports
+
+Stored = bytes | Inline | ErrorInfo
+"""An inline value: plain bytes where there is nothing else to know about it (no nested refs, no error)."""
+
+
+class Host:
+    """Hosts the machine of one node."""
+
+    def __init__(self, machine: Node, ports: Ports) -> None:
+        self.machine = machine
+        self.ports = ports
+        self.values: dict[bytes, Stored] = {}
+        self._address = machine.name
+        self._now_ns = ports.timers.now_ns
+        self._deliver = ports.workers.deliver
+        self._stepping = False
+        self._inbox: deque[events.Event] = deque()
+        self._sent_functions: dict[int, dict[bytes, None]] = {}
+        transport, timers, workers = ports.transport, ports.timers, ports.workers
+        self._actions: dict[type[fx.Effect], Callable[[Any], None]] = {
+            fx.StartTask: self._start_task,
+            fx.RecallTasks: lambda e: self._deliver(e.client, wire.Recall()),
+            fx.InterruptTask: lambda e: self._deliver(e.client, wire.Interrupt(e.task_id)),
+            fx.StartWorker: lambda e: workers.start(e.client),
+            fx.StopWorker: lambda e: workers.stop(e.client, e.kill),
+            fx.ReplyObjects: self._reply_objects,
+            fx.ReplyWait: lambda e: self._deliver(e.client, wire.WaitReply(e.op, e.ready)),
+            fx.ReplyAllocation: self._reply_allocation,
+            fx.StoreError: self._store_error,
+            fx.CopyError: self._copy_error,
+            fx.ForgetValues: self._forget_values,
+            fx.SpillObject: self._spill,
+            fx.RestoreObject: self._restore,
+            fx.DropSpilled: lambda e: ports.spill.drop(e.object_id),
+            fx.Send: lambda e: transport.send(e.node, e.message),
+            fx.SendLocation: self._send_location,
+            fx.SendObject: self._send_object,
+            fx.RecordLineage: lambda e: ports.control.record_lineage(e.op, e.specs, e.owner),
+            fx.ForgetLineage: lambda e: ports.control.forget_lineage(e.task_ids),
+            fx.SetTimer: lambda e: timers.set_timer(e.op, e.at_ns),
+            fx.CancelTimer: lambda e: timers.cancel_timer(e.op),
+            fx.WarnDriver: lambda e: ports.warn(e.message),
+        }
+
+    # -- steps -------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Let the machine take its first step."""
+        self._carry_out(self.machine.start(self._now_ns()))
+
+    def handle(self, event: events.Event) -> None:
+        """Step the machine and carry out what it decides; during a step, wait for its end."""
+        if self._stepping:
+            self._inbox.append(event)
+            return
+        self._stepping = True
+        try:
+            inbox = self._inbox
+            step = self.machine.handle
+            tracer = self.ports.tracer
+            while True:
+                now_ns = self._now_ns()
+                effects = step(event, now_ns)
+                if tracer is not None:
+                    tracer.step(self._address, now_ns, event, effects)
+                if effects:
+                    self._carry_out(effects)
+                if not inbox:
+                    return
+                event = inbox.popleft()
+        finally:
+            self._stepping = False
+
+    def _carry_out(self, effects: list[fx.Effect]) -> None:
+        actions = self._actions
+        for effect in effects:
+            actions[type(effect)](effect)
+
+    # -- in ----------------------------------------------------------------------------------------------------------
+
+    def receive(self, event: events.Event) -> None:
+        """An event from a client: keep the values that came with it, then step."""
+        if isinstance(event, events.TaskFinished):
+            if self.machine.wants_results(event.client, event.task_id):
+                self._keep_results(event.task_id, event.results, event.error)
+        elif isinstance(event, events.ObjectPut):
+            if event.payload is not None:
+                value = Inline(event.payload) if event.contained else event.payload
+                self.values[event.object_id] = value
+        elif isinstance(event, wire.FunctionExported):
+            self.ports.control.put_function(event.function_id, event.blob)
+            return
+        elif isinstance(event, wire.FunctionRequested):
+            blob = self.ports.control.get_function(event.function_id)
+            self._deliver(event.client, wire.FunctionReply(event.op, blob))
+            return
+        self.handle(event)
+
+    def receive_message(self, source: str, message: msgspec.Struct) -> None:
+        """A message from another machine: keep the values that came with it, then step."""
+        if isinstance(message, TaskOutcome):
+            if self.machine.wants_outcome(source, message):
+                self._keep_results(message.task_id, message.results, message.error)
+        elif isinstance(message, ObjectLocation) and message.inline is not None:
+            plain = not message.contained and not message.is_error
+            payload = message.inline
+            self.values[message.object_id] = (
+                payload if plain else Inline(payload, message.is_error)
+            )
+        self.handle(events.MessageArrived(source, message))
+
+    def receive_object(self, source: str, object_id: bytes, data: memoryview | bytes) -> None:
+        """The bytes of an object from another node: write them to the room that was made for them."""
+        offset = self.machine.landing_offset(object_id)
+        if offset is not None:
+            self.ports.memory.view(offset, len(data))[:] = data
+        self.handle(events.ObjectReceived(source, object_id, len(data), False, offset is not None))
+
+    def _keep_results(self, task_id: bytes, results: tuple[Result, ...], error: bool) -> None:
+        for index, result in enumerate(results):
+            payload = result.payload
+            if payload is not None:
+                plain = not error and not result.contained
+                self.values[return_id(task_id, index)] = (
+                    payload if plain else Inline(payload, error)
+                )
+
+    # -- out: clients ------------------------------------------------------------------------------------------------
+
+    def value(self, object_id: bytes) -> Value:
+        """A local value as it is sent to a client."""
+        value = self.values.get(object_id)
+        if value is None:
+            located = self.machine.located(object_id)
+            if located is None:
+                text = f"object {object_id.hex()} is not known here: it was freed, or never was"
+                return ErrorInfo("ObjectLostError", text)
+            return located
+        return Inline(value) if isinstance(value, bytes) else value
+
+    def _start_task(self, effect: fx.StartTask) -> None:
+        spec = effect.spec
+        function_id = spec.function_id
+        sent = self._sent_functions.get(effect.client)
+        if sent is None:
+            sent = self._sent_functions[effect.client] = {}
+        blob = None
+        if function_id not in sent:
+            sent[function_id] = None
+            blob = self.ports.control.get_function(function_id)
+        deps = tuple(map(self.value, spec.deps)) if spec.deps else ()
+        message = wire.RunTask(
+            spec.task_id,
+            spec.name,
+            function_id,
+            blob,
+            spec.payload,
+            spec.deps,
+            deps,
+            effect.lent,
+            spec.num_returns,
+            spec.options.extras,
+            effect.attempt,
+            spec.depth,
+        )
+        self._deliver(effect.client, message)
+
+    def _reply_objects(self, effect: fx.ReplyObjects) -> None:
+        values: tuple[Value, ...] = ()
+        if not effect.timed_out and effect.error is None:
+            values = tuple(map(self.value, effect.object_ids))
+        message = wire.ObjectsReply(
+            effect.op, effect.object_ids, values, effect.lent, effect.timed_out, effect.error
+        )
+        self._deliver(effect.client, message)
+
+    def _reply_allocation(self, effect: fx.ReplyAllocation) -> None:
+        error = effect.error
+        if error is None:
+            try:
+                self.ports.memory.reserve(self.machine.shelf.store.arena.high_water_bytes)
+            except MemoryError as shortage:
+                error = ErrorInfo("ObjectStoreFullError", str(shortage))
+        self._deliver(effect.client, wire.AllocationReply(effect.op, effect.offset, error))
+
+    def worker_gone(self, client: int, reason: str) -> None:
+        """A worker process has ended."""
+        self._sent_functions.pop(client, None)
+        self.handle(events.WorkerExited(client, reason))
+
+    # -- out: values -------------------------------------------------------------------------------------------------
+
+    def _store_error(self, effect: fx.StoreError) -> None:
+        self.values[effect.object_id] = effect.error
+
+    def _copy_error(self, effect: fx.CopyError) -> None:
+        self.values[effect.target] = self.values[effect.source]
+
+    def _forget_values(self, effect: fx.ForgetValues) -> None:
+        for object_id in effect.object_ids:
+            self.values.pop(object_id, None)
+
+    def _spill(self, effect: fx.SpillObject) -> None:
+        view = self.ports.memory.view(effect.offset, effect.size_bytes)
+        self.ports.spill.write(effect.object_id, view)
+
+    def _restore(self, effect: fx.RestoreObject) -> None:
+        self.ports.memory.reserve(self.machine.shelf.store.arena.high_water_bytes)
+        view = self.ports.memory.view(effect.offset, effect.size_bytes)
+        self.ports.spill.read(effect.object_id, view)
+
+    # -- out: other nodes --------------------------------------------------------------------------------------------
+
+    def _send_location(self, effect: fx.SendLocation) -> None:
+        message = effect.message
+        assert isinstance(message, ObjectLocation)
+        value = self.values[message.object_id]
+        if isinstance(value, ErrorInfo):
+            changes: dict[str, Any] = {"failure": value.kind, "message": value.message}
+        elif isinstance(value, Inline):
+            changes = {"inline": value.payload, "size_bytes": len(value.payload)}
+        else:
+            changes = {"inline": value, "size_bytes": len(value)}
+        self.ports.transport.send(effect.node, msgspec.structs.replace(message, **changes))
+
+    def _send_object(self, effect: fx.SendObject) -> None:
+        view = self.ports.memory.view(effect.offset, effect.size_bytes)
+        self.ports.transport.send_object(effect.node, effect.object_id, view)
+
+    def peek(self, object_id: bytes) -> Stored | None:
+        """The inline value or error of an object, if it is here."""
+        return self.values.get(object_id)

@@ -1,0 +1,103 @@
+"""Object refs: what a program holds in place of a value that may not exist yet.
+
+Decides how a ref counts itself, compares, hashes and pickles. Never blocks, never talks to a
+node: counting is a call to the process's RefCounter, which must be cheap and thread-safe, as
+`dropped` is called by the garbage collector at any moment, even during interpreter shutdown.
+Owns one piece of state: the factory that makes refs out of pickled ones, which the shell swaps
+whenever another (simulated) process begins to run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, NoReturn, Protocol, TypeVar, final
+
+from rsim.core.ids import OBJECT_ID_BYTES, TASK_ID_BYTES
+
+T_co = TypeVar("T_co", covariant=True)
+
+NIL_ID = b"\xff" * OBJECT_ID_BYTES
+
+
+class RefCounter(Protocol):
+    """Told of every ref that begins or ceases to exist in a process."""
+
+    def added(self, object_id: bytes) -> None: ...
+
+    def dropped(self, object_id: bytes) -> None: ...
+
+
+@final
+class ObjectRef(Generic[T_co]):
+    """A reference to an object, made by `put` and by calling remote functions.
+
+    Give it to `get` for the value, or to a remote function as an argument. The object lives at
+    least as long as a ref to it. An id is the 16 bytes of the task that makes the object and
+    4 bytes of the object's index in it.
+    """
+
+    __slots__ = ("__weakref__", "_counter", "_id")
+
+    def __init__(self, object_id: bytes, counter: RefCounter) -> None:
+        self._id = object_id
+        self._counter = counter
+        counter.added(object_id)
+
+    def __del__(self) -> None:
+        self._counter.dropped(self._id)
+
+    def hex(self) -> str:
+        """The id as 40 hex digits."""
+        return self._id.hex()
+
+    def binary(self) -> bytes:
+        """The id as 20 bytes."""
+        return self._id
+
+    def task_id(self) -> str:
+        """Id of the task that makes the object, as 32 hex digits."""
+        return self._id[:TASK_ID_BYTES].hex()
+
+    def is_nil(self) -> bool:
+        """Whether this refers to no object at all."""
+        return self._id == NIL_ID
+
+    def __repr__(self) -> str:
+        return f"ObjectRef({self._id.hex()})"
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not ObjectRef:
+            return NotImplemented
+        return self._id == other._id
+
+    def __hash__(self) -> int:
+        return int.from_bytes(self._id, "big")  # not hash(bytes): the same under any hash seed
+
+    def __copy__(self) -> ObjectRef[T_co]:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ObjectRef[T_co]:
+        return self
+
+    def __reduce__(self) -> tuple[Callable[[bytes], ObjectRef[Any]], tuple[bytes]]:
+        return _rebuild_ref, (self._id,)
+
+
+def _no_runtime(object_id: bytes) -> NoReturn:
+    raise RuntimeError(
+        f"cannot unpickle ObjectRef({object_id.hex()}): no rsim runtime is running in this "
+        "process; call rsim.init() first"
+    )
+
+
+_factory: Callable[[bytes], ObjectRef[Any]] = _no_runtime
+
+
+def set_factory(factory: Callable[[bytes], ObjectRef[Any]] | None) -> None:
+    """Make unpickled refs by `factory` from now on; None when no runtime is left."""
+    global _factory
+    _factory = factory or _no_runtime
+
+
+def _rebuild_ref(object_id: bytes) -> ObjectRef[Any]:
+    return _factory(object_id)

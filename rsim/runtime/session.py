@@ -1,0 +1,51 @@
+"""What starting a runtime takes, and what a backend gives back.
+
+Decides the fields of a session's configuration. Must never know a backend. Owns no state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from rsim.runtime.client import Client
+from rsim.runtime.trace import NullTrace, Trace
+
+
+@dataclass(frozen=True)
+class SessionConfig:
+    """The arguments of ``rsim.init``, checked for type and range. None: the backend's default."""
+
+    address: str = "local"
+    num_cpus: float | None = None
+    num_gpus: float | None = None
+    resources: dict[str, float] = field(default_factory=dict)
+    object_store_memory: int | None = None
+    namespace: str = ""
+    seed: int | None = None
+    cluster: object = None
+    faults: object = None
+    policy: object = None
+    log_to_driver: bool = True
+    log_dir: str | None = None
+    spill_limit_bytes: int | None = None
+
+
+class BackendSession(Protocol):
+    """A running backend."""
+
+    client: Client
+    address: str
+    trace: Trace | NullTrace
+
+    def now(self) -> float:
+        """Seconds since the session began; virtual where time is."""
+
+    def digest(self) -> str:
+        """Hex digest of the trace so far. RsimError where there is no trace."""
+
+    def infeasible(self) -> list[str]:
+        """Tasks that no node can ever run, in words."""
+
+    def shutdown(self) -> None:
+        """End the backend and leave nothing behind. May be called again."""

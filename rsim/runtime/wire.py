@@ -1,0 +1,157 @@
+"""What a node says to its clients, and how messages become bytes.
+
+Decides the form of everything that crosses a pipe, a socket or a trace file. Must never look at what a payload means.
+Owns no state. The other direction, clients to node, are the events "from clients" of ``rsim.core.events``.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+import msgspec
+
+from rsim.core import events
+from rsim.core.records import ErrorInfo, Value
+
+
+class Delivery(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Base of what a node sends to a client."""
+
+
+class RunTask(Delivery, tag="R", frozen=True):
+    """Run a task. ``function`` comes with the first task of that function a worker is given."""
+
+    task_id: bytes
+    name: str
+    function_id: bytes
+    function: bytes | None
+    payload: bytes
+    dep_ids: tuple[bytes, ...]
+    deps: tuple[Value, ...]
+    lent: tuple[bytes, ...]
+    """Every ref that the payload and the deps contain, once per containing value: counted as lent to the client."""
+    num_returns: int
+    extras: bytes
+    attempt: int
+    depth: int
+
+
+class ObjectsReply(Delivery, tag="O", frozen=True):
+    """The values asked for, or (``timed_out``) the ids that were still missing."""
+
+    op: int
+    object_ids: tuple[bytes, ...]
+    values: tuple[Value, ...]
+    lent: tuple[bytes, ...]
+    timed_out: bool = False
+    error: ErrorInfo | None = None
+
+
+class WaitReply(Delivery, tag="W", frozen=True):
+    """The ready ids."""
+
+    op: int
+    ready: tuple[bytes, ...]
+
+
+class AllocationReply(Delivery, tag="A", frozen=True):
+    """Room for an object, or why there is none."""
+
+    op: int
+    offset: int
+    error: ErrorInfo | None = None
+
+
+class FunctionReply(Delivery, tag="F", frozen=True):
+    """A pickled function."""
+
+    op: int
+    function: bytes
+
+
+class Recall(Delivery, tag="K", frozen=True):
+    """Give back what has not begun."""
+
+
+class Interrupt(Delivery, tag="I", frozen=True):
+    """Raise KeyboardInterrupt if this task is running."""
+
+    task_id: bytes
+
+
+class Stop(Delivery, tag="S", frozen=True):
+    """Leave when idle."""
+
+
+AnyDelivery = (
+    RunTask | ObjectsReply | WaitReply | AllocationReply | FunctionReply | Recall | Interrupt | Stop
+)
+
+
+class FunctionExported(events.Event, tag="x", frozen=True):
+    """A client made a function known to the cluster (the shell's business, not the core's)."""
+
+    client: int
+    function_id: bytes
+    blob: bytes
+
+
+class FunctionRequested(events.Event, tag="y", frozen=True):
+    """A client needs a function that it has not been sent (the shell's business, not the core's)."""
+
+    client: int
+    op: int
+    function_id: bytes
+
+
+ClientEvent = (
+    events.TaskSubmitted
+    | events.TaskFinished
+    | events.ObjectPut
+    | events.AllocationRequested
+    | events.AllocationDropped
+    | events.ObjectsRequested
+    | events.WaitRequested
+    | events.RefsReleased
+    | events.PinsReleased
+    | events.CancelRequested
+    | events.TasksReturned
+    | events.WorkerStarted
+    | FunctionExported
+    | FunctionRequested
+)
+
+_encode_into = msgspec.msgpack.Encoder().encode_into
+decode_delivery = msgspec.msgpack.Decoder(AnyDelivery).decode
+decode_client_event = msgspec.msgpack.Decoder(ClientEvent).decode
+
+_LENGTH = struct.Struct("<I")
+HEADER_BYTES = _LENGTH.size
+
+
+def append_frame(buffer: bytearray, message: msgspec.Struct) -> None:
+    """Append one length-prefixed message to ``buffer``."""
+    start = len(buffer)
+    _encode_into(message, buffer, start + HEADER_BYTES)
+    _LENGTH.pack_into(buffer, start, len(buffer) - start - HEADER_BYTES)
+
+
+def split_frames(buffer: bytearray) -> Iterator[memoryview]:
+    """Yield the complete frames at the front of ``buffer``, then remove them from it.
+
+    Each view is valid until the next step of the iterator; run the iterator to its end.
+    """
+    end = len(buffer)
+    position = 0
+    with memoryview(buffer) as view:
+        while end - position >= HEADER_BYTES:
+            (length,) = _LENGTH.unpack_from(view, position)
+            stop = position + HEADER_BYTES + length
+            if stop > end:
+                break
+            with view[position + HEADER_BYTES : stop] as frame:
+                yield frame
+            position = stop
+    if position:
+        del buffer[:position]

@@ -1,0 +1,383 @@
+"""The sim backend: a session is one simulated cluster in this process.
+
+Decides how the parts are put together and taken apart again. Must never leave anything behind in
+the process: not a patch, not a greenlet, not a setting of the garbage collector. Owns all of it
+while the session lasts.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, TextIO
+
+from rsim.core import events, ids
+from rsim.core.global_scheduler import GlobalScheduler
+from rsim.core.messages import GLOBAL
+from rsim.core.node import Node as NodeMachine
+from rsim.core.records import DRIVER, Demand
+from rsim.core.resources import demand_of
+from rsim.runtime import current, refs
+from rsim.runtime.client import Client
+from rsim.runtime.host import Host
+from rsim.runtime.session import SessionConfig
+from rsim.runtime.trace import Trace
+from rsim.sim.channel import SimChannel
+from rsim.sim.cluster import Cluster, Node, as_cluster
+from rsim.sim.context import StrandContext
+from rsim.sim.deadlock import deadlock
+from rsim.sim.engine import World
+from rsim.sim.faults import Faults, Injector, SeededFaults
+from rsim.sim.greenlets import Hub, Strand
+from rsim.sim.network import NS_PER_S, Network
+from rsim.sim.output import TaskOutput
+from rsim.sim.process import Processes
+from rsim.sim.site import (
+    ControlTables,
+    SimControlStore,
+    SimDisk,
+    SimMemory,
+    SimPorts,
+    SimTimers,
+    SimTransport,
+    Site,
+)
+from rsim.sim.tape import Seeded, Source, Tape
+from rsim.sim.tracing import DRIVER_NAME, MessageKeys, Names, StepTracer
+from rsim.sim.virtual import VirtualContext, Virtualisation
+from rsim.sim.virtual import install as install_virtualisation
+from rsim.sim.worker import SimWorkers, Surroundings
+
+_JOB = 1
+"""Of every simulated session, so that the same program makes the same ids each time."""
+
+_FULL_COLLECTION = 64
+"""How many collections of young garbage come before one of all."""
+
+_frozen = False
+"""Whether what this process had imported was put out of the garbage collector's sight."""
+
+
+class _GlobalMachine(GlobalScheduler):
+    name = GLOBAL
+
+
+def start(config: SessionConfig, source: Source | None = None) -> SimSession:
+    """Start a simulated cluster. `source` decides the free choices; without it the seed does.
+
+    Raises TypeError or ValueError if `cluster`, `faults` or `seed` is not what it should be.
+    """
+    return SimSession(config, source)
+
+
+class SimSession:
+    """A running simulated cluster, seen from its driver.
+
+    `trace` and `tape` grow as it runs; `sites` are its machines by name, the global scheduler among
+    them.
+    """
+
+    address = "sim"
+
+    def __init__(self, config: SessionConfig, source: Source | None = None) -> None:
+        cluster = _cluster_of(config)
+        faults = _faults_of(config)
+        if source is None:
+            source = SeededFaults() if config.seed is None else Seeded(_seed_of(config))
+        driver_task = ids.driver_task_id(_JOB)
+        self._names = names = Names(driver_task)
+        self.trace = Trace()
+        self.tape = tape = Tape(source, namer=names)
+        self._world = world = World(tape)
+        self._cluster = cluster
+        self._closed = False
+        self._collections = 0
+        self._thread = threading.get_ident()
+        streams: tuple[TextIO, TextIO] = (sys.stdout, sys.stderr)
+        driver = Strand(DRIVER_NAME, driver_task, streams)
+        self._hub = hub = Hub(world, driver, self._switched, self._stuck, self._collect)
+        self._network = Network(
+            world,
+            tape,
+            latency_s=cluster.latency_s,
+            jitter_s=cluster.jitter_s,
+            bandwidth_bytes_per_s=cluster.bandwidth_bytes_per_s,
+        )
+        self._outputs = tuple(TaskOutput(index, config.log_to_driver) for index in (0, 1))
+        self._processes = Processes(self._running_worker)
+        self._shared = Surroundings(
+            hub=hub,
+            trace=self.trace,
+            names=names,
+            processes=self._processes,
+            outputs=(self._outputs[0], self._outputs[1]),
+            injector=Injector(faults, tape),
+            seed=config.seed or 0,
+            worker_start_ns=round(cluster.worker_start_s * NS_PER_S),
+            kill_node=self.kill_node,
+            forget=self._forget,
+        )
+        self.sites: dict[str, Site] = {}
+        self._workers: dict[str, SimWorkers] = {}
+        self._tracer = StepTracer(self.trace, world, names)
+        self._keys = MessageKeys()
+        self._tables = ControlTables()
+        self._build(config)
+        driver.client = self.client = Client(self._channel, DRIVER, driver_task)
+        driver.virtual = StrandContext(hub, driver, DRIVER_NAME, config.seed or 0)
+        self._virtualisation: Virtualisation | None = None
+        self._context: VirtualContext | None = None
+        self._undo: list[Callable[[], object]] = []
+        try:
+            self._enter()
+        except BaseException:
+            self.shutdown()
+            raise
+
+    # -- what a session is asked ---------------------------------------------------------------
+
+    def now(self) -> float:
+        """Virtual seconds since the session began."""
+        return self._world.now_ns / NS_PER_S
+
+    def digest(self) -> str:
+        """Digest of the trace so far, in hex: equal for equal runs, on every machine."""
+        return self.trace.digest()
+
+    def infeasible(self) -> list[str]:
+        """Tasks that no node can ever run, in words."""
+        return [
+            line
+            for name, site in self.sites.items()
+            if name != GLOBAL and site.alive
+            for line in site.host.machine.infeasible()
+        ]
+
+    # -- what a test does to it ----------------------------------------------------------------
+
+    def kill_node(self, name: str) -> None:
+        """Let a node die now; the others learn it after the cluster's `detection_s`.
+
+        Raises ValueError if there is no such living node, or the driver runs on it.
+        """
+        site = self._living(name)
+        if site.is_drivers:
+            raise ValueError(f"the node {name!r} cannot be killed: the driver runs on it")
+        site.alive = False
+        self._network.detach(name)
+        site.host.ports.timers.cancel_all()
+        self._workers[name].die()
+        world = self._world
+        self.trace.instant(name, None, "node died", world.now_ns, "death")
+        at_ns = world.now_ns + round(self._cluster.detection_s * NS_PER_S)
+        for other in self.sites.values():
+            if other.alive:
+                key = f"{other.name}.membership"
+                world.post_at(at_ns, None, key, other.handle, events.NodeDied(name))
+
+    def kill_worker(self, name: str, index: int) -> None:
+        """Let a worker of a node die now, as by kill -9. Workers count from 1.
+
+        Raises ValueError if there is no such living worker.
+        """
+        self._living(name)
+        worker = self._workers[name].by_client.get(index)
+        if worker is None or not worker.strand.alive:
+            raise ValueError(f"node {name!r} has no living worker {index}")
+        worker.kill("killed by SIGKILL")
+
+    def shutdown(self) -> None:
+        """End everything; the second time nothing. Raises RuntimeError in a task."""
+        if self._closed:
+            return
+        if self._hub.running is not self._hub.driver:
+            raise RuntimeError("a task cannot shut the simulation down: only the driver can")
+        self._closed = True
+        for site in self.sites.values():
+            site.alive = False
+        self._hub.close()
+        for undo in reversed(self._undo):
+            undo()
+        self._undo.clear()
+        for output in self._outputs:
+            output.attach(None)
+
+    # -- building ------------------------------------------------------------------------------
+
+    def _build(self, config: SessionConfig) -> None:
+        cluster, world = self._cluster, self._world
+        first = cluster.members[0].name
+        scheduler = Site(GLOBAL, world)
+        machine = _GlobalMachine(config.policy, self.tape, self._tables)
+        # It has neither clients nor objects: these stay unused.
+        no_memory = SimMemory(0)
+        no_workers = SimWorkers(scheduler, no_memory, self._shared, None)
+        self._connect(scheduler, machine, no_workers, no_memory, home=first)
+        self._channel: SimChannel
+        for node in cluster.members:
+            site = Site(node.name, world, speed=node.speed)
+            memory = SimMemory(node.object_store_memory)
+            if node.name == first:
+                site.is_drivers = True
+                self._channel = SimChannel(site, self._hub, self._hub.driver, DRIVER, memory)
+            driver = self._channel if site.is_drivers else None
+            workers = self._workers[node.name] = SimWorkers(site, memory, self._shared, driver)
+            node_machine = NodeMachine(
+                node.name,
+                _total(node),
+                capacity_bytes=node.object_store_memory,
+                spill_limit_bytes=config.spill_limit_bytes,
+                choices=self.tape,
+            )
+            self._connect(site, node_machine, workers, memory)
+        for name in self._workers:
+            self.sites[name].host.start()
+        for site in self.sites.values():
+            for node in cluster.members:
+                site.handle(events.NodeJoined(node.name, _total(node)))
+
+    def _connect(
+        self, site: Site, machine: Any, workers: SimWorkers, memory: SimMemory, *, home: str = ""
+    ) -> None:
+        """Give a machine its host and its place in the network."""
+        self.sites[site.name] = site
+        round_trip_ns = 2 * round(self._cluster.latency_s * NS_PER_S)
+        ports = SimPorts(
+            timers=SimTimers(site),
+            transport=SimTransport(
+                site, self._network, self.sites, self._keys, self.trace, self._names
+            ),
+            workers=workers,
+            memory=memory,
+            spill=SimDisk(site, self._cluster.disk_bytes_per_s),
+            control=SimControlStore(site, self._tables, round_trip_ns),
+            tracer=self._tracer,
+        )
+        site.host = Host(machine, ports)
+        self._network.attach(site.name, site.receive_message, home=home)
+
+    def _enter(self) -> None:
+        """Make this process the simulated driver's."""
+        real = {name: getattr(os, name) for name in ("getpid", "_exit", "abort", "kill")}
+        self._virtualisation = install_virtualisation(self._virtual_context)
+        self._undo.append(self._virtualisation.remove)
+        self._processes.install(real)
+        self._undo.append(self._processes.remove)
+        for output in self._outputs:
+            output.attach(self._hub)
+        self._undo.append(_pause_collector())
+        self._undo.append(_catch_interrupts(self._hub))
+        self._undo.append(lambda: self._switched(None))
+        self._switched(self._hub.driver)
+
+    # -- called back ---------------------------------------------------------------------------
+
+    def _switched(self, strand: Strand | None) -> None:
+        """Make the state of the process that of the strand which runs now."""
+        client = None if strand is None else strand.client
+        context = None if strand is None else strand.virtual
+        current.client = client
+        refs.set_factory(None if client is None else client.make_ref)
+        if self._virtualisation is not None and context is not self._context:
+            self._virtualisation.switch(self._context, context)
+            self._context = context
+
+    def _virtual_context(self) -> VirtualContext | None:
+        if self._context is None or threading.get_ident() != self._thread:
+            return None
+        return self._context
+
+    def _forget(self, context: StrandContext) -> None:
+        if self._virtualisation is not None:
+            self._virtualisation.forget(context)
+
+    def _running_worker(self) -> Any:
+        running = self._hub.running
+        if running is None or running is self._hub.driver:
+            return None
+        if threading.get_ident() != self._thread:
+            return None
+        return running.process
+
+    def _stuck(self) -> BaseException:
+        clients = [(self._hub.driver, self._channel)]
+        for workers in self._workers.values():
+            clients += [(worker.strand, worker.channel) for worker in workers.by_client.values()]
+        return deadlock(self._world.now_ns, clients, self.sites.values(), self._names)
+
+    def _collect(self) -> None:
+        """Collect garbage: at fixed steps, so that finalisers run at the same points each time."""
+        self._collections += 1
+        gc.collect(2 if self._collections % _FULL_COLLECTION == 0 else 1)
+
+    def _living(self, name: str) -> Site:
+        site = self.sites.get(name)
+        if site is None or name == GLOBAL:
+            known = ", ".join(repr(known) for known in self.sites if known != GLOBAL)
+            raise ValueError(f"there is no node {name!r}; the nodes are {known}")
+        if not site.alive:
+            raise ValueError(f"the node {name!r} is dead already")
+        return site
+
+
+def _total(node: Node) -> Demand:
+    return demand_of(node.num_cpus, node.num_gpus, node.memory, node.resources)
+
+
+def _cluster_of(config: SessionConfig) -> Cluster:
+    given = {
+        "num_cpus": config.num_cpus,
+        "num_gpus": config.num_gpus,
+        "resources": config.resources or None,
+        "object_store_memory": config.object_store_memory,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    if config.cluster is None:
+        return Cluster(1, **given)  # type: ignore[arg-type]
+    if given:
+        raise ValueError(
+            f"{', '.join(given)} cannot be given together with cluster=: "
+            "the cluster says what its nodes have"
+        )
+    return as_cluster(config.cluster)
+
+
+def _faults_of(config: SessionConfig) -> Faults:
+    if config.faults is None:
+        return Faults()
+    if not isinstance(config.faults, Faults):
+        raise TypeError(f"faults must be an rsim.sim.Faults, not {config.faults!r}")
+    return config.faults
+
+
+def _seed_of(config: SessionConfig) -> int:
+    seed = config.seed
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise TypeError(f"seed must be an int or None, not {seed!r}")
+    return seed
+
+
+def _pause_collector() -> Callable[[], None]:
+    """Switch automatic garbage collection off; returns what restores it."""
+    global _frozen
+    if not _frozen:
+        _frozen = True
+        gc.collect()
+        gc.freeze()
+    was_enabled = gc.isenabled()
+    gc.disable()
+    return gc.enable if was_enabled else lambda: None
+
+
+def _catch_interrupts(hub: Hub) -> Callable[[], object]:
+    """Let Ctrl-C reach the driver, whoever runs; returns what restores the handler."""
+    handler = signal.getsignal(signal.SIGINT)
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or handler is not signal.default_int_handler:
+        return lambda: None
+    signal.signal(signal.SIGINT, lambda *_: hub.interrupt_driver(KeyboardInterrupt()))
+    return lambda: signal.signal(signal.SIGINT, handler)

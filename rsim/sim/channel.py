@@ -1,0 +1,131 @@
+"""The way of a simulated client, driver or worker, to its node.
+
+Decides when an answer resumes the one who waits for it, and what becomes of answers that nobody
+waits for any more. Must never run the node in a worker's strand: a worker's events happen one after
+another in the world. Owns the request that the client waits for.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rsim.core import events
+from rsim.core.records import ErrorInfo, Inline, Located
+from rsim.runtime import wire
+from rsim.runtime.wire import Delivery, FunctionExported, FunctionRequested
+from rsim.sim.engine import Lane
+from rsim.sim.greenlets import Hub, Strand
+from rsim.sim.site import Site
+
+_FREE_POLLS = 10
+_POLL_NS = 100_000
+"""Who asks again and again whether something is there, in no time at all, would never let time
+pass: after some vain questions at one instant, each takes so long."""
+
+
+REQUESTS = (
+    events.ObjectsRequested,
+    events.WaitRequested,
+    events.AllocationRequested,
+    FunctionRequested,
+)
+
+
+class SimChannel:
+    """The channel of one client; also what the node's answers come in by."""
+
+    def __init__(self, site: Site, hub: Hub, strand: Strand, client: int, memory: Any) -> None:
+        self._site = site
+        self._hub = hub
+        self._strand = strand
+        self._client = client
+        self._memory = memory
+        self._world = hub.world
+        self._early: dict[int, Delivery] = {}
+        self._abandoned: dict[int, events.Event | None] = {}
+        """Requests whose answers are still to come, though nobody waits for them any more."""
+        self._vain_at_ns = -1
+        self._vain_polls = 0
+        self.awaited: int | None = None
+        """The request that the client is stopped for."""
+        self.request: events.Event | None = None
+        """The last one sent; while the client is stopped, what it waits for."""
+        self.inbox = Lane()
+        """Of what the node sends."""
+
+    def send(self, event: events.Event) -> None:
+        if type(event) in REQUESTS:
+            self.request = event
+        self._site.receive(event)
+
+    def park(self, op: int) -> Delivery:
+        reply = self._early.pop(op, None)
+        if reply is None:
+            reply = self._wait(op)
+        if _is_vain(reply):
+            self._let_time_pass()
+        return reply
+
+    def peek(self, object_id: bytes) -> bytes | Inline | ErrorInfo | None:
+        value: bytes | Inline | ErrorInfo | None = self._site.host.peek(object_id)
+        return value
+
+    def view(self, offset: int, size_bytes: int) -> memoryview:
+        view: memoryview = self._memory.view(offset, size_bytes)
+        return view
+
+    def export_function(self, function_id: bytes, blob: bytes) -> None:
+        self.send(FunctionExported(self._client, function_id, blob))
+
+    def spend(self, duration_ns: int) -> None:
+        self._hub.sleep(round(duration_ns / self._site.speed))
+
+    def answer(self, reply: Any) -> None:
+        """An answer of the node has come in (called in the hub)."""
+        op = reply.op
+        if op == self.awaited:
+            self._hub.resume(self._strand, reply)
+        elif op in self._abandoned:
+            self._give_back(reply, self._abandoned.pop(op))
+        else:
+            self._early[op] = reply
+
+    def _wait(self, op: int) -> Delivery:
+        self._hub.pause()
+        self.awaited = op
+        try:
+            reply: Delivery = self._hub.suspend()
+        except BaseException:
+            self._abandoned[op] = self.request
+            raise
+        finally:
+            self.awaited = None
+        return reply
+
+    def _give_back(self, reply: Delivery, request: events.Event | None) -> None:
+        """Return what an answer lends or pins to a client that does not want it any more."""
+        if isinstance(reply, wire.AllocationReply):
+            if reply.error is None and isinstance(request, events.AllocationRequested):
+                self.send(events.AllocationDropped(self._client, request.object_id))
+        if isinstance(reply, wire.ObjectsReply):
+            pairs = zip(reply.object_ids, reply.values, strict=False)
+            pinned = tuple(key for key, value in pairs if isinstance(value, Located))
+            if pinned:
+                self.send(events.PinsReleased(self._client, pinned))
+            if reply.lent:
+                counts = (1,) * len(reply.lent)
+                self.send(events.RefsReleased(self._client, reply.lent, counts))
+
+    def _let_time_pass(self) -> None:
+        now_ns = self._world.now_ns
+        if now_ns != self._vain_at_ns:
+            self._vain_at_ns, self._vain_polls = now_ns, 0
+        self._vain_polls += 1
+        if self._vain_polls > _FREE_POLLS:
+            self._hub.sleep(_POLL_NS)
+
+
+def _is_vain(reply: Delivery) -> bool:
+    if isinstance(reply, wire.ObjectsReply):
+        return reply.timed_out
+    return isinstance(reply, wire.WaitReply) and not reply.ready

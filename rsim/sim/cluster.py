@@ -1,0 +1,150 @@
+"""What a simulated cluster is made of.
+
+Decides the defaults and the limits of its sizes and speeds, and nothing at run time. Owns no state:
+the records are immutable and may be shared between runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field, replace
+from math import isfinite
+
+GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Node:
+    """One machine of a simulated cluster.
+
+    Raises TypeError or ValueError for quantities that are not finite or are below zero.
+    """
+
+    name: str = ""
+    """Empty: "n" and its position in the cluster, from "n0"."""
+    _: KW_ONLY
+    num_cpus: float = 4
+    num_gpus: float = 0
+    resources: Mapping[str, float] | None = None
+    """Further resources by name."""
+    memory: int = 16 * GIB
+    """Bytes that tasks can ask for by their option `memory`."""
+    object_store_memory: int = 2 * GIB
+    """Bytes in the node's object store."""
+    speed: float = 1.0
+    """A task's declared cost takes cost / speed; sleeping takes as long everywhere."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise TypeError(f"name must be a str, not {self.name!r}")
+        if self.name == "global":
+            raise ValueError("name must not be 'global', the address of the global scheduler")
+        _at_least_zero("num_cpus", self.num_cpus)
+        _at_least_zero("num_gpus", self.num_gpus)
+        _at_least_zero("memory", self.memory)
+        _positive("object_store_memory", self.object_store_memory)
+        _positive("speed", self.speed)
+        for name, quantity in (self.resources or {}).items():
+            if name in ("CPU", "GPU", "memory"):
+                option = {"CPU": "num_cpus", "GPU": "num_gpus"}.get(name, name)
+                raise ValueError(f"resources must not contain {name!r}: use {option}=")
+            _at_least_zero(f"resources[{name!r}]", quantity)
+
+    @property
+    def quantities(self) -> dict[str, float]:
+        """All resources of the node by the names that tasks use."""
+        own = {"CPU": self.num_cpus, "GPU": self.num_gpus, "memory": self.memory}
+        return {**own, **(self.resources or {})}
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A simulated cluster: its nodes, and the network between them. The driver is on the first.
+
+    `nodes` is how many equal nodes there are, or a list of them; the fields from `num_cpus` to
+    `speed` describe the equal ones.
+    """
+
+    nodes: int | Sequence[Node] = 3
+    _: KW_ONLY
+    num_cpus: float = 4
+    num_gpus: float = 0
+    resources: Mapping[str, float] | None = None
+    memory: int = 16 * GIB
+    object_store_memory: int = 2 * GIB
+    speed: float = 1.0
+    latency_s: float = 50e-6
+    """How long a message or the first byte of an object is under way."""
+    bandwidth_bytes_per_s: float = 1.25e9
+    """Of each node's network card, in each direction; shared by the objects that pass it."""
+    jitter_s: float = 0.0
+    """A message takes up to this much longer, as the choice tape decides."""
+    disk_bytes_per_s: float = 1e9
+    """Of each node's disk, on which objects are spilled."""
+    worker_start_s: float = 0.0
+    """How long a worker process takes to start."""
+    detection_s: float = 0.5
+    """How long the others need to learn that a node died."""
+    members: tuple[Node, ...] = field(init=False, repr=False)
+    """The nodes one by one, all with names."""
+
+    def __post_init__(self) -> None:
+        for name in ("bandwidth_bytes_per_s", "disk_bytes_per_s"):
+            _positive(name, getattr(self, name))
+        for name in ("latency_s", "jitter_s", "worker_start_s", "detection_s"):
+            _at_least_zero(name, getattr(self, name))
+        object.__setattr__(self, "members", self._members())
+
+    def _members(self) -> tuple[Node, ...]:
+        nodes = self.nodes
+        if isinstance(nodes, int) and not isinstance(nodes, bool):
+            alike = Node(
+                num_cpus=self.num_cpus,
+                num_gpus=self.num_gpus,
+                resources=self.resources,
+                memory=self.memory,
+                object_store_memory=self.object_store_memory,
+                speed=self.speed,
+            )
+            nodes = [alike] * nodes
+        elif isinstance(nodes, (str, bool)) or not isinstance(nodes, Sequence):
+            raise TypeError(f"nodes must be a number or a list of rsim.sim.Node, not {nodes!r}")
+        if not nodes:
+            raise ValueError(f"nodes must be one or more, not {self.nodes!r}")
+        members: dict[str, Node] = {}
+        for index, node in enumerate(nodes):
+            if not isinstance(node, Node):
+                raise TypeError(f"nodes[{index}] must be an rsim.sim.Node, not {node!r}")
+            name = node.name or f"n{index}"
+            if name in members:
+                raise ValueError(f"nodes[{index}]: the name {name!r} is already taken")
+            members[name] = replace(node, name=name)
+        return tuple(members.values())
+
+
+def as_cluster(given: object) -> Cluster:
+    """The cluster that `rsim.init(cluster=...)` was given: a Cluster, or a list of nodes."""
+    if isinstance(given, Cluster):
+        return given
+    if isinstance(given, Sequence) and not isinstance(given, str):
+        return Cluster(given)
+    raise TypeError(
+        f"cluster must be an rsim.sim.Cluster or a list of rsim.sim.Node, not {given!r}"
+    )
+
+
+def _at_least_zero(name: str, value: float) -> None:
+    _number(name, value)
+    if not (isfinite(value) and value >= 0):
+        raise ValueError(f"{name} must be a finite number, 0 or more, not {value!r}")
+
+
+def _positive(name: str, value: float) -> None:
+    _number(name, value)
+    if not (isfinite(value) and value > 0):
+        raise ValueError(f"{name} must be a finite number above 0, not {value!r}")
+
+
+def _number(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number, not {value!r}")

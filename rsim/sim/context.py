@@ -1,0 +1,40 @@
+"""What virtualised user code sees of the simulated world: the time, its sleep and its entropy.
+
+Decides the seed of a task's randomness: the session's seed, the task's path and the attempt, so
+that no other task's draws, and no other schedule, can shift it. Must never read anything but the
+world. Owns nothing.
+"""
+
+from __future__ import annotations
+
+from rsim.sim.greenlets import Hub, Strand
+from rsim.sim.tape import subseed
+
+
+class StrandContext:
+    """Implements `rsim.sim.virtual.ParkingContext` for one run of a strand's code."""
+
+    __slots__ = ("_attempt", "_hub", "_seed", "_strand", "name")
+
+    def __init__(self, hub: Hub, strand: Strand, name: str, seed: int, attempt: int = 0) -> None:
+        self._hub = hub
+        self._strand = strand
+        self._seed = seed
+        self._attempt = attempt
+        self.name = name
+
+    def now_ns(self) -> int:
+        return self._hub.world.now_ns
+
+    def sleep_ns(self, duration_ns: int) -> None:
+        self._hub.sleep(duration_ns)
+
+    def entropy_seed(self) -> int:
+        attempt = f"#{self._attempt}" if self._attempt else ""
+        return subseed(self._seed, f"entropy/{self.name}{attempt}")
+
+    def park_forever(self, reason: str) -> None:
+        self._hub.sleep_until_woken(reason)
+
+    def interrupt(self) -> None:
+        self._hub.wake(self._strand)

@@ -1,0 +1,126 @@
+"""Finds the copies of replaced functions that other code already holds, and exchanges them.
+
+`from time import sleep`, `def f(clock=time.time)`, `class C: clock = time.time`,
+`field(default_factory=datetime.now)`: each holds the original, which no change of the module
+`time` reaches. Decides which modules are user code. Must never touch the standard library (bar
+the few modules listed), the test runner, or rsim. Owns the list of what it changed inside functions
+and classes; module globals need none: on removal every module is searched for stand-ins, so that
+modules imported meanwhile are cleaned too.
+
+Not found: copies inside containers, instances, functools.partial and C extensions.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from types import FunctionType, ModuleType
+from typing import Any
+
+from rsim.sim.virtual.patching import Key, Patcher, key_of
+
+IGNORED_ROOTS = frozenset(
+    "rsim pytest _pytest pluggy iniconfig py xdist execnet coverage hypothesis sortedcontainers"
+    " simpy greenlet numpy msgspec cloudpickle click psutil redis fakeredis"
+    " mypy pip setuptools pkg_resources _distutils_hack".split()
+)
+IGNORED_PREFIXES = ("pytest_", "_virtualenv", "__editable__")
+
+# These hold clocks as globals or as defaults of arguments.
+STDLIB_MODULES = frozenset({"threading", "queue", "sched", "timeit"})
+
+
+class Aliases:
+    """The aliases of one patcher's originals."""
+
+    def __init__(self, patcher: Patcher) -> None:
+        self._patcher = patcher
+        self._undo: list[tuple[Any, str, Any]] = []
+
+    def install(self) -> None:
+        """Exchange the aliases held by all imported user modules."""
+        for module in _user_modules():
+            _exchange(vars(module), self._patcher.stand_ins)
+            if not _installed(module):
+                for owner in _owners(module):
+                    self._exchange_within(owner)
+
+    def rebind(self, namespace: dict[str, Any]) -> None:
+        """Exchange the aliases in a dict of globals, as of a function just unpickled."""
+        _exchange(namespace, self._patcher.stand_ins)
+
+    def remove(self) -> None:
+        """Put every original back. Does nothing the second time."""
+        while self._undo:
+            owner, name, value = self._undo.pop()
+            setattr(owner, name, value)
+        for module in list(sys.modules.values()):
+            if isinstance(module, ModuleType):
+                _exchange(vars(module), self._patcher.originals)
+
+    def _exchange_within(self, owner: type | FunctionType) -> None:
+        """A function's defaults and closure; a class's own attributes and methods."""
+        if isinstance(owner, FunctionType):
+            self._exchange_in_function(owner)
+            return
+        for name, value in list(vars(owner).items()):
+            function = getattr(value, "__func__", value)  # also static and class methods
+            stand_in = self._patcher.stand_ins.get(key_of(value))
+            if stand_in is not None:
+                self._set(owner, name, stand_in)
+            elif isinstance(function, FunctionType):
+                self._exchange_in_function(function)
+
+    def _exchange_in_function(self, function: FunctionType) -> None:
+        stand_ins = self._patcher.stand_ins
+        if function.__globals__.get("__name__", "").startswith("rsim."):
+            return  # a stand-in, whose closure must keep the original
+        defaults, named = function.__defaults__ or (), function.__kwdefaults__ or {}
+        if any(key_of(value) in stand_ins for value in defaults):
+            exchanged = tuple(stand_ins.get(key_of(value), value) for value in defaults)
+            self._set(function, "__defaults__", exchanged)
+        if any(key_of(value) in stand_ins for value in named.values()):
+            renamed = {name: stand_ins.get(key_of(v), v) for name, v in named.items()}
+            self._set(function, "__kwdefaults__", renamed)
+        for cell in function.__closure__ or ():
+            try:
+                content = cell.cell_contents
+            except ValueError:  # not filled yet
+                continue
+            if key_of(content) in stand_ins:
+                self._set(cell, "cell_contents", stand_ins[key_of(content)])
+
+    def _set(self, owner: Any, name: str, value: Any) -> None:
+        self._undo.append((owner, name, getattr(owner, name)))
+        setattr(owner, name, value)
+
+
+def _exchange(namespace: dict[str, Any], table: dict[Key, Any]) -> None:
+    for name, value in list(namespace.items()):
+        replacement = table.get(key_of(value))
+        if replacement is not None:
+            namespace[name] = replacement
+
+
+def _user_modules() -> Iterator[ModuleType]:
+    imported: list[tuple[str, Any]] = list(sys.modules.items())  # anything can be in there
+    for name, module in imported:
+        root = name.partition(".")[0]
+        if (
+            isinstance(module, ModuleType)
+            and root not in IGNORED_ROOTS
+            and (root not in sys.stdlib_module_names or name in STDLIB_MODULES)
+            and not root.startswith(IGNORED_PREFIXES)
+        ):
+            yield module
+
+
+def _installed(module: ModuleType) -> bool:
+    """Whether it is a third-party package: too many functions to look into each."""
+    return "-packages" in (vars(module).get("__file__") or "")
+
+
+def _owners(module: ModuleType) -> Iterator[type | FunctionType]:
+    for value in list(vars(module).values()):
+        if isinstance(value, type | FunctionType) and value.__module__ == module.__name__:
+            yield value

@@ -1,0 +1,1 @@
+"""Tests; a helper module is imported as `tests.<folder>.<module>`."""

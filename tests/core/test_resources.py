@@ -1,0 +1,108 @@
+"""Pools never lose or invent a unit, and demands read as users write them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rsim.core.records import RESOURCE_UNITS as UNIT
+from rsim.core.records import Demand
+from rsim.core.resources import Pool, demand_of, fits, format_demand, utilisation
+
+NAMES = ("CPU", "GPU", "memory", "disk")
+demands = st.dictionaries(st.sampled_from(NAMES), st.integers(1, 3 * UNIT)).map(
+    lambda units: tuple(sorted(units.items()))
+)
+
+
+def test_demand_is_sorted_exact_and_without_zeros() -> None:
+    assert demand_of(1, 0.1, None, {"zone": 0.0001, "absent": 0}) == (
+        ("CPU", UNIT),
+        ("GPU", 1000),
+        ("zone", 1),
+    )
+    assert demand_of(0, None) == demand_of() == ()
+    assert demand_of(memory=3) == (("memory", 3 * UNIT),)
+    assert sum(demand_of(0.1)[0][1] for _ in range(10)) == demand_of(1)[0][1]
+
+
+def test_format() -> None:
+    assert format_demand(demand_of(1, 0.5, 2**30)) == "{'CPU': 1, 'GPU': 0.5, 'memory': 1073741824}"
+    assert format_demand(()) == "{}"
+
+
+@given(st.floats(0.0001, 1e6))
+def test_quantities_survive_formatting(amount: float) -> None:
+    amount = round(amount, 4)
+    assert format_demand(demand_of(amount)) in (f"{{'CPU': {amount}}}", f"{{'CPU': {amount:.0f}}}")
+
+
+def test_fits_names_what_is_missing() -> None:
+    pool = Pool(demand_of(2))
+    pool.take(demand_of(1.5))
+    assert pool.fits_total(demand_of(2))
+    assert not pool.fits_now(demand_of(1))
+    assert pool.fits_now(demand_of(0.5))
+    assert not pool.fits_total(demand_of(1, 1))
+    with pytest.raises(ValueError, match=r"\{'CPU': 1\}: only \{'CPU': 0.5\} of \{'CPU': 2\}"):
+        pool.take(demand_of(1))
+    with pytest.raises(ValueError, match="GPU"):
+        pool.take_forced(demand_of(1, 1))
+    with pytest.raises(ValueError, match="give back"):
+        pool.give(demand_of(1.6))
+    with pytest.raises(ValueError, match="zone"):
+        pool.give(demand_of(0, resources={"zone": 1}))
+    assert pool.available() == demand_of(0.5)
+
+
+def test_an_unblocked_worker_oversubscribes() -> None:
+    pool = Pool(demand_of(1))
+    one = demand_of(1)
+    pool.take(one)
+    pool.give(one)
+    pool.take(one)
+    pool.take_forced(one)
+    assert pool.available() == (("CPU", -UNIT),)
+    assert pool.utilisation() == 2
+    assert not pool.fits_now(one)
+    assert pool.fits_now(())
+    pool.give(one)
+    pool.give(one)
+    pool.check()
+    assert pool.available() == pool.total
+
+
+def test_utilisation_is_that_of_the_critical_resource() -> None:
+    pool = Pool(demand_of(4, 1, 100, {"zone": 1}))
+    pool.take(demand_of(1, 1, 50, {"zone": 1}))
+    assert pool.utilisation() == 0.5
+    assert utilisation({"GPU": 1}, {}) == 0
+    assert Pool(()).utilisation() == 0
+
+
+@given(total=demands, steps=st.lists(st.tuples(st.booleans(), st.booleans(), demands), max_size=30))
+def test_what_is_out_and_what_is_free_add_up(
+    total: Demand, steps: list[tuple[bool, bool, Demand]]
+) -> None:
+    pool = Pool(total)
+    out: list[Demand] = []
+    for taking, forced, demand in steps:
+        if not taking and out:
+            pool.give(out.pop(0))
+        elif forced and pool.fits_total(demand):
+            pool.take_forced(demand)
+            out.append(demand)
+        elif pool.fits_now(demand):
+            before = dict(pool.available())
+            assert fits(before, demand)
+            pool.take(demand)
+            out.append(demand)
+        else:
+            with pytest.raises(ValueError):
+                pool.take(demand)
+        pool.check()
+        free = dict(pool.available())
+        for name, units in total:
+            assert free.get(name, 0) + sum(dict(each).get(name, 0) for each in out) == units
+    for demand in out:
+        pool.give(demand)
+    assert pool.available() == total
