@@ -1,1 +1,41 @@
 """Tasks, actors and object refs: one scheduling core under a simulated and a real cluster."""
+
+from importlib import import_module as _import_module
+from typing import Any as _Any
+
+from rsim import exceptions
+from rsim.api.calls import cancel, get, put, wait
+from rsim.api.remote import RemoteFunction, remote
+from rsim.api.session import Session, init, is_initialized, shutdown
+from rsim.runtime.refs import ObjectRef
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ObjectRef",
+    "RemoteFunction",
+    "Session",
+    "__version__",
+    "cancel",
+    "exceptions",
+    "get",
+    "init",
+    "is_initialized",
+    "put",
+    "remote",
+    "shutdown",
+    "wait",
+]
+
+_ON_DEMAND = ("sim", "util")
+
+
+def __getattr__(name: str) -> _Any:
+    """The packages that are imported when they are first used."""
+    if name in _ON_DEMAND:
+        return _import_module(f"rsim.{name}")
+    raise AttributeError(f"module 'rsim' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_ON_DEMAND]

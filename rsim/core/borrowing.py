@@ -116,6 +116,10 @@ class Borrowing:
                     node.objects.declare(object_id).state = LOST
                 continue
             entry = node.objects.declare_foreign(object_id, owner)
+            if owner not in node.peers.others:
+                if entry.owner == owner:
+                    node.peers.report_orphans(owner, [entry])
+                continue
             if owner != source:
                 self.send(owner, RefBorrow(object_id, source))
             if entry.owner == owner:
@@ -144,7 +148,8 @@ class Borrowing:
     def return_ref(self, entry: Entry) -> None:
         """This node dropped a ref that another owns."""
         if entry.received:
-            self.send(entry.owner, RefReturn((entry.object_id,), (entry.received,)))
+            received, entry.received = entry.received, 0
+            self.send(entry.owner, RefReturn((entry.object_id,), (received,)))
 
     @property
     def active(self) -> bool:

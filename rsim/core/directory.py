@@ -58,7 +58,7 @@ class Directory:
         """A borrower asks: answer as soon as the object exists."""
         node = self._node
         entry = node.objects.get(message.object_id)
-        if entry is None or entry.owner:
+        if entry is None:
             text = f"object {message.object_id.hex()} was freed by its owner, {node.name}"
             lost = ObjectLocation(message.object_id, 0, (), (), None, False, "ObjectLostError", text)
             node.peers.borrowing.send(source, lost)
@@ -98,9 +98,7 @@ class Directory:
         if message.failure:
             node.tasks.fail_object(entry, ErrorInfo(message.failure, message.message))
             return
-        if not entry.contained:
-            entry.contained = tuple(ref.object_id for ref in message.contained)
-            node.objects.hold(entry.contained)
+        node.objects.set_contained(entry, tuple(ref.object_id for ref in message.contained))
         entry.size_bytes = message.size_bytes
         if message.inline is not None:
             entry.state = INLINE
@@ -170,10 +168,10 @@ class Directory:
         node = self._node
         if self._pulls.get(event.object_id) != event.source:
             return
-        entry = node.objects.get(event.object_id)
-        if not event.ok and entry is not None:
-            self._pull_failed(entry, event.source)
+        if not event.ok:
+            self._pull_failed(event.object_id, event.source)
             return
+        entry = node.objects.get(event.object_id)
         del self._pulls[event.object_id]
         if entry is None or entry.state != REMOTE:
             node.shelf.abort(event.object_id)
@@ -189,14 +187,15 @@ class Directory:
     def absent(self, source: str, message: ObjectAbsence) -> None:
         """The node that we asked has no copy."""
         if self._pulls.get(message.object_id) == source:
-            entry = self._node.objects.get(message.object_id)
-            if entry is not None:
-                self._pull_failed(entry, source)
+            self._pull_failed(message.object_id, source)
 
-    def _pull_failed(self, entry: Entry, source: str) -> None:
+    def _pull_failed(self, object_id: bytes, source: str) -> None:
         node = self._node
-        del self._pulls[entry.object_id]
-        node.shelf.abort(entry.object_id)
+        del self._pulls[object_id]
+        node.shelf.abort(object_id)
+        entry = node.objects.get(object_id)
+        if entry is None or entry.state != REMOTE:
+            return
         if entry.locations and source in entry.locations:
             entry.locations.remove(source)
         if entry.locations:
@@ -249,15 +248,13 @@ class Directory:
             entry = self._node.objects.get(object_id)
             if entry is not None and entry.primary:
                 entry.primary = False
-                self._node.objects.release_entry(entry)
+                self._node.objects.touch(entry)
 
     def node_died(self, dead: str) -> None:
         """Copies at the dead node are gone, and so are answers from it."""
         node = self._node
         for object_id in [each for each, source in self._pulls.items() if source == dead]:
-            entry = node.objects.get(object_id)
-            if entry is not None:
-                self._pull_failed(entry, dead)
+            self._pull_failed(object_id, dead)
         for object_id in [each for each, owner in self._asked.items() if owner == dead]:
             del self._asked[object_id]
         for entry in list(node.objects.entries.values()):

@@ -18,8 +18,8 @@ report replaces the view of it, less the reservations that are left. Hence the r
 * a task placed on the asking node itself is reported as accepted like one that was forwarded;
 * a node that refuses or drops a forwarded task reports it as accepted all the same.
 
-A repeated request gets the same answer again. A request of another source for a task supersedes the
-first. Names of dead nodes do not come back.
+A repeated request gets the same answer again. A request of another source, or of another number (``op``), for a
+task supersedes the first. Names of dead nodes do not come back.
 """
 
 from __future__ import annotations
@@ -147,7 +147,8 @@ class GlobalScheduler:
         elif isinstance(message, PlacementWithdrawal):
             request = self._requests.get(message.task_id)
             if request is not None and request.source == source:
-                self._drop(request)
+                if request.message.op == message.op:
+                    self._drop(request)
         elif isinstance(message, OrphanReport):
             self._out += self._orphans.report(source, message)
         else:
@@ -161,9 +162,9 @@ class GlobalScheduler:
         task_id, demand, strategy = message.task_id, message.demand, message.strategy
         known = self._requests.get(task_id)
         if known is not None:
-            if known.source == source:
+            if known.source == source and known.message.op == message.op:
                 if known.node:
-                    self._out.append(Send(source, TaskPlacement(task_id, known.node)))
+                    self._out.append(Send(source, TaskPlacement(task_id, known.node, message.op)))
                 return
             self._drop(known)
         if strategy.kind == "AFFINITY" and not strategy.soft:
@@ -209,17 +210,16 @@ class GlobalScheduler:
 
     def _fail(self, source: str, message: PlacementRequest, *, final: bool) -> None:
         reason = self._reason(message.demand, message.strategy)
-        self._out.append(Send(source, PlacementFailure(message.task_id, reason, final)))
+        self._out.append(Send(source, PlacementFailure(message.task_id, reason, final, message.op)))
 
     def _reason(self, demand: Demand, strategy: Strategy) -> str:
-        """Why no node can run such a task."""
-        wanted = format_demand(demand)
+        """Why no node can run such a task; for "it asks for {...}, which ..." unless final."""
         if strategy.kind != "AFFINITY" or strategy.soft:
-            return f"no node has {wanted} in total"
+            return "no node has in total"
         node = self._nodes.get(strategy.node)
         if node is not None:
             total = format_demand(tuple(node.view.total.items()))
-            return f"node {strategy.node!r} has {total} in total, not {wanted}"
+            return f"node {strategy.node!r} has {total} in total, not {format_demand(demand)}"
         state = "is dead" if strategy.node in self._dead else "does not exist"
         return f"node {strategy.node!r} {state}, and the task may run nowhere else"
 
@@ -279,7 +279,8 @@ class GlobalScheduler:
         request.node = node.view.name
         node.reservations[message.task_id] = message.demand
         self._adjust(node, message.demand, -1)
-        self._out.append(Send(request.source, TaskPlacement(message.task_id, request.node)))
+        answer = TaskPlacement(message.task_id, request.node, message.op)
+        self._out.append(Send(request.source, answer))
 
     def _release(self, request: _Request) -> None:
         node = self._nodes[request.node]

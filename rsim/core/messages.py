@@ -30,12 +30,15 @@ class PlacementRequest(Message, frozen=True):
     strategy: Strategy
     locality: tuple[tuple[str, int], ...]
     """Bytes of the task's deps that each node already holds, by node."""
+    op: int = 0
+    """Numbers the requests of a node: answers and withdrawals mean the request of the same number."""
 
 
 class PlacementWithdrawal(Message, frozen=True):
     """The task was started locally or cancelled: forget the request, or give the reservation back."""
 
     task_id: bytes
+    op: int = 0
 
 
 class TaskPlacement(Message, frozen=True):
@@ -43,6 +46,7 @@ class TaskPlacement(Message, frozen=True):
 
     task_id: bytes
     node: str
+    op: int = 0
 
 
 class PlacementFailure(Message, frozen=True):
@@ -54,6 +58,7 @@ class PlacementFailure(Message, frozen=True):
     task_id: bytes
     reason: str
     final: bool
+    op: int = 0
 
 
 class ResourceReport(Message, frozen=True):

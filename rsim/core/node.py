@@ -47,7 +47,9 @@ class Node:
         self.config = config = config or NodeConfig()
         self.choices = choices
         self.step = Step()
-        self.objects = ObjectTable(self._drop_value, self._entry_removed)
+        self.objects = ObjectTable(
+            self._drop_value, lambda entry: self.peers.return_ref(entry), self._entry_removed
+        )
         store = ObjectStore(Arena(capacity_bytes), spill_limit_bytes)
         self.shelf = Shelf(self.step, store, config.store_grace_ns, self._evicted)
         self.tasks = Tasks(self)
@@ -178,9 +180,7 @@ class Node:
         if entry.exists:
             return
         entry.size_bytes = event.size_bytes
-        if event.contained:
-            objects.hold(event.contained)
-            entry.contained = event.contained
+        objects.set_contained(entry, event.contained)
         if event.stored:
             entry.state = STORED if self.shelf.seal(event.object_id) else LOST
         else:
@@ -208,7 +208,7 @@ class Node:
         self.tasks.cancel(event.object_id, event.force, event.recursive)
 
     def _tasks_returned(self, event: events.TasksReturned) -> None:
-        self.scheduler.returned(event.client, event.task_ids)
+        self.tasks.returned(event.client, event.task_ids)
 
     def _worker_started(self, event: events.WorkerStarted) -> None:
         self.objects.open_account(event.client)

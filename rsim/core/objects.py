@@ -82,16 +82,20 @@ class ObjectTable:
 
     ``on_drop(entry, keep)`` must release the value of an owned or borrowed entry (``keep``: lineage may still want the
     object, so a value that can stay for free may stay; it returns whether it did). ``on_removed(entry)`` is told that
-    the entry is gone.
+    the entry is gone, ``on_unheld(entry)`` that only the owner elsewhere keeps this node's copy.
     """
 
     def __init__(
-        self, on_drop: Callable[[Entry, bool], bool], on_removed: Callable[[Entry], None]
+        self,
+        on_drop: Callable[[Entry, bool], bool],
+        on_unheld: Callable[[Entry], None],
+        on_removed: Callable[[Entry], None],
     ) -> None:
         self.entries: dict[bytes, Entry] = {}
         self._loans: dict[int | str, dict[bytes, int]] = {}
         self._garbage: list[Entry] = []
         self._on_drop = on_drop
+        self._on_unheld = on_unheld
         self._on_removed = on_removed
 
     # -- entries -----------------------------------------------------------------------------------------------------
@@ -132,6 +136,13 @@ class ObjectTable:
             entry = self.entries.get(object_id)
             if entry is not None:
                 self.release_entry(entry)
+
+    def set_contained(self, entry: Entry, contained: tuple[bytes, ...]) -> None:
+        """The entry's value holds these refs (an earlier value of the same object may have held others)."""
+        if contained or entry.contained:
+            self.hold(contained)
+            before, entry.contained = entry.contained, contained
+            self.release(before)
 
     def release_entry(self, entry: Entry) -> None:
         """Take back one hold on an entry."""
@@ -249,7 +260,9 @@ class ObjectTable:
             entry = garbage.pop()
             if entry.holds or self.entries.get(entry.object_id) is not entry:
                 continue
-            if entry.lineage_holds:
+            if entry.primary:
+                self._on_unheld(entry)
+            elif entry.lineage_holds:
                 if entry.exists and not self._on_drop(entry, True):
                     entry.state = FREED
                     self._release_contained(entry)
@@ -286,8 +299,6 @@ class ObjectTable:
         for entry in self.entries.values():
             for object_id in entry.contained:
                 derived[object_id] = derived.get(object_id, 0) + 1
-            if entry.primary:
-                derived[entry.object_id] = derived.get(entry.object_id, 0) + 1
         for object_id, entry in self.entries.items():
             assert entry.holds == derived.pop(object_id, 0), (
                 f"object {object_id.hex()} ({STATE_NAMES[entry.state]}) counts {entry.holds} holds"

@@ -37,6 +37,13 @@ BURIAL_NS = 5_000_000_000
 """How long loans to a dead node are kept: those it lent on may still be registered, and heirs found."""
 
 
+INPUT_FAILED = "InputFailed"
+"""Failure of a forwarded task that the owner should look at its inputs again, and place it anew."""
+
+OWNED_HERE = "OwnedHere"
+"""Failure of a forwarded task: the node that it was forwarded to owns it."""
+
+
 class Peers:
     """Other nodes, as one node sees them."""
 
@@ -106,7 +113,7 @@ class Peers:
 
     def _request(self, task: Task) -> None:
         spec = task.spec
-        task.requested = True
+        task.requested = self._node.step.next_op()
         self._requests += 1
         locality: dict[str, int] = {}
         for object_id in spec.deps:
@@ -119,15 +126,19 @@ class Peers:
         self.borrowing.send(
             m.GLOBAL,
             m.PlacementRequest(
-                spec.task_id, options.demand, options.strategy, tuple(locality.items())
+                spec.task_id,
+                options.demand,
+                options.strategy,
+                tuple(locality.items()),
+                task.requested,
             ),
         )
 
     def withdraw_request(self, task: Task) -> None:
         """The task needs no place any more."""
-        task.requested = False
+        op, task.requested = task.requested, 0
         self._requests -= 1
-        self.borrowing.send(m.GLOBAL, m.PlacementWithdrawal(task.spec.task_id))
+        self.borrowing.send(m.GLOBAL, m.PlacementWithdrawal(task.spec.task_id, op))
 
     def withdraw_unplaced(self, task: Task) -> bool:
         """Forget a ready task that waits for a place; whether it was in no local queue."""
@@ -139,9 +150,10 @@ class Peers:
     def _placed(self, _source: str, message: m.TaskPlacement) -> None:
         node = self._node
         task = node.tasks.table.get(message.task_id)
-        if task is None or not task.requested:
+        if task is None or task.requested != message.op:
+            self.borrowing.send(m.GLOBAL, m.PlacementWithdrawal(message.task_id, message.op))
             return
-        task.requested = False
+        task.requested = 0
         self._requests -= 1
         self._infeasible.pop(message.task_id, None)
         queued = self._unplaced.pop(message.task_id, None) is None
@@ -155,14 +167,15 @@ class Peers:
         if message.node in self.others:
             self._forward(task, message.node)
         else:
+            self.borrowing.send(m.GLOBAL, m.PlacementWithdrawal(message.task_id, message.op))
             node.place(task)
 
     def _placement_failed(self, _source: str, message: m.PlacementFailure) -> None:
         task = self._node.tasks.table.get(message.task_id)
-        if task is None or not task.requested:
+        if task is None or task.requested != message.op:
             return
         if message.final:
-            task.requested = False
+            task.requested = 0
             self._requests -= 1
             if self._unplaced.pop(message.task_id, None) is None:
                 self._node.scheduler.remove(task)
@@ -207,8 +220,11 @@ class Peers:
 
     def _forwarded(self, source: str, message: m.TaskForward) -> None:
         self.borrowing.receive(source, message.refs)
-        self._accepted.append(message.spec.task_id)
         self._node.tasks.accept(message.spec, source, message.attempt)
+
+    def accepted(self, task: Task) -> None:
+        """A task from another node has its resources here (or needs none any more): the next report says so."""
+        self._accepted.append(task.spec.task_id)
 
     def send_outcome(self, task: Task, event: TaskFinished) -> None:
         """Tell the owner the results; large ones stay here, for it."""
@@ -223,9 +239,7 @@ class Peers:
                 entry.state = STORED
                 entry.size_bytes = result.size_bytes
                 entry.primary = True
-                entry.holds += 1
-                entry.contained = result.contained
-                node.objects.hold(result.contained)
+                node.objects.set_contained(entry, result.contained)
                 node.announce(entry)
         refs = self.borrowing.lend(task.owner, contained)
         outcome = m.TaskOutcome(
@@ -244,14 +258,30 @@ class Peers:
 
     def send_error_of(self, task: Task, source: Entry) -> None:
         """Tell the owner that an input turned out to be an error."""
-        self.send_failure(task, ErrorInfo("InputError", source.object_id.hex()))
+        self.send_failure(task, ErrorInfo(INPUT_FAILED, source.object_id.hex()))
+
+    def claim(self, task: Task, rival: str, object_ids: list[bytes]) -> None:
+        """A forwarded task is this node's own already: its other owner may borrow the results from here."""
+        refs = self.borrowing.lend(rival, object_ids)
+        outcome = m.TaskOutcome(task.spec.task_id, task.attempt, (), refs, failure=OWNED_HERE)
+        self.borrowing.send(rival, outcome, refs)
+
+    def ask_again(self, task_id: bytes, owner: str, attempt: int) -> None:
+        """The task runs here already, for another owner: this one may try again."""
+        self.borrowing.send(owner, m.TaskOutcome(task_id, attempt, (), (), failure=INPUT_FAILED))
+
+    def refuse_result(self, object_id: bytes, executor: str) -> None:
+        """A stored result that is not needed: there is one already."""
+        entry = self._node.objects.get(object_id)
+        if entry is None or executor not in (entry.locations or ()):
+            self.borrowing.send(executor, m.ObjectDeletion((object_id,)))
 
     def _outcome(self, source: str, message: m.TaskOutcome) -> None:
         node = self._node
         self.borrowing.receive(source, message.refs)
         task = node.tasks.table.get(message.task_id)
         current = task is not None and task.state == FORWARDED and task.executor == source
-        if task is None or not current or task.attempt != message.attempt:
+        if task is None or not current or not _same_attempt(task, message):
             stray = tuple(
                 return_id(message.task_id, index)
                 for index, result in enumerate(message.results)
@@ -260,8 +290,10 @@ class Peers:
             if stray:
                 self.borrowing.send(source, m.ObjectDeletion(stray))
             return
-        if message.failure == "InputError":
+        if message.failure == INPUT_FAILED:
             self._input_failed(task)
+        elif message.failure == OWNED_HERE:
+            node.tasks.surrender(task, source)
         elif message.failure:
             error = ErrorInfo(message.failure, message.message)
             if message.failure == "WorkerCrashedError":
@@ -321,13 +353,16 @@ class Peers:
                 if task.state == READY:
                     node.withdraw(task)
                 node.tasks.conclude(task)
-        orphans = list(node.objects.owned_by(dead))
-        copies = tuple(entry.object_id for entry in orphans if entry.is_local)
-        report = m.OrphanReport(dead, tuple(entry.object_id for entry in orphans), copies)
-        self.borrowing.send(m.GLOBAL, report)
+        self.report_orphans(dead, list(node.objects.owned_by(dead)))
         timer = node.step.next_op()
         self._burials[timer] = dead
         node.step.out.append(SetTimer(timer, node.step.now_ns + BURIAL_NS))
+
+    def report_orphans(self, dead: str, orphans: list[Entry]) -> None:
+        """Tell the global scheduler which objects of a dead node are wanted here."""
+        copies = tuple(entry.object_id for entry in orphans if entry.is_local)
+        report = m.OrphanReport(dead, tuple(entry.object_id for entry in orphans), copies)
+        self.borrowing.send(m.GLOBAL, report)
 
     def timer_fired(self, op: int) -> bool:
         """Whether the timer was ours; then a dead node's loans end."""
@@ -343,9 +378,13 @@ class Peers:
         if message.owner == node.name:
             self._adopt(message)
             return
+        if message.owner not in self.others:
+            self.report_orphans(message.owner, list(filter(None, map(node.objects.get, message.object_ids))))
+            return
         for object_id in message.object_ids:
             entry = node.objects.get(object_id)
             if entry is None or not entry.owner or entry.owner in self.others:
+                self.borrowing.send(message.owner, m.RefReturn((object_id,), (1,)))
                 continue
             entry.owner = message.owner
             entry.received = 1
@@ -363,9 +402,7 @@ class Peers:
                 continue
             entry.owner = ""
             entry.received = 0
-            if entry.primary:
-                entry.primary = False
-                node.objects.release_entry(entry)
+            entry.primary = False
             for holder in holders:
                 if holder in self.others:
                     node.objects.lend(holder, object_id)
@@ -411,3 +448,7 @@ class Peers:
             or len(self._unplaced) > len(self._infeasible)
             or any(task.state == FORWARDED for task in self._node.tasks.table.values())
         )
+
+
+def _same_attempt(task: Task, message: m.TaskOutcome) -> bool:
+    return task.attempt == message.attempt or message.failure == OWNED_HERE

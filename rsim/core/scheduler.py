@@ -77,8 +77,8 @@ class Task(Waiter):
         """How many entries of its results and puts there are."""
         self.executor: int | str = ""
         """The worker, or the node, that has it."""
-        self.requested = False
-        """The global scheduler has been asked for a place."""
+        self.requested = 0
+        """The number of the open request to the global scheduler for a place; 0: none."""
         self.cancelled = False
         self.recorded = False
         """Its lineage is in the control store."""
@@ -167,7 +167,7 @@ class LocalScheduler:
         task.state = READY
         queue.tasks.append(task)
         self.queued += 1
-        if not queue.stalled:
+        if not queue.stalled or len(queue.tasks) == 1:
             self.dispatch()
 
     def requeue(self, tasks: list[Task]) -> None:
@@ -237,8 +237,8 @@ class LocalScheduler:
 
     def _refill(self, worker: Worker, queue: Queue) -> None:
         """Send tiny tasks ahead to a busy worker."""
-        if worker.blocked or worker.recalled:
-            return
+        if worker.blocked or worker.recalled or worker.tasks[0].spec.deps:
+            return  # the first would be overtaken if its inputs were still on their way
         tasks = queue.tasks
         room = self._config.pipeline_depth - len(worker.tasks)
         tiny_ns = self._config.tiny_task_ns
@@ -290,22 +290,20 @@ class LocalScheduler:
         elif self._config.pipeline_depth > 1:
             self._watch_pipelines()
 
-    def returned(self, client: int, task_ids: tuple[bytes, ...]) -> None:
-        """A worker gave tasks back that it had not begun."""
+    def returned(self, client: int, task_ids: tuple[bytes, ...]) -> list[Task]:
+        """A worker gave tasks back that it had not begun: queue them again. Which they were."""
         worker = self.workers.get(client)
         if worker is None:
-            return
+            return []
         worker.recalled = False
         back = [task for task in worker.tasks if task.spec.task_id in task_ids]
         worker.tasks = deque(task for task in worker.tasks if task not in back)
         self.requeue([task for task in back if not task.cancelled])
-        for task in back:
-            if task.cancelled:
-                task.state = DONE
-        if not worker.tasks:
+        if not worker.tasks and worker.state == BUSY:
             self._vacate(worker)
         else:
             self.dispatch()
+        return back
 
     def block(self, client: int) -> None:
         """A worker's task waits for something: its CPU can serve others."""

@@ -6,6 +6,7 @@ the store, the tickets that wait for it and the pins of each client.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 
 from rsim.core import store_decisions as decisions
@@ -14,10 +15,14 @@ from rsim.core.machine import Step
 from rsim.core.records import ErrorInfo
 from rsim.core.store import ObjectStore
 
+EXISTS = "exists"
+"""The kind of the "error" that a writer gets whose object is in the store already: nothing to write."""
+
 Answer = Callable[[int, ErrorInfo | None], None]
 """Called once with an offset, or with an error."""
 
 _ERROR_KINDS = {
+    decisions.RefusalReason.EXISTS: EXISTS,
     decisions.RefusalReason.OUT_OF_DISK: "OutOfDiskError",
     decisions.RefusalReason.ABSENT: "ObjectLostError",
     decisions.RefusalReason.UNREADABLE: "ObjectLostError",
@@ -34,7 +39,9 @@ class Shelf:
         self._step = step
         self._grace_ns = grace_ns
         self._on_evicted = on_evicted
-        self._answers: dict[int, Answer] = {}
+        self._answers: dict[int, tuple[int, Answer]] = {}
+        self._decided: deque[decisions.Decision] = deque()
+        self._applying = False
         self._timers: dict[int, int] = {}
         self._retry_timer = 0
         self._pins: dict[int, dict[bytes, int]] = {}
@@ -51,7 +58,7 @@ class Shelf:
                 self._writing[object_id] = client
             answer(offset, error)
 
-        self._answers[ticket] = granted
+        self._answers[ticket] = (client, granted)
         self.apply(self.store.create(object_id, size_bytes, ticket))
 
     def seal(self, object_id: bytes) -> bool:
@@ -84,7 +91,7 @@ class Shelf:
                 self._count_pin(client, object_id)
             answer(offset, error)
 
-        self._answers[ticket] = pinned
+        self._answers[ticket] = (client, pinned)
         self.apply(self.store.restore(object_id, ticket))
 
     def unpin(self, client: int, object_id: bytes) -> None:
@@ -99,7 +106,10 @@ class Shelf:
         self.apply(self.store.unpin(object_id))
 
     def client_gone(self, client: int) -> None:
-        """Take back all that a dead client pinned or was writing."""
+        """Take back all that a dead client asked for, pinned or was writing."""
+        for ticket in [each for each, (who, _) in self._answers.items() if who == client]:
+            del self._answers[ticket]
+            self.apply(self.store.cancel(ticket))
         for object_id, count in self._pins.pop(client, {}).items():
             for _ in range(count):
                 self.apply(self.store.unpin(object_id))
@@ -144,31 +154,38 @@ class Shelf:
         return True
 
     def apply(self, decided: list[decisions.Decision]) -> None:
-        """Turn the store's decisions into effects and answers."""
-        for decision in decided:
-            if isinstance(decision, decisions.Created | decisions.Restored):
-                self._answers.pop(decision.ticket)(decision.offset, None)
-            elif isinstance(decision, decisions.Refused):
-                kind = _ERROR_KINDS.get(decision.reason, "ObjectStoreFullError")
-                if decision.reason is decisions.RefusalReason.EXISTS:
-                    kind = "exists"
-                self._answers.pop(decision.ticket)(-1, ErrorInfo(kind, decision.describe()))
-            elif isinstance(decision, decisions.Blocked):
-                timer = self._step.next_op()
-                self._timers[timer] = decision.ticket
-                self._step.out.append(SetTimer(timer, self._step.now_ns + self._grace_ns))
-            elif isinstance(decision, decisions.Evict):
-                self._on_evicted(decision.object_id)
-            elif isinstance(decision, decisions.Spill):
-                self._step.out.append(
-                    SpillObject(decision.object_id, decision.offset, decision.size_bytes)
-                )
-            elif isinstance(decision, decisions.Restore):
-                self._step.out.append(
-                    RestoreObject(decision.object_id, decision.offset, decision.size_bytes)
-                )
-            elif isinstance(decision, decisions.DropSpilled):
-                self._step.out.append(DropSpilled(decision.object_id))
+        """Turn the store's decisions into effects and answers, in the order they were made."""
+        self._decided += decided
+        if self._applying:
+            return
+        self._applying = True
+        while self._decided:
+            self._apply_one(self._decided.popleft())
+        self._applying = False
+
+    def _apply_one(self, decision: decisions.Decision) -> None:
+        out = self._step.out
+        if isinstance(decision, decisions.Created | decisions.Restored):
+            self._answer(decision.ticket, decision.offset, None)
+        elif isinstance(decision, decisions.Refused):
+            kind = _ERROR_KINDS.get(decision.reason, "ObjectStoreFullError")
+            self._answer(decision.ticket, -1, ErrorInfo(kind, decision.describe()))
+        elif isinstance(decision, decisions.Blocked):
+            timer = self._step.next_op()
+            self._timers[timer] = decision.ticket
+            out.append(SetTimer(timer, self._step.now_ns + self._grace_ns))
+        elif isinstance(decision, decisions.Evict):
+            self._on_evicted(decision.object_id)
+        elif isinstance(decision, decisions.Spill):
+            out.append(SpillObject(decision.object_id, decision.offset, decision.size_bytes))
+        elif isinstance(decision, decisions.Restore):
+            out.append(RestoreObject(decision.object_id, decision.offset, decision.size_bytes))
+        elif isinstance(decision, decisions.DropSpilled):
+            out.append(DropSpilled(decision.object_id))
+
+    def _answer(self, ticket: int, offset: int, error: ErrorInfo | None) -> None:
+        _client, answer = self._answers.pop(ticket)
+        answer(offset, error)
 
     @property
     def active(self) -> bool:

@@ -38,8 +38,8 @@ from rsim.core.store_decisions import (
     Spill,
     StoreStats,
 )
-from rsim.core.store_queue import Request, RoomQueue
-from rsim.core.store_table import Entry, ObjectState, StoreTable
+from rsim.core.store_queue import RoomQueue, RoomRequest
+from rsim.core.store_table import ObjectState, StoreEntry, StoreTable
 
 SPILL_FAILURES_IN_A_ROW = 3
 """After so many the disk is left alone until ``resume_spilling``, or until a file is dropped."""
@@ -61,9 +61,7 @@ class ObjectStore:
 
     def __init__(self, arena: Arena, spill_limit_bytes: int | None = None) -> None:
         if spill_limit_bytes is not None and spill_limit_bytes < 0:
-            raise ValueError(
-                f"spill_limit_bytes is {spill_limit_bytes}; it must be 0 or more, or None"
-            )
+            raise ValueError(f"spill_limit_bytes is {spill_limit_bytes}; valid: None, 0 or more")
         self.arena = arena
         self.spill_limit_bytes = spill_limit_bytes
         self.spilled_bytes = 0  # files on disk, and those being written
@@ -91,10 +89,12 @@ class ObjectStore:
         elif block_bytes > self.arena.capacity_bytes:
             self._refuse(ticket, object_id, RefusalReason.TOO_LARGE, size_bytes, out)
         elif not self._queue and (offset := self.arena.allocate(size_bytes)) is not None:
-            self._table.add(Entry(object_id, size_bytes, block_bytes, offset))
+            self._table.add(object_id, size_bytes, offset)
             out.append(Created(ticket, object_id, offset))
         else:
-            self._queue.join(Request(ticket, object_id, size_bytes, block_bytes, restores=False))
+            self._queue.join(
+                RoomRequest(ticket, object_id, size_bytes, block_bytes, restores=False)
+            )
             self._pump(out)
         return out
 
@@ -114,7 +114,9 @@ class ObjectStore:
             assert entry.offset is not None
             out.append(Restored(ticket, object_id, entry.offset))
         else:
-            request = Request(ticket, object_id, entry.size_bytes, entry.block_bytes, restores=True)
+            request = RoomRequest(
+                ticket, object_id, entry.size_bytes, entry.block_bytes, restores=True
+            )
             under_way = entry.state is ObjectState.RESTORING
             self._queue.join(request, under_way=under_way)
             if not under_way:
@@ -134,22 +136,17 @@ class ObjectStore:
             self._queue.report_again(request)
             return out
         self._refuse(ticket, request.object_id, self._stuck, request.size_bytes, out)
-        self._withdraw(request, out)
-        return out
+        return self._withdraw(request, out)
 
     def cancel(self, ticket: int) -> list[Decision]:
         """Whoever asked is gone: forgets a waiting ticket, without an answer. Unknown: ignored."""
-        out: list[Decision] = []
         request = self._queue.get(ticket)
-        if request is not None:
-            self._withdraw(request, out)
-        return out
+        return [] if request is None else self._withdraw(request, [])
 
     # -- the life of an object -------------------------------------------------------------------
 
     def seal(self, object_id: bytes, pins: int = 0) -> list[Decision]:
-        """The writer is done. ``pins`` readers hold the object from the start (without them it may
-        be evicted or spilled in this very step).
+        """The writer is done. ``pins`` readers hold it at once, lest it goes in this very step.
 
         Raises:
             ValueError: ``pins`` is negative.
@@ -345,6 +342,8 @@ class ObjectStore:
         assert limit is None or disk_bytes <= limit, f"store: {disk_bytes} on disk, limit {limit}"
         if self._queue:
             assert spilling or self._stuck, "store: requests wait though nothing is under way"
+            too_large = self._queue.head().block_bytes > self.arena.largest_free_bytes
+            assert too_large, "store: the first request would fit, yet it waits"
         else:
             assert self._stuck is None, "store: stuck without requests"
 
@@ -378,17 +377,18 @@ class ObjectStore:
         self._objects[object_id].doomed = False  # the same id is the same value
         self._refuse(ticket, object_id, RefusalReason.EXISTS, size_bytes, out)
 
-    def _withdraw(self, request: Request, out: list[Decision]) -> None:
+    def _withdraw(self, request: RoomRequest, out: list[Decision]) -> list[Decision]:
         self._queue.remove(request.ticket)
         if request.restores:
             self._settle(self._objects[request.object_id], out)
         self._pump(out)
+        return out
 
-    def _changed(self, entry: Entry, out: list[Decision]) -> None:
+    def _changed(self, entry: StoreEntry, out: list[Decision]) -> None:
         self._settle(entry, out)
         self._pump(out)
 
-    def _settle(self, entry: Entry, out: list[Decision]) -> None:
+    def _settle(self, entry: StoreEntry, out: list[Decision]) -> None:
         """Drops the file or memory of an object that nothing keeps any more; shelves the rest."""
         on_disk_only = entry.state is ObjectState.SPILLED
         sealed = entry.state is ObjectState.SEALED
@@ -401,8 +401,8 @@ class ObjectStore:
             out.append(DropSpilled(entry.object_id))
             if on_disk_only and not entry.doomed:
                 out.append(Evict(entry.object_id))
-        gone = not entry.on_disk if on_disk_only else sealed and entry.doomed and not entry.pins
-        if gone:
+        deleted = sealed and entry.doomed and not entry.pins
+        if deleted or (on_disk_only and not entry.on_disk):
             self._table.remove(entry)
         else:
             self._table.place(entry)
@@ -423,7 +423,7 @@ class ObjectStore:
                 return
             if entry is None:
                 self._queue.remove(ticket)
-                self._table.add(Entry(object_id, request.size_bytes, request.block_bytes, offset))
+                self._table.add(object_id, request.size_bytes, offset)
                 out.append(Created(ticket, object_id, offset))
             else:
                 self._queue.start_restore(object_id)
@@ -471,7 +471,7 @@ class ObjectStore:
         goal_bytes = self._queue.queued_bytes - self.arena.free_bytes - table.spilling.size_bytes
         if goal_bytes <= 0 and not table.spilling.entries:
             goal_bytes = block_bytes  # there is enough free memory, but in pieces
-        victims: list[Entry] = []
+        victims: list[StoreEntry] = []
         for entry in table.spillable.entries.values():
             if goal_bytes <= 0 or room_bytes <= 0:
                 break
@@ -492,9 +492,9 @@ class ObjectStore:
         if table.spilling.entries:
             self._stuck = None
             return
-        reach_bytes = self.arena.free_bytes + table.evictable.size_bytes
-        enough = reach_bytes + table.spillable.size_bytes >= block_bytes
-        no_disk = enough and table.spillable.entries and self.spill_limit_bytes != 0
+        unspilled_bytes = table.spillable.size_bytes if self.spill_limit_bytes != 0 else 0
+        reach_bytes = self.arena.free_bytes + table.evictable.size_bytes + unspilled_bytes
+        no_disk = unspilled_bytes and reach_bytes >= block_bytes
         self._stuck = RefusalReason.OUT_OF_DISK if no_disk else RefusalReason.FULL
         for request in self._queue.take_unreported():
             out.append(Blocked(request.ticket, request.object_id, request.size_bytes))

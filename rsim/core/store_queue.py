@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import msgspec
 
 
-class Request(msgspec.Struct, frozen=True, gc=False):
+class RoomRequest(msgspec.Struct, frozen=True, gc=False):
     """A ticket that waits to create an object, or (``restores``) to see a spilled one in memory."""
 
     ticket: int
@@ -35,10 +35,10 @@ class RoomQueue:
 
     def __init__(self) -> None:
         self.queued_bytes = 0
-        self._line: OrderedDict[int | bytes, Request] = OrderedDict()
-        self._tickets: dict[int, Request] = {}
+        self._line: OrderedDict[int | bytes, RoomRequest] = OrderedDict()
+        self._tickets: dict[int, RoomRequest] = {}
         self._restores: dict[bytes, dict[int, None]] = {}  # tickets, also once out of the line
-        self._unreported: dict[int, Request] = {}
+        self._unreported: dict[int, RoomRequest] = {}
 
     def __len__(self) -> int:
         """Places in the line."""
@@ -47,11 +47,11 @@ class RoomQueue:
     def __contains__(self, place: int | bytes) -> bool:
         return place in self._line
 
-    def head(self) -> Request:
+    def head(self) -> RoomRequest:
         """The request that is served next; there must be one."""
         return next(iter(self._line.values()))
 
-    def get(self, ticket: int) -> Request | None:
+    def get(self, ticket: int) -> RoomRequest | None:
         """The request of a ticket that waits, in the line or for a restore under way."""
         return self._tickets.get(ticket)
 
@@ -59,7 +59,7 @@ class RoomQueue:
         """The tickets that wait for the restore of an object, oldest first."""
         return tuple(self._restores.get(object_id, ()))
 
-    def join(self, request: Request, *, under_way: bool = False) -> None:
+    def join(self, request: RoomRequest, *, under_way: bool = False) -> None:
         """Lets a new ticket wait: in the line, or just for the restore that is ``under_way``."""
         self._tickets[request.ticket] = request
         if request.restores:
@@ -94,13 +94,13 @@ class RoomQueue:
         if request is not None:
             self.queued_bytes -= request.block_bytes
 
-    def take_unreported(self) -> list[Request]:
+    def take_unreported(self) -> list[RoomRequest]:
         """Those in the line who were not told that the store is stuck; from now on they were."""
         requests = list(self._unreported.values())
         self._unreported.clear()
         return requests
 
-    def report_again(self, request: Request) -> None:
+    def report_again(self, request: RoomRequest) -> None:
         """Forgets that a request in the line was told."""
         self._unreported[request.ticket] = request
 

@@ -26,7 +26,7 @@ class ObjectState(Enum):
     RESTORING = "restoring"
 
 
-class Entry:
+class StoreEntry:
     """One object in the store."""
 
     __slots__ = (
@@ -52,7 +52,7 @@ class Entry:
         self.evictable = False
         self.on_disk = False  # a whole file exists
         self.doomed = False  # deleted, but still in use
-        self.shelf: Shelf | None = None
+        self.shelf: StoreShelf | None = None
 
     @property
     def readable(self) -> bool:
@@ -60,13 +60,13 @@ class Entry:
         return self.state is ObjectState.SEALED or self.state is ObjectState.SPILLING
 
 
-class Shelf:
+class StoreShelf:
     """Objects in the same situation, least recently used first, and the memory they take."""
 
     __slots__ = ("entries", "size_bytes")
 
     def __init__(self) -> None:
-        self.entries: OrderedDict[bytes, Entry] = OrderedDict()
+        self.entries: OrderedDict[bytes, StoreEntry] = OrderedDict()
         self.size_bytes = 0
 
     def holding(self) -> Holding:
@@ -90,21 +90,22 @@ class StoreTable:
 
     def __init__(self, arena: Arena) -> None:
         self.arena = arena
-        self.objects: dict[bytes, Entry] = {}
-        self.creating = Shelf()
-        self.pinned = Shelf()
-        self.spillable = Shelf()  # unpinned, primary, not on disk
-        self.evictable = Shelf()  # unpinned, and evictable or on disk as well
-        self.spilling = Shelf()  # unpinned: the memory is free once the file is written
-        self.restoring = Shelf()
-        self.spilled = Shelf()  # on disk only
+        self.objects: dict[bytes, StoreEntry] = {}
+        self.creating = StoreShelf()
+        self.pinned = StoreShelf()
+        self.spillable = StoreShelf()  # unpinned, primary, not on disk
+        self.evictable = StoreShelf()  # unpinned, and evictable or on disk as well
+        self.spilling = StoreShelf()  # unpinned: the memory is free once the file is written
+        self.restoring = StoreShelf()
+        self.spilled = StoreShelf()  # on disk only
 
-    def add(self, entry: Entry) -> None:
-        """Enters a new object, which holds its block of the arena already."""
-        self.objects[entry.object_id] = entry
+    def add(self, object_id: bytes, size_bytes: int, offset: int) -> None:
+        """Enters a new object, whose block of the arena is at ``offset``."""
+        entry = StoreEntry(object_id, size_bytes, self.arena.block_bytes(size_bytes), offset)
+        self.objects[object_id] = entry
         self.place(entry)
 
-    def remove(self, entry: Entry) -> None:
+    def remove(self, entry: StoreEntry) -> None:
         """Forgets an object and frees its memory, if it has any."""
         self._take_off(entry)
         del self.objects[entry.object_id]
@@ -112,14 +113,14 @@ class StoreTable:
             self.arena.free(entry.offset)
             entry.offset = None
 
-    def drop_memory(self, entry: Entry) -> None:
+    def drop_memory(self, entry: StoreEntry) -> None:
         """Frees the memory of an object that is on disk; the caller places it."""
         assert entry.offset is not None, f"store: object {entry.object_id.hex()} has no memory"
         self.arena.free(entry.offset)
         entry.offset = None
         entry.state = ObjectState.SPILLED
 
-    def place(self, entry: Entry) -> None:
+    def place(self, entry: StoreEntry) -> None:
         """Puts the object last on the shelf where it belongs, unless it is there already."""
         shelf = self._shelf_for(entry)
         if shelf is not entry.shelf:
@@ -128,13 +129,13 @@ class StoreTable:
             shelf.size_bytes += entry.block_bytes
             entry.shelf = shelf
 
-    def _take_off(self, entry: Entry) -> None:
+    def _take_off(self, entry: StoreEntry) -> None:
         if entry.shelf is not None:
             del entry.shelf.entries[entry.object_id]
             entry.shelf.size_bytes -= entry.block_bytes
             entry.shelf = None
 
-    def _shelf_for(self, entry: Entry) -> Shelf:
+    def _shelf_for(self, entry: StoreEntry) -> StoreShelf:
         state = entry.state
         if entry.pins:
             return self.pinned
@@ -146,7 +147,7 @@ class StoreTable:
             return self.spilling
         return self.restoring if state is ObjectState.RESTORING else self.spilled
 
-    def _shelves(self) -> tuple[Shelf, ...]:
+    def _shelves(self) -> tuple[StoreShelf, ...]:
         unpinned = (self.spillable, self.evictable, self.spilling)
         return (self.creating, self.pinned, *unpinned, self.restoring, self.spilled)
 

@@ -35,12 +35,8 @@ class Tasks:
         node = self._node
         task_id = spec.task_id
         known = self.table.get(task_id)
-        if known is not None:
-            for index in range(spec.num_returns):
-                object_id = return_id(task_id, index)
-                if node.objects.get(object_id) is None:
-                    node.objects.declare(object_id).state = LOST
-                    known.live += 1
+        if known is not None and not known.owner:
+            for object_id in self.claimed_results(known):
                 node.objects.lend(client, object_id)
             return
         task = self.table[task_id] = Task(spec)
@@ -50,10 +46,25 @@ class Tasks:
         task.live = spec.num_returns
         self._begin(task)
 
+    def claimed_results(self, task: Task) -> list[bytes]:
+        """The results of a task of this node's own; those that were freed can be made again."""
+        objects = self._node.objects
+        found = [return_id(task.spec.task_id, index) for index in range(task.spec.num_returns)]
+        for object_id in found:
+            if objects.get(object_id) is None:
+                objects.declare(object_id).state = LOST
+                task.live += 1
+        return found
+
     def accept(self, spec: TaskSpec, owner: str, attempt: int) -> None:
         """Another node hands a task over to be run here."""
         task = self.table.get(spec.task_id)
-        if task is not None and (task.state != DONE or not task.owner):
+        if task is not None and not task.owner:
+            self._node.peers.claim(task, owner, self.claimed_results(task))
+            return
+        if task is not None and task.state != DONE:
+            if task.owner != owner:
+                self._node.peers.ask_again(spec.task_id, owner, attempt)
             return
         live = 0 if task is None else task.live
         task = self.table[spec.task_id] = Task(spec, owner)
@@ -106,9 +117,10 @@ class Tasks:
         spec = task.spec
         if task.requested:
             self._node.peers.withdraw_request(task)
-        if spec.deps and not self._node.requests.gather_for(task, worker.client):
-            return
-        self.send(task, worker.client)
+        if task.owner:
+            self._node.peers.accepted(task)
+        if not spec.deps or self._node.requests.gather_for(task, worker.client):
+            self.send(task, worker.client)
 
     def send(self, task: Task, client: int) -> None:
         """All is in memory: send the task."""
@@ -120,6 +132,18 @@ class Tasks:
                 objects.lend(client, object_id)
             lent = spec.borrows + self._node.requests.lend_contained(client, spec.deps)
         self._node.step.out.append(StartTask(client, spec, task.attempt, lent))
+
+    def returned(self, client: int, task_ids: tuple[bytes, ...]) -> None:
+        """A worker gave tasks back unopened: what was lent and pinned with them comes back too."""
+        node = self._node
+        for task in node.scheduler.returned(client, task_ids):
+            for object_id in task.spec.deps:
+                node.shelf.unpin(client, object_id)
+                entry = node.objects.get(object_id)
+                for contained in entry.contained if entry is not None else ():
+                    node.objects.returned(client, contained, 1)
+            for object_id in task.spec.borrows:
+                node.objects.returned(client, object_id, 1)
 
     def start_failed(self, task: Task, object_ids: tuple[bytes, ...], error: ErrorInfo | None) -> None:
         """A task has a worker, but an input cannot be had."""
@@ -167,11 +191,11 @@ class Tasks:
         for index, result in enumerate(results):
             entry = objects.entries.get(return_id(task_id, index))
             if entry is None or entry.exists:
+                if executor and result.payload is None:
+                    node.peers.refuse_result(return_id(task_id, index), executor)
                 continue
             entry.size_bytes = result.size_bytes
-            if result.contained:
-                objects.hold(result.contained)
-                entry.contained = result.contained
+            objects.set_contained(entry, result.contained)
             if result.payload is not None:
                 entry.is_error = is_error
                 entry.state = INLINE
@@ -191,6 +215,8 @@ class Tasks:
     def conclude(self, task: Task) -> None:
         """Nothing more will come of this run; keep the task as lineage if something came of it."""
         task.state = DONE
+        if task.owner:
+            self._node.peers.accepted(task)
         spec = task.spec
         inputs = spec.deps + spec.borrows if spec.borrows else spec.deps
         if inputs:
@@ -226,8 +252,7 @@ class Tasks:
             return
         for entry in self._unfinished_results(task):
             self._node.step.out.append(CopyError(source.object_id, entry.object_id))
-            entry.contained = source.contained
-            objects.hold(source.contained)
+            objects.set_contained(entry, source.contained)
             self._resolve_error(entry)
         self.conclude(task)
 
@@ -245,6 +270,19 @@ class Tasks:
         self._node.announce(entry)
         if not entry.holds:
             self._node.objects.touch(entry)
+
+    def surrender(self, task: Task, owner: str) -> None:
+        """Another node turned out to own this very task (its parent ran there once): its results are borrowed."""
+        node = self._node
+        unfinished = self._unfinished_results(task)
+        task.live = 0
+        self.conclude(task)
+        for entry in unfinished:
+            entry.owner = owner
+            entry.received = 1
+            if entry.waiters is not None:
+                node.need(entry, local=False)
+            node.objects.touch(entry)
 
     def fail_object(self, entry: Entry, error: ErrorInfo) -> None:
         """The object can never be had again."""

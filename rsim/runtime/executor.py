@@ -46,12 +46,12 @@ class Executor:
             is_error = True
             retryable = _is_retryable(exception, task.extras)
             results = _error_results(exception, task)
-        if task.lent or client.has_dropped:
-            client.return_unused(task)
-            client.flush()
         client.channel.send(
             TaskFinished(client.number, task.task_id, results, is_error, retryable)
         )
+        if task.lent or client.has_dropped:  # not before: the results may hold what is dropped here
+            client.return_unused(task)
+            client.flush()
 
     def _run(self, task: RunTask) -> tuple[Result, ...]:
         function = self._functions.get(task.function_id)

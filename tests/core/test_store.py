@@ -257,6 +257,19 @@ def test_failed_spills_try_others_then_leave_the_disk_alone() -> None:
     assert store.spilled(D, True) == [Created(2, b"y", 3 * UNIT)]
 
 
+def test_a_dropped_file_ends_the_rest_of_a_disk_that_failed() -> None:
+    store = make_store(units=1)
+    put(store, A)
+    store.create(B, UNIT, 1)
+    store.spilled(A, True)
+    store.seal(B)
+    store.create(C, UNIT, 2)
+    for _ in range(SPILL_FAILURES_IN_A_ROW):
+        decisions = store.spilled(B, False)
+    assert decisions == [Blocked(2, C, UNIT)]
+    assert store.delete(A) == [DropSpilled(A), Spill(B, 0, UNIT)]
+
+
 def test_the_spill_limit_is_kept() -> None:
     store = make_store(units=3, spill_limit_bytes=UNIT)
     put(store, A, 2)

@@ -47,8 +47,12 @@ class Known:
 class StoreMachine(RuleBasedStateMachine):
     """Plays node and shell: carries out every decision on real (tiny) memory and files."""
 
-    @initialize(limit_units=st.sampled_from([None, 0, 3, 6]))
-    def start(self, limit_units: int | None) -> None:
+    @initialize(
+        limit_units=st.sampled_from([None, None, 12, 6, 0]),
+        evictable=st.lists(st.sampled_from([False, False, True]), min_size=4, max_size=6),
+    )
+    def start(self, limit_units: int | None, evictable: list[bool]) -> None:
+        """A store that is nearly full, with some objects on disk already."""
         self.limit_bytes = None if limit_units is None else limit_units * UNIT
         self.store = ObjectStore(Arena(CAPACITY_UNITS * UNIT, UNIT), self.limit_bytes)
         self.memory: dict[int, int] = {}
@@ -58,6 +62,9 @@ class StoreMachine(RuleBasedStateMachine):
         self.blocked: dict[int, None] = {}
         self.sizes: dict[int, int] = {}
         self.last_ticket = 0
+        for number, flag in enumerate(evictable):
+            self.put(number, 2, flag)
+            self.finish_operations()
 
     # The node's and the shell's side of a decision.
 
@@ -163,14 +170,19 @@ class StoreMachine(RuleBasedStateMachine):
         self.sizes[ticket] = size_bytes
         self.carry_out(self.store.create(object_id, size_bytes, ticket))
 
-    @rule(number=st.integers(0, 8), units=st.integers(1, 4), evictable=st.sampled_from([0, 0, 1]))
-    def put(self, number: int, units: int, evictable: int) -> None:
+    @rule(data=st.data(), units=st.integers(1, 4), evictable=st.booleans())
+    def put_another(self, data: st.DataObject, units: int, evictable: bool) -> None:
         """The common case, so that stores fill up."""
+        absent = [number for number in range(12) if bytes([number]) not in self.known]
+        if absent:
+            self.put(data.draw(st.sampled_from(absent)), units, evictable)
+
+    def put(self, number: int, units: int, evictable: bool) -> None:
         object_id = bytes([number])
         self.create(object_id, units * UNIT - number)
         known = self.known.get(object_id)
         if known is not None and not known.sealed:
-            self.set_evictable(object_id, bool(evictable))
+            self.set_evictable(object_id, evictable)
             self.finish_write(object_id, 0)
 
     @rule(data=st.data(), pins=st.integers(0, 2))
@@ -184,13 +196,6 @@ class StoreMachine(RuleBasedStateMachine):
         known.sealed, known.pins = True, pins
         self.carry_out(self.store.seal(object_id, pins))
         self.forget_deleted()
-
-    @rule(data=st.data())
-    def abort(self, data: st.DataObject) -> None:
-        object_id = self.pick(data, lambda known: not known.sealed)
-        if object_id is not None:
-            del self.known[object_id]
-            self.carry_out(self.store.abort(object_id))
 
     @rule(object_id=object_ids)
     def pin(self, object_id: bytes) -> None:
@@ -213,7 +218,6 @@ class StoreMachine(RuleBasedStateMachine):
             self.known[object_id].evictable = evictable
         self.carry_out(self.store.set_evictable(object_id, evictable))
 
-    @rule(object_id=object_ids)
     def delete(self, object_id: bytes) -> None:
         if object_id in self.known:
             self.known[object_id].deleted = True
@@ -222,7 +226,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def restore(self, data: st.DataObject) -> None:
-        missing = [i for i in self.known if not self.store.in_memory(i)]
+        missing = [i for i in self.known if self.store.offset_of(i) is None]
         object_id = data.draw(st.sampled_from(missing) if missing else object_ids)
         self.carry_out(self.store.restore(object_id, self.ticket("restore", object_id)))
 
@@ -256,8 +260,34 @@ class StoreMachine(RuleBasedStateMachine):
         self.carry_out(self.store.restored(object_id, ok))
         self.forget_deleted()
 
-    @rule(object_id=object_ids, ok=st.booleans())
-    def stray_answers(self, object_id: bytes, ok: bool) -> None:
+    @rule(data=st.data())
+    def expire(self, data: st.DataObject) -> None:
+        if self.blocked:
+            ticket = data.draw(st.sampled_from(list(self.blocked)))
+            self.blocked.pop(ticket)
+            self.carry_out(self.store.expire(ticket))
+
+    @rule(data=st.data(), what=st.sampled_from(["abort", "cancel", "delete", "resume", "stray"]))
+    def rarely(self, data: st.DataObject, what: str) -> None:
+        if what == "abort":
+            object_id = self.pick(data, lambda known: not known.sealed)
+            if object_id is not None:
+                del self.known[object_id]
+                self.carry_out(self.store.abort(object_id))
+        elif what == "cancel" and self.asked:
+            ticket = data.draw(st.sampled_from(list(self.asked)))
+            del self.asked[ticket]
+            self.blocked.pop(ticket, None)
+            self.carry_out(self.store.cancel(ticket))
+        elif what == "delete":
+            self.delete(data.draw(object_ids))
+        elif what == "resume":
+            self.carry_out(self.store.resume_spilling())
+        elif what == "stray":
+            self.stray(data.draw(object_ids), data.draw(st.booleans()))
+
+    def stray(self, object_id: bytes, ok: bool) -> None:
+        """Messages that come late, twice or for nothing."""
         known = self.known.get(object_id)
         if known is None or not known.busy:
             assert self.store.spilled(object_id, ok) == self.store.restored(object_id, ok) == []
@@ -266,25 +296,6 @@ class StoreMachine(RuleBasedStateMachine):
         if known is None or not known.pins:
             with pytest.raises(ValueError, match="no pin"):
                 self.store.unpin(object_id)
-
-    @rule(data=st.data())
-    def expire(self, data: st.DataObject) -> None:
-        if self.blocked:
-            ticket = data.draw(st.sampled_from(list(self.blocked)))
-            self.blocked.pop(ticket)
-            self.carry_out(self.store.expire(ticket))
-
-    @rule(data=st.data())
-    def cancel(self, data: st.DataObject) -> None:
-        if self.asked:
-            ticket = data.draw(st.sampled_from(list(self.asked)))
-            del self.asked[ticket]
-            self.blocked.pop(ticket, None)
-            self.carry_out(self.store.cancel(ticket))
-
-    @rule()
-    def resume_spilling(self) -> None:
-        self.carry_out(self.store.resume_spilling())
 
     # What must hold at all times.
 
@@ -350,4 +361,4 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 TestStoreMachine = StoreMachine.TestCase
-TestStoreMachine.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
+TestStoreMachine.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)

@@ -1,15 +1,16 @@
 """The driver's way to the node that it embeds: a function call.
 
-Decides how often a thread that submits lets the event loop take a turn, so that workers stay fed. Must never re-enter
-the node. Owns the events that finalisers sent in the middle of a step.
+Decides how often a thread that submits lets the event loop take a turn, so that workers stay fed.
+Must never re-enter the node. Owns the events that finalisers sent in the middle of a step.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
+from rsim.backends.local.late import give_back
 from rsim.backends.local.reactor import Reactor
 from rsim.backends.local.segment import Segment
 from rsim.core.events import Event
@@ -36,6 +37,7 @@ class DriverChannel:
         """Why this channel can no longer be used."""
         self._reactor = reactor
         self._parking = reactor.parking
+        self._parking.discard = lambda reply: give_back(DRIVER, reply, self.send)
         self._lock = reactor.lock
         self._stepping = reactor.lock._is_owned  # type: ignore[attr-defined]
         self._receive = receive
@@ -60,8 +62,10 @@ class DriverChannel:
         self._sent += 1
         if not self._sent % _SENDS_PER_TURN:
             self._reactor.turn(0)
+            if self._parking.background_leads:
+                self._parking.relieve()
         if self._parking.interrupted:
-            self._parking.raise_interrupt_here()
+            self._parking.see_to_interrupt()
 
     def park(self, op: int) -> Delivery:
         """Block until the node answers request ``op``; return the answer."""
@@ -73,10 +77,6 @@ class DriverChannel:
         if type(reply) is AllocationReply:
             self._allocated = reply.offset
         return reply
-
-    def deliver(self, reply: Delivery) -> None:
-        """Take an answer of the node's. The lock is held."""
-        self._parking.deliver(reply.op, reply)  # type: ignore[attr-defined]
 
     def view(self, offset: int, size_bytes: int) -> memoryview:
         """A writable view of the node's shared memory."""

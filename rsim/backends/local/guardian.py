@@ -1,12 +1,14 @@
-"""The guardian: a small process that starts workers and outlives the driver by a moment, to clean up.
+"""The guardian: a small process that starts workers and outlives the driver by a moment, to clean
+up.
 
-Decides nothing about tasks. It forks a worker in a few milliseconds, since it has one thread and has imported what a
-worker needs; it reaps workers and says why they ended; when the driver is gone, for whatever reason, it kills all
-workers and removes the session's files. Must never start a thread, nor run user code before a fork. Owns the worker
-processes; each leads a session and process group of its own.
+Decides nothing about tasks. It forks a worker in a few milliseconds, since it has one thread and
+has imported what a worker needs; it reaps workers and says why they ended; when the driver is gone,
+for whatever reason, it kills all workers and removes the session's files. Must never start a
+thread, nor run user code before a fork. Owns the worker processes; each leads a session and process
+group of its own.
 
-The driver says, one message each: ``start <client>`` with four fds (data, control, stdout, stderr), ``kill <client>``.
-The guardian says: ``started <client> <pid>``, ``exited <client> <reason>``.
+The driver says, one message each: ``start <client>`` with four fds (data, control, stdout, stderr),
+``kill <client>``. The guardian says: ``started <client> <pid>``, ``exited <client> <reason>``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Ctrl-C in the driver, put off while the node is in the middle of a step.
 
-Decides when the interrupt takes effect. Must never swallow one. Owns the process's SIGINT handler between ``install``
-and ``restore``.
+Decides when the interrupt takes effect. Must never swallow one. Owns the process's SIGINT handler
+between ``install`` and ``restore``.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ class Interrupts:
             self._previous(signal.SIGINT, None)
 
     def restore(self) -> None:
-        """Put the previous handler back, unless somebody else has put theirs before ours meanwhile."""
+        """Put the previous handler back, unless somebody has put another before ours."""
         if self._postpone is None:
             return
         self._postpone = None
-        if threading.current_thread() is threading.main_thread():
-            if signal.getsignal(signal.SIGINT) == self._handle:
-                signal.signal(signal.SIGINT, self._previous)
+        is_main = threading.current_thread() is threading.main_thread()
+        if is_main and signal.getsignal(signal.SIGINT) == self._handle:
+            signal.signal(signal.SIGINT, self._previous)

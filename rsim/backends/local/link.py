@@ -1,6 +1,7 @@
 """One end of a stream socket between the driver and a worker, in frames.
 
-Decides nothing. Must never block. Owns the bytes that are not sent yet and the frame that is not complete yet.
+Decides nothing. Must never block. Owns the bytes that are not sent yet and the frame that is not
+complete yet.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import msgspec
 from rsim.runtime.wire import append_frame, split_frames
 
 READ_BYTES: Final = 1 << 18
-"""Size of the buffer that a link reads into; links that are not read at the same time may share one."""
+"""Size of the buffer that a link reads into; links that are not read at the same time may share
+one.
+"""
 
 
 class Link:

@@ -1,8 +1,8 @@
 """What workers print, on its way to the driver.
 
-Decides how a line finds the name of its task: the worker's streams put a mark before the first line of each task, which
-the driver takes out again. Must never lose a line, nor let a worker's output break the driver. Owns, in the driver, the
-lines that are not complete yet.
+Decides how a line finds the name of its task: the worker's streams put a mark before the first line
+of each task, which the driver takes out again. Must never lose a line, nor let a worker's output
+break the driver. Owns, in the driver, the lines that are not complete yet.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class TaskStream(io.TextIOWrapper):
 
     def __init__(self, fd: int) -> None:
         super().__init__(
-            open(fd, "wb", closefd=False),
+            open(fd, "wb", closefd=False),  # noqa: SIM115 -- lives as long as the process
             encoding="utf-8",
             errors="backslashreplace",
             line_buffering=True,
@@ -116,13 +116,12 @@ class OutputPipe:
         plain = []
         for line in lines:
             text, *marked = line.decode("utf-8", "replace").split(_MARK)
-            pieces = [text] if text or not marked else []
+            pieces = [(self._task, text)] if text or not marked else []
             for each in marked:
                 self._task, _, text = each.partition(_MARK_END)
-                pieces.append(text)
-            for text in pieces:
-                shown.append(f"({self._task or 'worker'} pid={self.pid}) {text}\n")
-                plain.append(f"{text}\n")
+                pieces.append((self._task, text))
+            shown += [f"({task or 'worker'} pid={self.pid}) {text}\n" for task, text in pieces]
+            plain += [f"{text}\n" for _, text in pieces]
         if shown:
             self._output.show(self._is_error, "".join(shown))
             if self._file is None:

@@ -1,9 +1,9 @@
 """Threads that wait for replies, and which of them runs the event loop meanwhile.
 
-Decides who leads: a thread that waits runs the loop itself, so that a reply needs no thread switch; further threads
-follow, and one of them takes over when the leader leaves. Also decides when to spin before sleeping, and puts Ctrl-C
-off until it can do no harm. Must never lose a wake-up, nor leave the loop without a leader while threads wait. Owns the
-replies that nobody has fetched yet.
+Decides who leads: a thread that waits runs the loop itself, so that a reply needs no thread switch;
+further threads follow, and one of them takes over when the leader leaves. Also decides when to spin
+before sleeping, and puts Ctrl-C off until it can do no harm. Must never lose a wake-up, nor leave
+the loop without a leader while threads wait. Owns the replies that nobody has fetched yet.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from queue import SimpleQueue
 from time import monotonic_ns
 from typing import Final, Protocol
 
+from rsim.exceptions import RsimError
 from rsim.runtime.wire import Delivery
 
-RLock = type(threading.RLock())  # not a class in typeshed's eyes until 3.13
 _SPIN_NS: Final = 60_000
 _CREDIT_MAX: Final = 8
 
@@ -25,11 +25,13 @@ _CREDIT_MAX: Final = 8
 class Loop(Protocol):
     """The event loop that parked threads run."""
 
-    lock: RLock
+    lock: threading.RLock
     """Guards everything that the loop touches."""
 
     def turn(self, timeout_s: float | None) -> bool:
-        """Wait at most so long (None: without limit) for something to happen; handle it. False: nothing did."""
+        """Wait at most so long (None: without limit) for something to happen; handle it. False:
+        nothing did.
+        """
 
     def wake(self) -> None:
         """End the sleep of the thread that is in ``turn``; safe in a signal handler."""
@@ -38,10 +40,14 @@ class Loop(Protocol):
         """How long to sleep at most after ``rounds`` sleeps in which nothing happened."""
 
     def impatient(self, rounds: int, parked: Sequence[int]) -> None:
-        """Nothing happened for that long, while the threads ``parked`` wait. May raise ``DeadlockError``."""
+        """Nothing happened for that long, while the threads ``parked`` wait. May raise
+        ``DeadlockError``.
+        """
 
     def raise_interrupt(self) -> None:
-        """Let the interrupt that was put off take effect; the main thread calls it without the lock."""
+        """Let the interrupt that was put off take effect; the main thread calls it without the
+        lock.
+        """
 
 
 class _Waiter:
@@ -57,13 +63,17 @@ class _Waiter:
 class Parking:
     """The waiting threads of one process."""
 
-    def __init__(self, loop: Loop, discard: Callable[[Delivery], None]) -> None:
+    def __init__(self, loop: Loop) -> None:
+        self.discard: Callable[[Delivery], None] = _ignore
+        """Takes replies that came after their threads had given up; the lock is held."""
         self.replies: dict[int, Delivery] = {}
         self.background_leads = False
         """Set by a thread that runs the loop for want of a better one."""
+        self.interrupted = False
+        """Ctrl-C was pressed at a bad moment, and put off."""
+        self._closed = ""
         self._loop = loop
         self._lock = loop.lock
-        self._discard = discard
         self._waiters: dict[int, _Waiter] = {}
         self._followers: list[_Waiter] = []
         self._leader: _Waiter | None = None
@@ -72,7 +82,6 @@ class Parking:
         self._credit = _CREDIT_MAX
         self._main_thread = threading.main_thread().ident
         self._main_waiter: _Waiter | None = None
-        self.interrupted = False
 
     @property
     def led(self) -> bool:
@@ -91,7 +100,7 @@ class Parking:
         """Hand a reply to the thread that waits, or will wait, for it. The lock is held."""
         if op in self._abandoned:
             del self._abandoned[op]
-            self._discard(reply)
+            self.discard(reply)
             return
         self.replies[op] = reply
         waiter = self._waiters.get(op)
@@ -123,13 +132,20 @@ class Parking:
             try:
                 self.raise_interrupt()
             except BaseException:
-                self._discard(reply)
+                self.discard(reply)
                 raise
         return reply
+
+    def relieve(self) -> None:
+        """A user's thread takes over from the background thread."""
+        self.background_leads = False
+        self._loop.wake()
 
     def _run(self, me: _Waiter, is_main: bool) -> None:
         rounds = 0
         while me.op not in self.replies:
+            if self._closed:
+                raise RsimError(self._closed)
             if self.interrupted and is_main:
                 self.raise_interrupt()
             elif me.gate is not None:
@@ -146,8 +162,7 @@ class Parking:
             if self._leader is None:
                 self._leader = me
                 if self.background_leads:
-                    self.background_leads = False
-                    self._loop.wake()
+                    self.relieve()
             else:
                 me.gate = SimpleQueue()
                 self._followers.append(me)
@@ -168,7 +183,9 @@ class Parking:
                 gate.put(None)
 
     def _lead(self, me: _Waiter, rounds: int) -> bool:
-        """Run the loop until something has happened. False: nothing did for as long as patience lasts."""
+        """Run the loop until something has happened. False: nothing did for as long as patience
+        lasts.
+        """
         turn = self._loop.turn
         if turn(0):
             return True
@@ -191,12 +208,21 @@ class Parking:
             self._credit = min(_CREDIT_MAX, self._credit + 1)
         return happened
 
-    # -- Ctrl-C --------------------------------------------------------------------------------------------------------
+    def close(self, reason: str) -> None:
+        """Let all that wait raise ``RsimError(reason)``. The lock is held."""
+        self._closed = reason
+        for waiter in self._waiters.values():
+            if waiter.gate is not None:
+                waiter.gate.put(None)
+        self._loop.wake()
+
+    # -- Ctrl-C ------------------------------------------------------------------------------------
 
     def interrupt(self) -> bool:
         """Called by a signal handler: whether the main thread is where an exception would do harm.
 
-        Then it is put off: ``interrupted`` is set, and whoever holds the lock or waits sees to it soon.
+        Then it is put off: ``interrupted`` is set, and whoever holds the lock or waits sees to it
+        soon.
         """
         waiter = self._main_waiter
         if waiter is None and not self._lock._is_owned():  # type: ignore[attr-defined]
@@ -212,3 +238,12 @@ class Parking:
         """Let what was put off take effect, in the main thread, without the lock."""
         self.interrupted = False
         self._loop.raise_interrupt()
+
+    def see_to_interrupt(self) -> None:
+        """Call after letting go of the lock, when ``interrupted``."""
+        if threading.get_ident() == self._main_thread:
+            self.raise_interrupt()
+
+
+def _ignore(reply: Delivery) -> None:
+    pass

@@ -1,7 +1,7 @@
 """What a driver's thread does that waits and waits.
 
-Decides whether the wait is a deadlock. Must never call one what another thread could still resolve. Owns no
-state.
+Decides whether the wait is a deadlock. Must never call one what another thread could still resolve.
+Owns no state.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class Patience:
         """Nothing happened for that long.
 
         Raises:
-            DeadlockError: nothing can ever happen again, and all threads that could change that are parked.
+            DeadlockError: nothing can ever happen again, as no thread is left to cause it.
+
         """
         if not self._quiescent():
             return
@@ -51,6 +52,5 @@ def _others(parked: Sequence[int]) -> list[threading.Thread]:
     return [
         thread
         for thread in threading.enumerate()
-        if thread.ident not in parked
-        and (not thread.daemon or thread is threading.main_thread())
+        if thread.ident not in parked and (not thread.daemon or thread is threading.main_thread())
     ]

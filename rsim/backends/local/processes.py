@@ -1,7 +1,8 @@
 """The driver's side of its worker processes: starting and ending them, and talking to them.
 
-Decides when bytes are sent: at the end of a step to a worker that may be waiting for them, later and together to one
-that has enough to do. Must never block. Owns the sockets and output pipes of the workers.
+Decides when bytes are sent: at the end of a step to a worker that may be waiting for them, later
+and together to one that has enough to do. Must never block. Owns the sockets and output pipes of
+the workers.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ import os
 import select
 import socket
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from rsim.backends.local.link import READ_BYTES, Link
 from rsim.backends.local.logs import Output, OutputPipe
 from rsim.backends.local.reactor import MESSAGES, OUTPUT, PROCESSES, Reactor
 from rsim.backends.local.warden import Warden
-from rsim.core.events import Event, TaskFinished, TasksReturned, WorkerExited
+from rsim.core.events import TaskFinished, TasksReturned
 from rsim.core.records import DRIVER
 from rsim.runtime.wire import (
     ClientEvent,
@@ -30,7 +31,9 @@ from rsim.runtime.wire import (
 
 _LAZY_BYTES: Final = 1 << 14
 _LAZY_TASKS: Final = 2
-"""A worker with more tasks than this may be sent further ones at the next turn, up to so many bytes."""
+"""A worker with more tasks than this may be sent further ones at the next turn, up to so many
+bytes.
+"""
 
 
 class _Worker:
@@ -57,7 +60,8 @@ class _Worker:
 class WorkerProcesses:
     """All workers of the node; ``Workers`` of the ports.
 
-    ``to_driver`` takes what is for client 0, ``receive`` what workers say, ``handle`` their exits.
+    ``to_driver`` takes what is for client 0, ``receive`` what workers say, ``exited`` why they
+    ended.
     """
 
     def __init__(
@@ -65,10 +69,10 @@ class WorkerProcesses:
         reactor: Reactor,
         warden: Warden,
         output: Output,
-        to_driver: Callable[[Delivery], None],
+        to_driver: Callable[[Any], None],
     ) -> None:
         self.receive: Callable[[ClientEvent], None]
-        self.handle: Callable[[Event], None]
+        self.exited: Callable[[int, str], None]
         self._reactor = reactor
         self._warden = warden
         self._output = output
@@ -79,7 +83,7 @@ class WorkerProcesses:
         self._scratch = memoryview(bytearray(READ_BYTES))
         self._watch_warden()
 
-    # -- Workers (see runtime.ports) -----------------------------------------------------------------------------------
+    # -- Workers (see runtime.ports) ---------------------------------------------------------------
 
     def start(self, client: int) -> None:
         """Begin to start a worker."""
@@ -139,7 +143,7 @@ class WorkerProcesses:
         worker.control.append(message)
         worker.control.flush()  # these few bytes always find room, unless the worker is beyond help
 
-    # -- sending -------------------------------------------------------------------------------------------------------
+    # -- sending -----------------------------------------------------------------------------------
 
     def settle(self) -> None:
         """A step is over: send if a worker may be waiting."""
@@ -163,7 +167,7 @@ class WorkerProcesses:
             self._reactor.watch_output(worker.data.sock.fileno(), worker.stuck)
         return done
 
-    # -- receiving -----------------------------------------------------------------------------------------------------
+    # -- receiving ---------------------------------------------------------------------------------
 
     def _ready(self, worker: _Worker, events: int) -> None:
         if events & select.EPOLLOUT and self._flush(worker) and worker.recall_again:
@@ -182,7 +186,7 @@ class WorkerProcesses:
                 if kind is TaskFinished:
                     worker.tasks -= 1
                 elif kind is TasksReturned:
-                    worker.tasks -= len(event.task_ids)  # type: ignore[union-attr]
+                    worker.tasks -= len(event.task_ids)
                 receive(event)
                 any_frame = True
         except EOFError:
@@ -197,7 +201,7 @@ class WorkerProcesses:
         except EOFError:
             self._reactor.remove(pipe.fd)
 
-    # -- starts and exits ----------------------------------------------------------------------------------------------
+    # -- starts and exits --------------------------------------------------------------------------
 
     def _watch_warden(self) -> None:
         self._reactor.add(self._warden.fileno(), lambda _: self._hear_warden(), PROCESSES)
@@ -214,6 +218,7 @@ class WorkerProcesses:
             else:
                 self._exited(int(client), rest)
         if not self._warden.alive:
+            self._reactor.remove(self._warden.fileno())
             for each in list(self._workers):
                 self._exited(each, "killed together with the process that started it")
 
@@ -223,7 +228,7 @@ class WorkerProcesses:
             pass
         del self._workers[client]
         self._forget(worker)
-        self.handle(WorkerExited(client, reason))
+        self.exited(client, reason)
 
     def _forget(self, worker: _Worker) -> None:
         worker.gone = True
@@ -243,7 +248,10 @@ class WorkerProcesses:
         self._workers.clear()
 
     def abandon(self) -> None:
-        """In a forked child: close the copies of the parent's sockets."""
+        """In a forked child: close the copies of the parent's fds."""
         self._warden.abandon()
         for worker in self._workers.values():
+            worker.data.sock.close()
             worker.control.sock.close()
+            for pipe in worker.outputs:
+                os.close(pipe.fd)

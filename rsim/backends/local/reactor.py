@@ -1,8 +1,9 @@
 """The driver's event loop: sockets, timers and completions of other threads.
 
-Decides in what order things that happened at the same time are handled (what workers printed before what they say), and
-that a background thread runs the loop when no user thread does. Must never block while it holds the lock. Owns the
-epoll set, the timers, and the lock that guards the node and all that belongs to it.
+Decides in what order things that happened at the same time are handled (what workers printed before
+what they say), and that a background thread runs the loop when no user thread does. Must never
+block while it holds the lock. Owns the epoll set, the timers, and the lock that guards the node and
+all that belongs to it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Final
 from rsim.backends.local.interrupts import Interrupts
 from rsim.backends.local.parking import Parking
 from rsim.backends.local.patience import Patience
-from rsim.runtime.wire import Delivery
+from rsim.runtime.wire import AllocationReply, FunctionReply, ObjectsReply, WaitReply
 
 PROCESSES, OUTPUT, MESSAGES = range(3)
 """Ranks of handlers that are due at the same time."""
@@ -30,6 +31,7 @@ _GRACE_S: Final = 0.005
 """The background thread steps in when nobody has run the loop for so long."""
 
 Callback = Callable[[], None]
+Reply = ObjectsReply | WaitReply | AllocationReply | FunctionReply
 
 
 class Reactor:
@@ -38,12 +40,11 @@ class Reactor:
     def __init__(
         self,
         settle: Callback,
-        discard: Callable[[Delivery], None],
-        patience: Patience,
         interrupts: Interrupts,
+        patience: Patience,
     ) -> None:
         self.lock = threading.RLock()
-        self.parking = Parking(self, discard)
+        self.parking = Parking(self)
         self.patience_s = patience.patience_s
         self.impatient = patience.impatient
         self.raise_interrupt = interrupts.raise_now
@@ -61,15 +62,13 @@ class Reactor:
         self._background_until_ns = math.inf
         self._posts: deque[Callback] = deque()
         self.add(self._wakeup, lambda events: self._woken(), PROCESSES)
-        self._background = threading.Thread(
-            target=self._stand_in, name="rsim-reactor", daemon=True
-        )
+        self._background = threading.Thread(target=self._stand_in, name="rsim-reactor", daemon=True)
 
     def start(self) -> None:
         """Start the background thread."""
         self._background.start()
 
-    # -- what to wait for ----------------------------------------------------------------------------------------------
+    # -- what to wait for --------------------------------------------------------------------------
 
     def add(self, fd: int, handler: Callable[[int], None], rank: int) -> None:
         """Call ``handler(epoll events)``, under the lock, whenever ``fd`` is readable."""
@@ -109,14 +108,22 @@ class Reactor:
             self._timers = [timer for timer in self._timers if timer[1] in self._live_timers]
             heapq.heapify(self._timers)
 
-    # -- running -------------------------------------------------------------------------------------------------------
+    def answer(self, reply: Reply) -> None:
+        """Hand an answer to the thread that asked. The lock is held."""
+        self.parking.deliver(reply.op, reply)
+
+    # -- running -----------------------------------------------------------------------------------
 
     def turn(self, timeout_s: float | None) -> bool:
-        """Wait at most so long (None: without limit) for something to happen; handle it. False: nothing did."""
+        """Wait at most so long (None: without limit) for something to happen; handle it. False:
+        nothing did.
+        """
         self._turns += 1
         if timeout_s != 0:
             timeout_s = self._until_timer_s(timeout_s)
-            self._sleeper_until_ns = math.inf if timeout_s is None else monotonic_ns() + 1e9 * timeout_s
+            self._sleeper_until_ns = (
+                math.inf if timeout_s is None else monotonic_ns() + 1e9 * timeout_s
+            )
         ready = self._epoll.poll(timeout_s)
         self._sleeper_until_ns = 0.0
         if not ready and not (self._timers and self._timers[0][0] <= monotonic_ns()):
@@ -162,7 +169,7 @@ class Reactor:
             left_s = max(0.0, (self._timers[0][0] - monotonic_ns()) / 1e9)
         return left_s if limit_s is None else min(limit_s, left_s)
 
-    # -- the background thread -----------------------------------------------------------------------------------------
+    # -- the background thread ---------------------------------------------------------------------
 
     def _stand_in(self) -> None:
         """Run the loop while nobody else does; see when that is by polling the epoll set itself."""
@@ -189,14 +196,16 @@ class Reactor:
             return
         self._closed = True
         os.eventfd_write(self._wakeup, 1)
-        if self._background.ident is not None and self._background is not threading.current_thread():
+        if (
+            self._background.ident is not None
+            and self._background is not threading.current_thread()
+        ):
             self._background.join()
         self._epoll.close()
         os.close(self._wakeup)
 
     def abandon(self) -> None:
-        """In a forked child: close the copies of the parent's fds, and nothing more."""
+        """In a forked child: close the copies of the parent's fds."""
         self._closed = True
-        for fd in self._handlers:
-            os.close(fd)
         self._epoll.close()
+        os.close(self._wakeup)

@@ -1,8 +1,9 @@
-"""The shared-memory segment of a node, and the files that a session leaves behind when it is killed.
+"""The shared-memory segment of a node, and the files that a session leaves behind when it is
+killed.
 
-Decides how memory is reserved: always before it is written, so that a full /dev/shm is a MemoryError and never a
-SIGBUS. Must never unmap what a user's array may look at: the mapping lives as long as its views. Owns the segment's
-file, its mapping and the count of bytes reserved.
+Decides how memory is reserved: always before it is written, so that a full /dev/shm is a
+MemoryError and never a SIGBUS. Must never unmap what a user's array may look at: the mapping lives
+as long as its views. Owns the segment's file, its mapping and the count of bytes reserved.
 """
 
 from __future__ import annotations
@@ -29,14 +30,17 @@ _MADV_POPULATE_WRITE: Final = 23  # Linux 5.14
 
 
 def default_capacity_bytes() -> int:
-    """30 % of the memory that is available, at least 75 MiB, but no more than /dev/shm has room for."""
+    """30 % of the memory that is available, at least 75 MiB, but no more than /dev/shm has room
+    for.
+    """
     free_bytes = os.statvfs(SHM_ROOT)
     room_bytes = free_bytes.f_bavail * free_bytes.f_frsize
-    wanted_bytes = max(MIN_CAPACITY_BYTES, _available_memory_bytes() * 3 // 10)
+    wanted_bytes = max(MIN_CAPACITY_BYTES, available_memory_bytes() * 3 // 10)
     return max(_MIB, min(wanted_bytes, room_bytes) // _MIB * _MIB)
 
 
-def _available_memory_bytes() -> int:
+def available_memory_bytes() -> int:
+    """Memory that this process could still use, as far as the system and its container tell."""
     available_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
@@ -74,6 +78,8 @@ class Segment:
         fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
+            if not os.fstat(fd).st_nlink:
+                raise FileExistsError(f"{path} was swept away before it was locked")
             os.ftruncate(fd, capacity_bytes)
             return cls(fd, capacity_bytes, path)
         except BaseException:
@@ -91,7 +97,9 @@ class Segment:
         return self._all[offset : offset + size_bytes]
 
     def populate(self, offset: int, size_bytes: int) -> None:
-        """Map the pages of a big room that is about to be written: half the price of touching them one by one."""
+        """Map the pages of a big room that is about to be written: half the price of touching them
+        one by one.
+        """
         end = offset + size_bytes
         if size_bytes < _POPULATE_FROM_BYTES or end <= self._touched:
             return
@@ -103,13 +111,15 @@ class Segment:
         except OSError:
             pass  # an old kernel: the pages come one by one
 
-    # -- reserving (the driver only) -----------------------------------------------------------------------------------
+    # -- reserving (the driver only) ---------------------------------------------------------------
 
     def reserve(self, end: int) -> None:
-        """Make sure that the first ``end`` bytes are really there, and reserve some more in the background.
+        """Make sure that the first ``end`` bytes are really there, and reserve some more in the
+        background.
 
         Raises:
             MemoryError: /dev/shm is full.
+
         """
         if end > self._goal:
             self._goal = end
@@ -126,7 +136,7 @@ class Segment:
         with self._growing:
             start = self._reserved
             end = min(self.capacity_bytes, -(-end // _MIB) * _MIB)
-            if end <= start:
+            if end <= start or self.fd < 0:
                 return
             try:
                 os.posix_fallocate(self.fd, start, end - start)
@@ -139,9 +149,11 @@ class Segment:
     def _full(self, end: int) -> str:
         room = os.statvfs(SHM_ROOT)
         return (
-            f"/dev/shm is full: the object store needs {end:,} bytes of it and has {self._reserved:,}; /dev/shm has "
-            f"{room.f_bavail * room.f_frsize:,} of {room.f_blocks * room.f_frsize:,} bytes free. Make it larger (docker "
-            f"run --shm-size=…) or the store smaller (object_store_memory, now {self.capacity_bytes:,})"
+            f"/dev/shm is full: the object store needs {end:,} bytes of it and has "
+            f"{self._reserved:,}; /dev/shm has {room.f_bavail * room.f_frsize:,} of "
+            f"{room.f_blocks * room.f_frsize:,} bytes free. Make it larger (docker run "
+            f"--shm-size=…) or the store smaller (object_store_memory, now "
+            f"{self.capacity_bytes:,})"
         )
 
     def _grow_ahead(self) -> None:
@@ -171,7 +183,7 @@ class Segment:
             self._helper.join()
 
 
-# -- what a killed session left behind -----------------------------------------------------------------------------------
+# -- what a killed session left behind -------------------------------------------------------------
 
 
 def lock(path: Path) -> int:

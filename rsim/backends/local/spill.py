@@ -1,8 +1,8 @@
 """Objects on disk.
 
-Decides where a spilled object lies: a file of its own in the session's folder, which is made when it is first needed.
-Must never touch the disk on the caller's thread, nor let an error of the disk end the thread. Owns the folder and its
-files; work on one object is done in the order asked.
+Decides where a spilled object lies: a file of its own in the session's folder, which is made when
+it is first needed. Must never touch the disk on the caller's thread, nor let an error of the disk
+end the thread. Owns the folder and its files; work on one object is done in the order asked.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from rsim.core.events import Event, RestoreFinished, SpillFinished
 
 
 class SpillFolder:
-    """``done`` is called from the folder's own thread with each ``SpillFinished`` and ``RestoreFinished``."""
+    """``done`` is called from the folder's own thread with each ``SpillFinished`` and
+    ``RestoreFinished``.
+    """
 
     def __init__(self, path: Path, done: Callable[[Event], None]) -> None:
         self._path = path

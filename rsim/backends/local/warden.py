@@ -1,7 +1,7 @@
 """The driver's handle on its guardian process (see ``guardian``).
 
-Decides how a clean Python is started beside a driver that may have threads. Must never fork the driver itself. Owns the
-guardian's process and the driver's end of its socket.
+Decides how a clean Python is started beside a driver that may have threads. Must never fork the
+driver itself. Owns the guardian's process and the driver's end of its socket.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Warden:
     def start(self) -> None:
         """Start a guardian."""
         if self._pid:
-            self._reap()
+            self.close()
         self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             fds = (theirs.fileno(), self._segment_fd)

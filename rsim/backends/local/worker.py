@@ -1,9 +1,9 @@
 """The program of a worker process.
 
-Decides when to read the next task, and gives back what it has not begun when asked to or when its task blocks. Must
-never run user code outside the main thread, and never survive its driver. Owns the worker's ends of its two sockets:
-one for tasks, replies and events, and one, read by a thread that otherwise sleeps, for what cannot wait until the
-main thread looks: recalls and interrupts.
+Decides when to read the next task, and gives back what it has not begun when asked to or when its
+task blocks. Must never run user code outside the main thread, and never survive its driver. Owns
+the worker's ends of its two sockets: one for tasks, replies and events, and one, read by a thread
+that otherwise sleeps, for what cannot wait until the main thread looks: recalls and interrupts.
 """
 
 from __future__ import annotations
@@ -20,13 +20,16 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Final
 
+import msgspec
+
+from rsim.backends.local.late import give_back
 from rsim.backends.local.link import READ_BYTES, Link
 from rsim.backends.local.logs import TaskStream
 from rsim.backends.local.parking import Parking
 from rsim.backends.local.segment import Segment
-from rsim.core.events import Event, TasksReturned, WorkerStarted
+from rsim.core.events import Event, TaskFinished, TasksReturned, WorkerStarted
 from rsim.core.records import ErrorInfo, Inline
-from rsim.runtime import current
+from rsim.runtime import current, refs
 from rsim.runtime.client import Client
 from rsim.runtime.executor import Executor
 from rsim.runtime.wire import (
@@ -35,6 +38,7 @@ from rsim.runtime.wire import (
     Delivery,
     FunctionExported,
     Interrupt,
+    Recall,
     RunTask,
     Stop,
     decode_delivery,
@@ -47,7 +51,9 @@ _IDLE: Final = -1
 class WorkerChannel:
     """The worker's way to its node, and the queue of tasks it was sent."""
 
-    def __init__(self, client: int, sock: socket.socket, segment: Segment) -> None:
+    def __init__(
+        self, client: int, sock: socket.socket, segment: Segment, streams: tuple[TaskStream, ...]
+    ) -> None:
         self.lock = threading.RLock()
         self.tasks: deque[RunTask] = deque()
         self.stopping = False
@@ -57,28 +63,38 @@ class WorkerChannel:
         self._link = Link(sock, memoryview(bytearray(READ_BYTES)))
         self._sock = sock
         self._segment = segment
+        self._streams = streams
+        self._functions: dict[bytes, bytes] = {}
+        """Functions that came with tasks which were given back: they will not be sent again."""
         self._allocated = -1
         self._blocked = False
         self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
         self._poll.register(self._wakeup, select.POLLIN)
-        self.parking = Parking(self, self.discard)
+        self.parking = Parking(self)
+        self.parking.discard = lambda reply: give_back(client, reply, self.send)
 
-    # -- Channel -------------------------------------------------------------------------------------------------------
+    # -- Channel -----------------------------------------------------------------------------------
 
     def send(self, event: Event) -> None:
         """Hand an event to the node. Blocks while the socket is full."""
+        if type(event) is TaskFinished:
+            for stream in self._streams:
+                stream.end_line()
         with self.lock:
             link = self._link
             link.append(event)
-            self._sock.sendall(link.out)
+            try:
+                self._sock.sendall(link.out)
+            except OSError:
+                os._exit(1)  # the driver is gone
             link.out.clear()
         if self.parking.interrupted:
-            self._see_to_interrupt()
+            self.parking.see_to_interrupt()
 
     def park(self, op: int) -> Delivery:
-        """Block until the reply to ``op`` is there; meanwhile other workers have this one's tasks."""
+        """Block until the reply to ``op`` is there; meanwhile others get its tasks."""
         if threading.current_thread() is not threading.main_thread():
             return self.parking.wait(op)
         with self.lock:
@@ -107,13 +123,12 @@ class WorkerChannel:
     def spend(self, duration_ns: int) -> None:
         """Real time passes by itself."""
 
-    def discard(self, reply: Delivery) -> None:
-        """A reply came after its task had given up waiting."""
-
-    # -- Loop (see parking) --------------------------------------------------------------------------------------------
+    # -- Loop (see parking) ------------------------------------------------------------------------
 
     def turn(self, timeout_s: float | None) -> bool:
-        """Wait at most so long (None: without limit) for something to happen; handle it. False: nothing did."""
+        """Wait at most so long (None: without limit) for something to happen; handle it. False:
+        nothing did.
+        """
         ready = self._poll.poll(None if timeout_s is None else math.ceil(1000 * timeout_s))
         if not ready:
             return False
@@ -130,8 +145,11 @@ class WorkerChannel:
 
     def drain(self) -> None:
         """Read what there is. The lock is held."""
-        for frame in self._link.frames():
-            self._take(decode_delivery(frame))
+        try:
+            for frame in self._link.frames():
+                self._take(decode_delivery(frame))
+        except EOFError:
+            os._exit(1)  # the driver is gone
 
     def wake(self) -> None:
         """End the sleep of the thread that is in ``turn``; safe in a signal handler."""
@@ -149,7 +167,7 @@ class WorkerChannel:
         if target is not None and self.executor.running == target:
             raise KeyboardInterrupt
 
-    # -- tasks ---------------------------------------------------------------------------------------------------------
+    # -- tasks -------------------------------------------------------------------------------------
 
     def _take(self, delivery: AnyDelivery) -> None:
         if isinstance(delivery, RunTask):
@@ -162,7 +180,7 @@ class WorkerChannel:
             self.stopping = True
             if self.parking.awaits(_IDLE):
                 self.parking.deliver(_IDLE, delivery)
-        else:
+        elif not isinstance(delivery, Recall | Interrupt):
             if type(delivery) is AllocationReply:
                 self._allocated = delivery.offset
             self.parking.deliver(delivery.op, delivery)
@@ -176,7 +194,7 @@ class WorkerChannel:
             except IndexError:
                 break
             if task.function is not None:
-                self.executor.learn(task.function_id, task.function)
+                self._functions[task.function_id] = task.function
             returned.append(task.task_id)
         if returned:
             self.send(TasksReturned(self._client, tuple(reversed(returned))))
@@ -185,20 +203,24 @@ class WorkerChannel:
         """The next task to run; None: the worker is to end."""
         while True:
             try:
-                return self.tasks.popleft()
+                task = self.tasks.popleft()
             except IndexError:
                 if self.stopping:
                     return None
-            self.parking.wait(_IDLE)
+                self.parking.wait(_IDLE)
+                continue
+            if self._functions and task.function is None:
+                blob = self._functions.pop(task.function_id, None)
+                if blob is not None:
+                    return msgspec.structs.replace(task, function=blob)
+            return task
 
-    # -- interrupts ----------------------------------------------------------------------------------------------------
-
-    def _see_to_interrupt(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            self.parking.raise_interrupt()
+    # -- interrupts --------------------------------------------------------------------------------
 
     def handle_sigint(self, signum: int, frame: FrameType | None) -> None:
-        """Interrupt the running task if it is the one that is meant, now or as soon as it does no harm."""
+        """Interrupt the running task if it is the one that is meant, now or as soon as it does no
+        harm.
+        """
         if not self.parking.interrupt():
             self.raise_interrupt()
 
@@ -228,30 +250,26 @@ def control(channel: WorkerChannel, sock: socket.socket) -> None:
 
 
 def main(
-    client: int, segment_fd: int, data_fd: int, control_fd: int, stdout_fd: int, stderr_fd: int
+    number: int, segment_fd: int, data_fd: int, control_fd: int, stdout_fd: int, stderr_fd: int
 ) -> int:
     """Run tasks until told to stop; returns the exit code."""
     for target, fd in ((1, stdout_fd), (2, stderr_fd)):
         os.dup2(fd, target)
         os.close(fd)
-    channel = WorkerChannel(client, socket.socket(fileno=data_fd), Segment.attach(segment_fd))
-    number = Client(channel, client, b"")
-    executor = channel.executor = Executor(number)
-    current.client = number
-    sys.stdout = TaskStream(1, executor)
-    sys.stderr = TaskStream(2, executor)
+    streams = TaskStream(1), TaskStream(2)
+    sys.stdout, sys.stderr = streams
+    data, controls = socket.socket(fileno=data_fd), socket.socket(fileno=control_fd)
+    channel = WorkerChannel(number, data, Segment.attach(segment_fd), streams)
+    client = current.client = Client(channel, number, b"")
+    refs.set_factory(client.make_ref)
+    executor = channel.executor = Executor(client)
     signal.signal(signal.SIGINT, channel.handle_sigint)
-    threading.Thread(
-        target=control, args=(channel, socket.socket(fileno=control_fd)), daemon=True
-    ).start()
-    channel.send(WorkerStarted(client))
-    try:
-        while (task := channel.next_task()) is not None:
-            executor.run(task)
-    except EOFError:
-        return 1
-    except OSError:
-        return 1  # the driver is gone
-    sys.stdout.flush()
-    sys.stderr.flush()
+    os.register_at_fork(after_in_child=data.close)
+    os.register_at_fork(after_in_child=controls.close)
+    threading.Thread(target=control, args=(channel, controls), daemon=True).start()
+    channel.send(WorkerStarted(number))
+    while (task := channel.next_task()) is not None:
+        for stream in streams:
+            stream.task = task.name
+        executor.run(task)
     return 0

@@ -1,0 +1,113 @@
+"""The calls on object refs: get, put, wait, cancel.
+
+Decides which arguments are valid, by Ray's rules. Must never wait itself: the client does. Owns no
+state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar, overload
+
+from rsim.api import checks
+from rsim.api.session import running_client
+from rsim.runtime import current
+from rsim.runtime.refs import ObjectRef
+
+T = TypeVar("T")
+
+
+@overload
+def get(refs: ObjectRef[T], *, timeout: float | None = None) -> T: ...
+@overload
+def get(refs: list[ObjectRef[T]], *, timeout: float | None = None) -> list[T]: ...
+def get(refs: Any, *, timeout: float | None = None) -> Any:
+    """The value of a ref, or the values of a list of refs in its order; waits until they are there.
+
+    timeout: seconds; 0: do not wait. Arrays come back read-only. Raises GetTimeoutError when the
+    time is up, and what a value is if it is an error: of several refs, the first that is known.
+    Raises ValueError for anything but a ref or a list, TypeError for a list of anything else.
+    """
+    client = current.client or running_client()
+    if timeout is not None:
+        timeout = checks.timeout(timeout)
+    if type(refs) is ObjectRef:
+        if refs._counter is not client:
+            raise checks.foreign(refs)
+        return client.get((refs,), timeout)[0]
+    if not isinstance(refs, list):
+        raise ValueError(
+            f"get() takes an ObjectRef or a list of them, not {refs!r}, of type "
+            f"{type(refs).__name__}"
+        )
+    checks.refs_of("get()", refs, client)
+    return client.get(refs, timeout)
+
+
+def put(value: T) -> ObjectRef[T]:
+    """Store a value, and return a ref to it; the value cannot be changed any more.
+
+    Raises TypeError for an ObjectRef, UnserializableError for what cannot be pickled,
+    ObjectStoreFullError when there is no room.
+    """
+    if isinstance(value, ObjectRef):
+        raise TypeError(
+            f"put() was called with {value!r}: an ObjectRef is a ref already; to store the ref "
+            "itself, put it into a list"
+        )
+    client = current.client or running_client()
+    return client.put(value)
+
+
+def wait(
+    refs: list[ObjectRef[T]],
+    *,
+    num_returns: int = 1,
+    timeout: float | None = None,
+    fetch_local: bool = True,
+) -> tuple[list[ObjectRef[T]], list[ObjectRef[T]]]:
+    """Wait until `num_returns` of the refs are ready; return (ready, others), in the order given.
+
+    At most `num_returns` are among the ready ones, and fewer when `timeout`, in seconds, is over.
+    fetch_local: ready means that the value is on this node, and not just anywhere. Raises TypeError
+    for anything but a list of refs, ValueError when a ref is given twice or when `num_returns` is
+    not from 1 to their number.
+    """
+    if not isinstance(refs, list):
+        raise TypeError(f"wait() takes a list of ObjectRefs, not {refs!r}")
+    client = current.client or running_client()
+    timeout = checks.timeout(timeout)
+    checks.refs_of("wait()", refs, client)  # type: ignore[arg-type]  # a list of anything
+    if not refs:
+        return [], []
+    _check_unique(refs)
+    num_returns = checks.integer("num_returns", num_returns, 1)
+    if num_returns > len(refs):
+        raise ValueError(
+            f"num_returns must be at most {len(refs)}, the number of refs, not {num_returns}"
+        )
+    return client.wait(refs, num_returns, timeout, bool(fetch_local))
+
+
+def _check_unique(refs: Sequence[ObjectRef[Any]]) -> None:
+    if len({ref.binary() for ref in refs}) == len(refs):
+        return
+    seen = set()
+    for ref in refs:
+        if ref in seen:
+            raise ValueError(f"wait() takes each ref once, and {ref!r} is given twice")
+        seen.add(ref)
+
+
+def cancel(ref: ObjectRef[Any], *, force: bool = False, recursive: bool = True) -> None:
+    """Cancel the task that makes an object; its refs then raise TaskCancelledError.
+
+    A task that runs gets a KeyboardInterrupt; with `force` its worker is killed. A finished one
+    stays as it is. recursive: also the tasks that it has submitted. Raises TypeError for no ref.
+    """
+    if type(ref) is not ObjectRef:
+        raise TypeError(f"cancel() takes an ObjectRef, not {ref!r}, of type {type(ref).__name__}")
+    client = current.client or running_client()
+    if ref._counter is not client:
+        raise checks.foreign(ref)
+    client.cancel(ref, bool(force), bool(recursive))

@@ -1,0 +1,98 @@
+"""Checks of what users hand in, shared by `init`, the calls and the options.
+
+Decides what counts as a number, a quantity of a resource, a time limit. Must never coerce silently
+what is likely a mistake (a bool, a string). Owns no state.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Mapping
+from numbers import Real
+
+from rsim.core.records import RESOURCE_UNITS
+from rsim.runtime.refs import ObjectRef, RefCounter
+
+_MOST = 9e14
+"""What still fits 64 bits when counted in units of 1/10000."""
+
+_FOREVER_S = 9e9
+"""What does not fit 64 bits when counted in nanoseconds; 285 years."""
+
+_OPTION_OF = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory"}
+
+
+def number(name: str, value: object) -> float:
+    """A finite number, 0 or more. Raises TypeError or ValueError."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, not {value!r}")
+    amount = float(value)
+    if not (math.isfinite(amount) and amount >= 0):
+        raise ValueError(f"{name} must be a finite number, 0 or more, not {value!r}")
+    return amount
+
+
+def integer(name: str, value: object, least: int) -> int:
+    """A whole number, `least` or more. Raises TypeError or ValueError."""
+    if isinstance(value, bool) or not hasattr(type(value), "__index__"):
+        raise TypeError(f"{name} must be an int, not {value!r}")
+    count = operator.index(value)  # type: ignore[arg-type]  # as just seen
+    if count < least:
+        raise ValueError(f"{name} must be {least} or more, not {value!r}")
+    return count
+
+
+def quantity(name: str, value: object) -> float:
+    """How much of a resource: no finer than 0.0001. Raises TypeError or ValueError."""
+    amount = number(name, value)
+    if amount > _MOST:
+        raise ValueError(f"{name} must be at most {_MOST:.0e}, not {value!r}")
+    units = amount * RESOURCE_UNITS
+    if abs(units - round(units)) > 1e-6 * max(1.0, amount):
+        raise ValueError(f"{name} must be a multiple of 0.0001, not {value!r}")
+    return amount
+
+
+def resources(name: str, value: object) -> dict[str, float]:
+    """Quantities by the names of custom resources. Raises TypeError or ValueError."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} must be a dict of quantities by name, not {value!r}")
+    for key in value:
+        if not isinstance(key, str) or not key:
+            raise TypeError(f"{name} must have names as keys, not {key!r}")
+        if key in _OPTION_OF:
+            raise ValueError(f"{name} must not contain {key!r}: use {_OPTION_OF[key]}=")
+    return {key: quantity(f"{name}[{key!r}]", amount) for key, amount in value.items()}
+
+
+def timeout(value: object) -> float | None:
+    """Seconds, 0 or more; None for no limit. Raises TypeError or ValueError."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"timeout must be a number of seconds or None, not {value!r}")
+    seconds = float(value)
+    if not seconds >= 0:
+        raise ValueError(f"timeout must be 0 or more, not {value!r}")
+    return seconds if seconds < _FOREVER_S else None
+
+
+def foreign(ref: ObjectRef[object]) -> ValueError:
+    """The error for a ref whose counter is not the client that it is used with."""
+    return ValueError(
+        f"{ref!r} cannot be used here: it was made in an earlier session, whose objects are gone, "
+        "or in another process and not passed on as an argument or a result"
+    )
+
+
+def refs_of(caller: str, refs: list[object], client: RefCounter) -> None:
+    """Check a list of refs: TypeError for what is none, ValueError for what is not `client`'s."""
+    for index, ref in enumerate(refs):
+        if type(ref) is not ObjectRef:
+            raise TypeError(
+                f"{caller} takes ObjectRefs, but item {index} of the list is {ref!r}, "
+                f"of type {type(ref).__name__}"
+            )
+        if ref._counter is not client:
+            raise foreign(ref)

@@ -1,0 +1,171 @@
+"""The options of remote functions: what `@rsim.remote(...)` and `.options(...)` take.
+
+Decides their names, defaults and valid values, and what of them the core sees. Must never change
+what it was given: changed options are new ones. Owns no state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import cloudpickle
+
+from rsim.api import checks
+from rsim.core.records import Strategy, TaskOptions
+from rsim.core.resources import demand_of
+from rsim.exceptions import UnserializableError
+
+_STRATEGIES = {kind: Strategy(kind) for kind in ("DEFAULT", "SPREAD")}
+_ALIASES = {"num_return_vals": "num_returns"}
+
+
+@dataclass(frozen=True)
+class NodeAffinitySchedulingStrategy:
+    """Run on the node `node_id` (its name). `soft`: elsewhere if that one cannot run it."""
+
+    node_id: str
+    soft: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.node_id, str) or not self.node_id:
+            raise TypeError(f"node_id must be the name of a node, not {self.node_id!r}")
+        if not isinstance(self.soft, bool):
+            raise TypeError(f"soft must be a bool, not {self.soft!r}")
+
+
+class Options:
+    """Checked options of a remote function.
+
+    Raises TypeError or ValueError for unknown ones and bad values, naming the option;
+    UnserializableError when `cost` or `retry_exceptions` cannot be pickled.
+    """
+
+    __slots__ = ("_given", "name", "num_returns", "task")
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self._given = given = _checked(options)
+        self.name: str = given.get("name", "")
+        """Empty: the function's."""
+        self.num_returns: int | None = given.get("num_returns")
+        """None: not said."""
+        self.task = TaskOptions(
+            demand_of(
+                given.get("num_cpus", 1.0),
+                given.get("num_gpus"),
+                given.get("memory"),
+                given.get("resources"),
+            ),
+            given.get("max_retries", 3),
+            bool(given.get("retry_exceptions")),
+            _strategy(given.get("scheduling_strategy", "DEFAULT")),
+            _extras(given),
+        )
+
+    def changed(self, changes: Mapping[str, Any]) -> Options:
+        """These options, but for `changes`; an option that is None there gets its default back."""
+        return Options({**self._given, **_renamed(changes)})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Options, (self._given,)
+
+
+def _renamed(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options under their present names."""
+    renamed: dict[str, Any] = {}
+    for name, value in given.items():
+        present = _ALIASES.get(name, name)
+        if present in renamed:
+            raise ValueError(f"{name} is another name for {present}: give one of them")
+        renamed[present] = value
+    return renamed
+
+
+def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
+    checked: dict[str, Any] = {}
+    for name, value in _renamed(given).items():
+        check = _CHECKS.get(name)
+        if check is None:
+            valid = ", ".join(sorted((*_CHECKS, *_ALIASES)))
+            raise ValueError(f"{name} is no option of a remote function; valid are {valid}")
+        if value is not None:
+            checked[name] = check(name, value)
+    return checked
+
+
+def _gpus(name: str, value: object) -> float:
+    amount = checks.quantity(name, value)
+    if amount > 1 and amount != int(amount):
+        raise ValueError(f"{name} must be a whole number or below 1, not {value!r}")
+    return amount
+
+
+def _num_returns(name: str, value: object) -> int:
+    if isinstance(value, str) and value in ("streaming", "dynamic"):
+        raise NotImplementedError(f"{name}={value!r}: generators are not there yet; give a number")
+    return checks.integer(name, value, 0)
+
+
+def _retry_exceptions(name: str, value: object) -> bool | tuple[type[Exception], ...]:
+    if isinstance(value, bool):
+        return value
+    if not isinstance(value, list | tuple):
+        raise TypeError(f"{name} must be a bool or a list of exception types, not {value!r}")
+    for kind in value:
+        if not (isinstance(kind, type) and issubclass(kind, Exception)):
+            raise TypeError(f"{name} must list exception types, and {kind!r} is none")
+    return tuple(value)
+
+
+def _name(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, not {value!r}")
+    return value
+
+
+def _scheduling_strategy(name: str, value: object) -> object:
+    if isinstance(value, NodeAffinitySchedulingStrategy):
+        return value
+    if not isinstance(value, str) or value not in _STRATEGIES:
+        raise ValueError(
+            f"{name} must be 'DEFAULT', 'SPREAD' or a NodeAffinitySchedulingStrategy, not {value!r}"
+        )
+    return value
+
+
+def _strategy(given: str | NodeAffinitySchedulingStrategy) -> Strategy:
+    if isinstance(given, str):
+        return _STRATEGIES[given]
+    return Strategy("AFFINITY", given.node_id, given.soft)
+
+
+def _cost(name: str, value: object) -> object:
+    return value if callable(value) else checks.number(name, value)
+
+
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "num_cpus": checks.quantity,
+    "num_gpus": _gpus,
+    "memory": checks.quantity,
+    "resources": checks.resources,
+    "num_returns": _num_returns,
+    "max_retries": lambda name, value: checks.integer(name, value, -1),
+    "retry_exceptions": _retry_exceptions,
+    "name": _name,
+    "scheduling_strategy": _scheduling_strategy,
+    "cost": _cost,
+}
+
+
+def _extras(given: Mapping[str, Any]) -> bytes:
+    """The options that only the executor reads, pickled."""
+    extras = {name: given[name] for name in ("cost", "retry_exceptions") if given.get(name)}
+    if not extras:
+        return b""
+    try:
+        blob: bytes = cloudpickle.dumps(extras, 5)
+    except Exception as error:
+        names = " and ".join(extras)
+        raise UnserializableError(f"{names} cannot be pickled: {error}", part=names) from error
+    return blob

@@ -1,0 +1,198 @@
+"""`@rsim.remote` and the remote functions that it makes.
+
+Decides what can be made remote, and what `.remote()` checks before it submits a task. Must never
+run the function. Owns nothing: what is known of a function is in its definition.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import WRAPPER_ASSIGNMENTS
+from typing import Any, Generic, NoReturn, TypeVar, overload
+
+from rsim.api import checks
+from rsim.api.definitions import Definition
+from rsim.api.options import Options
+from rsim.api.parameters import Parameters
+from rsim.api.session import running_client
+from rsim.runtime import current
+from rsim.runtime.refs import ObjectRef
+
+R = TypeVar("R")
+T_co = TypeVar("T_co", covariant=True)
+
+_NO_OPTIONS = Options({})
+
+
+class RemoteFunction(Generic[T_co]):
+    """A function whose calls are tasks: `f.remote(...)`. Made by `remote`.
+
+    `T_co` is what `remote` returns: an ObjectRef of the result; with the option `num_returns` a
+    list of them, and None for 0.
+    """
+
+    def __init__(self, definition: Definition, options: Options, streams: bool = False) -> None:
+        # `streams`: the function is a generator, whose values have no number unless one is given
+        self._definition = definition
+        self._options = options
+        self._streams = streams
+        self._task = options.task
+        self._name = options.name or definition.name
+        self._num_returns = 1 if options.num_returns is None else options.num_returns
+        parameters = definition.parameters
+        self._parameters = parameters.names
+        self._fewest, self._most = parameters.fewest, parameters.most
+        if streams and options.num_returns is None:
+            self._most = -1  # so that every call is checked, and refused
+        _describe(self)
+
+    def remote(self, *args: Any, **kwargs: Any) -> T_co:
+        """Submit a task that calls the function; return its refs at once.
+
+        ObjectRefs among the arguments are waited for and replaced by their values before the task
+        starts; refs inside other values are passed on as they are. Raises TypeError when the
+        arguments do not fit the function, UnserializableError when one cannot be pickled.
+        """
+        client = current.client or running_client()
+        definition = self._definition
+        if definition.client() is not client:
+            definition.bind(client)
+        if kwargs or not self._fewest <= len(args) <= self._most:
+            self._check(args, kwargs)
+        for value in args:
+            if type(value) is ObjectRef and value._counter is not client:
+                raise checks.foreign(value)
+        refs = client.submit(
+            definition.function_id,
+            self._name,
+            args,
+            kwargs,
+            self._task,
+            self._num_returns,
+            self._parameters,
+        )
+        returned: Any = refs[0] if self._num_returns == 1 else refs or None
+        return returned  # type: ignore[no-any-return]  # its type is T_co by construction
+
+    def options(self, **options: Any) -> RemoteFunction[Any]:
+        """The same function with some options changed. They are those of `remote`."""
+        return RemoteFunction(self._definition, self._options.changed(options), self._streams)
+
+    def _check(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self._streams and self._options.num_returns is None:
+            raise NotImplementedError(
+                f"{self._definition.name} is a generator, and streaming generators are not there "
+                "yet: give the number of its values by the option num_returns"
+            )
+        self._definition.parameters.check(self._definition.name, args, kwargs)
+        for value in kwargs.values():
+            if type(value) is ObjectRef and value._counter is not current.client:
+                raise checks.foreign(value)
+
+    @property
+    def _function(self) -> Callable[..., Any]:
+        """The function itself. AttributeError where it is defined in another process."""
+        function = self._definition.function
+        if function is None:
+            raise AttributeError(f"{self!r} is defined in another process")
+        return function
+
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        name = self._definition.name
+        raise TypeError(
+            f"the remote function {name} cannot be called directly: "
+            f"instead of {name}(), use {name}.remote()"
+        )
+
+    def __repr__(self) -> str:
+        return f"<rsim remote function {self._definition.name}>"
+
+    def __copy__(self) -> RemoteFunction[T_co]:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> RemoteFunction[T_co]:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        definition, client = self._definition, current.client
+        if client is None:
+            raise RuntimeError(
+                f"cannot pickle {self!r}: no runtime is running; call rsim.init() first"
+            )
+        function_id = definition.id_for(client)
+        state = definition.name, definition.parameters, self._options, self._streams
+        return _rebuild, (function_id, *state)
+
+
+def _rebuild(
+    function_id: bytes, name: str, parameters: Parameters, options: Options, streams: bool
+) -> RemoteFunction[Any]:
+    client = current.client
+    if client is None:
+        raise RuntimeError(
+            f"cannot unpickle the remote function {name}: no runtime is running in this process; "
+            "call rsim.init() first"
+        )
+    definition = Definition(name, parameters)
+    definition.bind(client, function_id)
+    return RemoteFunction(definition, options, streams)
+
+
+def _describe(remote_function: RemoteFunction[Any]) -> None:
+    """Give it the name, docstring and module of its function, for help() and its like."""
+    definition = remote_function._definition
+    described = vars(remote_function)
+    described["__name__"] = described["__qualname__"] = definition.name
+    if definition.function is not None:
+        for attribute in WRAPPER_ASSIGNMENTS:
+            if hasattr(definition.function, attribute):
+                described[attribute] = getattr(definition.function, attribute)
+        described["__wrapped__"] = definition.function
+
+
+@overload
+def remote(function: Callable[..., R], /) -> RemoteFunction[ObjectRef[R]]: ...
+@overload
+def remote(**options: Any) -> Callable[[Callable[..., Any]], RemoteFunction[Any]]: ...
+def remote(*args: Any, **options: Any) -> Any:
+    """Make a function remote: `@remote`, `@remote(num_cpus=2)` or `remote(function)`.
+
+    num_cpus (default 1), num_gpus, resources: what the task takes while it runs, by 0.0001.
+    memory: bytes that its node must have free.
+    num_returns: how many values the function returns, each to have a ref of its own (default 1).
+    max_retries: how often it is run again when its worker dies (default 3; -1: without limit).
+    retry_exceptions: whether also when it raises; or a list of the exceptions.
+    name: of its tasks, in messages and traces. scheduling_strategy: "DEFAULT", "SPREAD" or a
+        rsim.util.scheduling_strategies.NodeAffinitySchedulingStrategy.
+    cost: seconds of virtual time that a call takes in a simulation, or a function of the
+        arguments that tells.
+
+    Raises TypeError or ValueError for what cannot be made remote and for bad options.
+    """
+    if len(args) == 1 and not options and callable(args[0]):
+        return _made_remote(args[0], _NO_OPTIONS)
+    if args or not options:
+        raise TypeError(
+            "remote must be applied either to a function, as in @rsim.remote, or with options by "
+            "keyword, as in @rsim.remote(num_cpus=2)"
+        )
+    checked = Options(options)
+    return lambda function: _made_remote(function, checked)
+
+
+def _made_remote(function: Any, options: Options) -> RemoteFunction[Any]:
+    if isinstance(function, type):
+        raise NotImplementedError(f"actors: rsim.remote on class {function.__name__}")
+    if isinstance(function, RemoteFunction):
+        raise TypeError(f"{function!r} is remote already; use .options() to change its options")
+    if not callable(function):
+        raise TypeError(f"only a function can be made remote, not {function!r}")
+    name = getattr(function, "__name__", None) or type(function).__name__
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise ValueError(
+            f"{name} is an 'async def' function, which cannot be a task: make it a method of an "
+            "actor, or call it by asyncio.run() in a plain function"
+        )
+    definition = Definition(name, Parameters.of(function), function)
+    return RemoteFunction(definition, options, inspect.isgeneratorfunction(function))

@@ -1,0 +1,285 @@
+"""The runtime of this process: init, shutdown, and the session that a user holds.
+
+Decides which arguments of `init` are valid and when a runtime begins and ends. Must never know a
+backend but by the name of its address. Owns the one session that runs in this process.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+
+from rsim.api import checks, registry
+from rsim.runtime import current, refs
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from rsim.runtime.client import Client
+    from rsim.runtime.session import BackendSession, SessionConfig
+    from rsim.runtime.trace import NullTrace, Trace
+
+_T = TypeVar("_T")
+
+_DEFAULT_ADDRESS = "local"
+_SIMULATED = "sim"
+
+_lock = threading.RLock()
+_session: Session | None = None
+
+
+class Session:
+    """A runtime, from `init` until `shutdown`. As a context manager it is shut down at the end.
+
+    What else the backend has to offer (`tape`, `kill_node` ... in a simulation) are attributes too.
+    After the end `now`, `digest`, `trace` and `infeasible` still tell what was.
+    """
+
+    def __init__(self, backend: BackendSession, config: SessionConfig) -> None:
+        self._backend = backend
+        self._config = config
+        self._ended = False
+
+    @property
+    def address(self) -> str:
+        """The address of the backend: "local", "sim" ..."""
+        return self._backend.address
+
+    @property
+    def trace(self) -> Trace | NullTrace:
+        """What has happened so far; empty where it is not recorded."""
+        return self._backend.trace
+
+    def now(self) -> float:
+        """Seconds since the session began; virtual in a simulation."""
+        return self._backend.now()
+
+    def digest(self) -> str:
+        """Hex digest of the trace so far. Raises RsimError where there is no trace."""
+        return self._backend.digest()
+
+    def infeasible(self) -> list[str]:
+        """The tasks that no node can ever run, in words."""
+        return self._backend.infeasible()
+
+    def shutdown(self) -> None:
+        """End this session; does nothing when it has ended."""
+        if not self._ended:
+            shutdown()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.shutdown()
+
+    def __getitem__(self, key: str) -> object:
+        facts = self._facts()
+        if key not in facts:
+            raise KeyError(f"{key!r}: a session has {', '.join(facts)}")
+        return facts[key]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        try:
+            value = getattr(self._backend, name)
+        except AttributeError:
+            message = f"a session of address {self.address!r} has no attribute {name!r}"
+            raise AttributeError(message, name=name, obj=self) from None
+        if self._ended and callable(value):
+            raise RuntimeError(f"{name} cannot be called any more: this session has ended")
+        return value
+
+    def __repr__(self) -> str:
+        facts = " ".join(f"{name}={value!r}" for name, value in self._facts().items() if value)
+        return f"<rsim session {facts}, {'ended' if self._ended else 'running'}>"
+
+    def _facts(self) -> dict[str, object]:
+        config = self._config
+        return {"address": self.address, "namespace": config.namespace, "seed": config.seed}
+
+    def _end(self) -> None:
+        try:
+            self._backend.shutdown()
+        finally:
+            self._ended = True
+
+
+def init(
+    address: str | None = None,
+    *,
+    num_cpus: float | None = None,
+    num_gpus: float | None = None,
+    resources: Mapping[str, float] | None = None,
+    object_store_memory: int | None = None,
+    namespace: str | None = None,
+    seed: int | None = None,
+    cluster: object = None,
+    faults: object = None,
+    policy: object = None,
+    ignore_reinit_error: bool = False,
+    log_to_driver: bool = True,
+    log_dir: str | os.PathLike[str] | None = None,
+    spill_limit_bytes: int | None = None,
+) -> Session:
+    """Start a runtime in this process, and return its session. Any first call does so by itself.
+
+    address: "local" (worker processes on this machine) or "sim" (a simulated cluster); None reads
+        the environment's RSIM_ADDRESS, else it is "local".
+    num_cpus, num_gpus, resources: what the node has to give; by default the CPUs of this machine.
+    object_store_memory: bytes of shared memory for objects. spill_limit_bytes: how much of them
+        may go to disk when that is full; None: no limit.
+    log_to_driver: print what workers print. log_dir: a folder to keep their output in.
+    seed, cluster, faults, policy: in a simulation only. The seed (by default the environment's
+        RSIM_SEED) decides every free choice; cluster is an rsim.sim.Cluster or a list of
+        rsim.sim.Node; faults an rsim.sim.Faults.
+
+    Raises RuntimeError when a runtime is running already, unless `ignore_reinit_error`: then its
+    session is returned, and the other arguments are ignored. Raises TypeError or ValueError for a
+    bad argument, ImportError when the backend's optional dependencies are not installed.
+    """
+    global _session
+    with _lock:
+        running = _running()
+        if running is not None:
+            if ignore_reinit_error:
+                return running
+            raise RuntimeError(
+                f"rsim.init() was called while a runtime is running ({running!r}): call "
+                "rsim.shutdown() first, or pass ignore_reinit_error=True to go on with it"
+            )
+        config = _configured(
+            address or os.environ.get("RSIM_ADDRESS") or _DEFAULT_ADDRESS,
+            {"seed": seed, "cluster": cluster, "faults": faults, "policy": policy},
+            num_cpus=_given(checks.quantity, "num_cpus", num_cpus),
+            num_gpus=_given(checks.quantity, "num_gpus", num_gpus),
+            resources=_given(checks.resources, "resources", resources) or {},
+            object_store_memory=_given(_bytes, "object_store_memory", object_store_memory),
+            namespace=_given(_text, "namespace", namespace) or "",
+            log_to_driver=bool(log_to_driver),
+            log_dir=None if log_dir is None else os.fspath(log_dir),
+            spill_limit_bytes=_given(_limit, "spill_limit_bytes", spill_limit_bytes),
+        )
+        backend = registry.find(config.address)(config)
+        _session = Session(backend, config)
+        return _session
+
+
+def _configured(address: object, simulated: dict[str, Any], **common: Any) -> SessionConfig:
+    from rsim.runtime.session import SessionConfig
+
+    if not isinstance(address, str):
+        raise TypeError(f"address must be a str or None, not {address!r}")
+    if address == _SIMULATED:
+        if simulated["seed"] is None:
+            simulated["seed"] = _seed_of_environment()
+    else:
+        for name, value in simulated.items():
+            if value is not None:
+                raise ValueError(
+                    f"{name} is an argument for address={_SIMULATED!r} only, and the address is "
+                    f"{address!r}"
+                )
+    return SessionConfig(address=address, **simulated, **common)
+
+
+def _seed_of_environment() -> int | None:
+    text = os.environ.get("RSIM_SEED")
+    if not text:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"RSIM_SEED must be a whole number, not {text!r}") from None
+
+
+def _given(check: Callable[[str, object], _T], name: str, value: object) -> _T | None:
+    return None if value is None else check(name, value)
+
+
+def _bytes(name: str, value: object) -> int:
+    return checks.integer(name, value, 1)
+
+
+def _limit(name: str, value: object) -> int:
+    return checks.integer(name, value, 0)
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, not {value!r}")
+    return value
+
+
+def shutdown() -> None:
+    """End the runtime of this process; does nothing when none is running.
+
+    Raises RuntimeError inside a task.
+    """
+    global _session
+    if _in_task():
+        raise RuntimeError("rsim.shutdown() was called inside a task: only the driver can do that")
+    with _lock:
+        session, _session = _session, None
+        if session is None:
+            return
+        try:
+            session._end()
+        finally:
+            # The backend does so too, but not in a process that was forked from its driver.
+            current.client = None
+            refs.set_factory(None)
+
+
+def is_initialized() -> bool:
+    """Whether a runtime is running; true inside a task."""
+    return current.client is not None
+
+
+def running_client() -> Client:
+    """The client that the code running now acts by; a runtime is started if there is none."""
+    if current.client is None:
+        init(ignore_reinit_error=True)
+    client = current.client
+    assert client is not None, "the backend has set no client"
+    return client
+
+
+class _InsideTask:
+    """What a task gets to see of the session it belongs to: that it runs."""
+
+    address = "inside a task"
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise RuntimeError(f"{name} is not known inside a task: ask the driver's session")
+
+
+def _in_task() -> bool:
+    client = current.client
+    return client is not None and (_session is None or client is not _session._backend.client)
+
+
+def _running() -> Session | None:
+    """The session that `init` finds running."""
+    if not _in_task():
+        return _session
+    from rsim.runtime.session import SessionConfig
+
+    return Session(cast("BackendSession", _InsideTask()), SessionConfig())
+
+
+def _at_exit() -> None:
+    if _session is not None and not _in_task():
+        shutdown()
+
+
+atexit.register(_at_exit)

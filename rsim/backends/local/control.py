@@ -1,0 +1,45 @@
+"""The control store of a cluster of one node, in memory.
+
+Decides nothing. Must never block. Owns the exported functions and the lineage on record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from rsim.core.events import Event, LineageRecorded
+from rsim.core.records import TaskSpec
+
+
+class MemoryControlStore:
+    """``ControlStore`` of the ports, and the ``LineageView`` of the global scheduler.
+
+    ``handle`` takes the acknowledgements to the node.
+    """
+
+    def __init__(self) -> None:
+        self.handle: Callable[[Event], None]
+        self._functions: dict[bytes, bytes] = {}
+        self._lineage: dict[bytes, TaskSpec] = {}
+
+    def put_function(self, function_id: bytes, blob: bytes) -> None:
+        """Make a pickled function known."""
+        self._functions[function_id] = blob
+
+    def get_function(self, function_id: bytes) -> bytes:
+        """The pickled function. KeyError when nobody exported it."""
+        return self._functions[function_id]
+
+    def record_lineage(self, op: int, specs: Sequence[TaskSpec], owner: str) -> None:
+        """Write specs down, and say so."""
+        self._lineage.update((spec.task_id, spec) for spec in specs)
+        self.handle(LineageRecorded(op))
+
+    def forget_lineage(self, task_ids: Sequence[bytes]) -> None:
+        """Drop specs."""
+        for task_id in task_ids:
+            self._lineage.pop(task_id, None)
+
+    def spec(self, task_id: bytes) -> TaskSpec | None:
+        """The spec of a task, or None when it is not on record."""
+        return self._lineage.get(task_id)

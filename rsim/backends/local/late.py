@@ -1,0 +1,23 @@
+"""Answers that come when nobody waits for them any more.
+
+Decides what is done with them. Must never wait. Owns no state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rsim.core.events import Event, PinsReleased, RefsReleased
+from rsim.core.records import Located
+from rsim.runtime.wire import Delivery, ObjectsReply
+
+
+def give_back(client: int, reply: Delivery, send: Callable[[Event], None]) -> None:
+    """Return what the answer lends to, and pins for, a client that does not want it any more."""
+    if isinstance(reply, ObjectsReply):
+        pairs = zip(reply.object_ids, reply.values, strict=False)
+        pinned = tuple(object_id for object_id, value in pairs if isinstance(value, Located))
+        if pinned:
+            send(PinsReleased(client, pinned))
+        if reply.lent:
+            send(RefsReleased(client, reply.lent, (1,) * len(reply.lent)))

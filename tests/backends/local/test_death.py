@@ -1,0 +1,192 @@
+"""However a driver ends, nothing of it stays."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.backends.local.driver import driving, my_pid, traces_of
+from tests.polling import holds_in_time
+
+PRELUDE = """
+import os, signal, sys, threading, time
+from rsim.core.records import TaskOptions
+from tests.backends.local.driver import driving
+def tiny(x): return x
+def nap(): time.sleep(1000)
+def hog(): sum(range(10**12))
+"""
+
+
+class Program:
+    """A driver in a process of its own."""
+
+    def __init__(self, code: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", PRELUDE + code],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=Path(__file__).parents[3],
+        )
+
+    def line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def family(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def rest(self) -> str:
+        return self.process.communicate(timeout=30)[0]
+
+
+@pytest.fixture
+def programs() -> Iterator[list[Program]]:
+    started: list[Program] = []
+    yield started
+    for program in started:
+        program.process.kill()
+        program.process.communicate()
+
+
+BUSY = """
+with driving(3) as d:
+    r = d.run(hog); d.run(nap); d.client.put(bytes(10**6))
+    d.client.wait([d.run(tiny, 1)])
+    print("up", flush=True)
+    d.get(r, timeout_s=None)
+"""
+
+
+def gone(family: list[psutil.Process]) -> bool:
+    return not any(
+        each.is_running() and each.status() != psutil.STATUS_ZOMBIE
+        for each in family
+        if psutil.pid_exists(each.pid)
+    )
+
+
+def test_kill_9_of_the_driver_leaves_nothing(programs: list[Program]) -> None:
+    program = Program(BUSY)
+    programs.append(program)
+    assert program.line() == "up"
+    family = program.family()
+    assert len(family) >= 4
+    program.process.kill()
+    assert holds_in_time(lambda: gone(family) and not traces_of(program.process.pid))
+
+
+def test_kill_9_of_driver_and_guardian_is_swept_up_by_the_next_session(
+    programs: list[Program],
+) -> None:
+    program = Program(BUSY)
+    programs.append(program)
+    assert program.line() == "up"
+    family = program.family()
+    guardian = psutil.Process(program.process.pid).children()[0]
+    guardian.suspend()
+    program.process.kill()
+    program.process.wait()
+    guardian.kill()
+    assert holds_in_time(lambda: gone(family))
+    assert traces_of(program.process.pid)
+    with driving(1) as driver:
+        driver.call(my_pid)
+        assert not traces_of(program.process.pid)
+
+
+def test_an_unhandled_error_leaves_nothing(programs: list[Program]) -> None:
+    program = Program(
+        """
+from tests.backends.local.driver import *
+d = Driver(start(SessionConfig(num_cpus=2)))
+d.run(nap)
+d.call(tiny, 1)
+print([p.pid for p in psutil.Process().children(recursive=True)], flush=True)
+raise RuntimeError("oops")
+"""
+    )
+    programs.append(program)
+    pids = [int(pid) for pid in program.line().strip("[]").split(",")]
+    assert "RuntimeError: oops" in program.rest()
+    assert holds_in_time(lambda: not any(psutil.pid_exists(pid) for pid in pids))
+    assert not traces_of(program.process.pid)
+
+
+def test_ctrl_c_ends_a_wait_and_the_session_goes_on(programs: list[Program]) -> None:
+    program = Program(
+        """
+with driving(2) as d:
+    r = d.run(nap)
+    try:
+        print("up", flush=True)
+        d.get(r, timeout_s=None)
+    except KeyboardInterrupt:
+        print("interrupted", d.call(tiny, 1))
+"""
+    )
+    programs.append(program)
+    assert program.line() == "up"
+    program.process.send_signal(signal.SIGINT)
+    assert program.rest() == "interrupted 1\n"
+
+
+def test_a_storm_of_ctrl_c_never_corrupts_the_node(programs: list[Program]) -> None:
+    program = Program(
+        """
+with driving(2) as d:
+    refs, interrupts, done = [], 0, threading.Event()
+    def storm():
+        while not done.wait(0.0007):
+            os.kill(os.getpid(), signal.SIGINT)
+    thread = threading.Thread(target=storm)
+    thread.start()
+    while interrupts < 300:
+        try:
+            while True:
+                refs.append((len(refs), d.run(tiny, len(refs))))
+                if len(refs) % 5 == 0:
+                    d.get(refs[-1][1])
+        except KeyboardInterrupt:
+            interrupts += 1
+    while thread.is_alive():
+        try:
+            done.set()
+            thread.join()
+        except KeyboardInterrupt:
+            pass
+    assert all(d.get(ref) == number for number, ref in refs)
+    d.session._node.check()
+    print("good")
+"""
+    )
+    programs.append(program)
+    assert program.rest() == "good\n"
+
+
+def test_a_deadlock_is_reported(programs: list[Program]) -> None:
+    program = Program(
+        """
+from rsim.exceptions import DeadlockError
+with driving(1) as d:
+    try:
+        d.get(d.run(tiny, 1, options=TaskOptions(demand=(("GPU", 10000),))), timeout_s=None)
+    except DeadlockError as error:
+        print("deadlock:", error)
+"""
+    )
+    programs.append(program)
+    text = program.rest()
+    assert "deadlock:" in text and "the driver waits for" in text and "GPU" in text
+
+
+def test_workers_do_not_get_the_terminals_ctrl_c() -> None:
+    with driving(1) as driver:
+        pid = driver.call(my_pid)
+        assert os.getsid(pid) == pid != os.getsid(0)

@@ -1,0 +1,57 @@
+"""Looks into the machines of a running session: what no program sees, but tests must."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import rsim
+from rsim.core.node import Node
+from tests.conformance import marks
+
+
+@contextmanager
+def machines(session: Any) -> Iterator[list[Node]]:
+    """The machines of all living nodes, at rest."""
+    inner = session._backend
+    if hasattr(inner, "sites"):
+        found = [site.host.machine for site in inner.sites.values() if site.alive]
+        yield [machine for machine in found if isinstance(machine, Node)]
+    else:
+        with inner._reactor.lock:
+            yield [inner._node]
+
+
+def used_bytes(session: Any) -> int:
+    """Bytes in use in the object stores of all nodes."""
+    with machines(session) as nodes:
+        return sum(node.shelf.store.arena.used_bytes for node in nodes)
+
+
+def spilled_bytes(session: Any) -> int:
+    """Bytes of spilled objects on all nodes."""
+    with machines(session) as nodes:
+        return sum(node.shelf.store.spilled_bytes for node in nodes)
+
+
+def known_objects(session: Any) -> int:
+    """How many objects, large and small, the nodes know of."""
+    with machines(session) as nodes:
+        return sum(len(node.objects) for node in nodes)
+
+
+def check(session: Any) -> None:
+    """Check every machine's invariants."""
+    with machines(session) as nodes:
+        for node in nodes:
+            node.check()
+
+
+def await_used_bytes(session: Any, at_most: int = 0) -> None:
+    """Return when no more than that is in use. The driver's dropped refs are told to its node."""
+
+    def holds() -> bool:
+        session.client.flush()
+        rsim.wait([rsim.put(None)])
+        return used_bytes(session) <= at_most
+
+    marks.await_that(holds, f"at most {at_most} bytes in the object stores")

@@ -1,0 +1,217 @@
+"""cancel: of tasks that wait, that run, that have children, that are done."""
+
+import time
+
+import pytest
+
+import rsim
+from rsim.exceptions import TaskCancelledError, WorkerCrashedError
+from tests.conformance import marks
+
+FOREVER_S = 10_000
+
+
+@rsim.remote
+def identity(value):
+    return value
+
+
+@rsim.remote
+def run_until_cancelled(folder, name):
+    """Runs on and on; marks its beginning, and that it was interrupted."""
+    marks.leave(folder, f"{name} began")
+    try:
+        time.sleep(FOREVER_S)
+    except KeyboardInterrupt:
+        marks.leave(folder, f"{name} interrupted")
+        raise
+
+
+def test_a_task_whose_inputs_are_missing(rt, tmp_path):
+    never = run_until_cancelled.remote(tmp_path, "input")
+    ref = identity.remote(never)
+    rsim.cancel(ref)
+    with pytest.raises(TaskCancelledError, match="identity"):
+        rsim.get(ref)
+    rsim.cancel(never)
+
+
+def test_a_queued_task_never_runs(init, tmp_path):
+    init(num_cpus=1)
+
+    @rsim.remote
+    def leave(folder, name):
+        marks.leave(folder, name)
+
+    blocker = run_until_cancelled.remote(tmp_path, "blocker")
+    marks.await_marks(tmp_path, "blocker began")
+    queued = [leave.remote(tmp_path, f"task{number}") for number in range(3)]
+    rsim.cancel(queued[1])
+    with pytest.raises(TaskCancelledError):
+        rsim.get(queued[1])
+    rsim.cancel(blocker)
+    rsim.get([queued[0], queued[2]])
+    assert [marks.count(tmp_path, f"task{number}") for number in range(3)] == [1, 0, 1]
+
+
+def test_a_running_task_is_interrupted(rt, tmp_path):
+    ref = run_until_cancelled.remote(tmp_path, "task")
+    marks.await_marks(tmp_path, "task began")
+    rsim.cancel(ref)
+    with pytest.raises(TaskCancelledError, match="run_until_cancelled"):
+        rsim.get(ref)
+    marks.await_marks(tmp_path, "task interrupted")
+    assert rsim.get(identity.remote(1)) == 1
+
+
+def test_a_task_that_is_stopped_in_get_is_interrupted(init, tmp_path):
+    init(num_cpus=2)
+
+    @rsim.remote
+    def wait_for(refs, folder):
+        marks.leave(folder, "parent began")
+        try:
+            rsim.get(refs)
+        except KeyboardInterrupt:
+            marks.leave(folder, "parent interrupted")
+            raise
+
+    child = run_until_cancelled.remote(tmp_path, "child")
+    parent = wait_for.remote([child], tmp_path)
+    marks.await_marks(tmp_path, "child began", "parent began")
+    rsim.cancel(parent)
+    with pytest.raises(TaskCancelledError):
+        rsim.get(parent)
+    marks.await_marks(tmp_path, "parent interrupted")
+    assert rsim.wait([child], timeout=0) == ([], [child])
+    rsim.cancel(child)
+    with pytest.raises(TaskCancelledError):
+        rsim.get(child)
+
+
+def test_a_task_may_clean_up_and_even_finish(rt, tmp_path):
+    @rsim.remote
+    def stubborn(folder):
+        marks.leave(folder, "began")
+        try:
+            time.sleep(FOREVER_S)
+        except KeyboardInterrupt:
+            marks.leave(folder, "cleaned up")
+        return "finished"
+
+    ref = stubborn.remote(tmp_path)
+    marks.await_marks(tmp_path, "began")
+    rsim.cancel(ref)
+    try:
+        assert rsim.get(ref) == "finished"
+    except TaskCancelledError:
+        pass
+    marks.await_marks(tmp_path, "cleaned up")
+
+
+def test_force_kills_the_worker(rt, tmp_path):
+    @rsim.remote(max_retries=5)
+    def deaf(folder):
+        marks.leave(folder, "began")
+        while True:
+            try:
+                time.sleep(FOREVER_S)
+            except KeyboardInterrupt:
+                continue
+
+    ref = deaf.remote(tmp_path)
+    marks.await_marks(tmp_path, "began")
+    rsim.cancel(ref, force=True)
+    with pytest.raises((WorkerCrashedError, TaskCancelledError)):
+        rsim.get(ref)
+    assert rsim.get([identity.remote(number) for number in range(8)]) == list(range(8))
+    assert marks.count(tmp_path, "began") == 1
+
+
+def test_a_cancelled_task_is_never_retried(rt, tmp_path):
+    @rsim.remote(max_retries=-1, retry_exceptions=True)
+    def run(folder):
+        marks.leave(folder, "began")
+        time.sleep(FOREVER_S)
+
+    ref = run.remote(tmp_path)
+    marks.await_marks(tmp_path, "began")
+    rsim.cancel(ref)
+    with pytest.raises(TaskCancelledError):
+        rsim.get(ref)
+    assert marks.count(tmp_path, "began") == 1
+
+
+@pytest.mark.parametrize("recursive", [True, False])
+def test_children_are_cancelled_too_unless_told_otherwise(rt, tmp_path, recursive):
+    @rsim.remote
+    def parent(folder):
+        child = run_until_cancelled.remote(folder, "child")
+        rsim.get(publish.remote([child], folder))
+        return rsim.get(child)
+
+    @rsim.remote
+    def publish(refs, folder):
+        marks.leave(folder, "published")
+
+    ref = parent.remote(tmp_path)
+    marks.await_marks(tmp_path, "child began", "published")
+    rsim.cancel(ref, recursive=recursive)
+    with pytest.raises(TaskCancelledError):
+        rsim.get(ref)
+    if recursive:
+        marks.await_marks(tmp_path, "child interrupted")
+    else:
+        rsim.get([identity.remote(number) for number in range(8)])
+        assert marks.count(tmp_path, "child interrupted") == 0
+
+
+def test_a_finished_task_keeps_its_result(rt):
+    ref = identity.remote("kept")
+    assert rsim.get(ref) == "kept"
+    rsim.cancel(ref)
+    rsim.cancel(ref, force=True)
+    assert rsim.get(ref) == "kept"
+    assert rsim.get(identity.remote(ref)) == "kept"
+
+
+def test_cancelling_twice(rt, tmp_path):
+    ref = run_until_cancelled.remote(tmp_path, "task")
+    marks.await_marks(tmp_path, "task began")
+    rsim.cancel(ref)
+    rsim.cancel(ref)
+    with pytest.raises(TaskCancelledError):
+        rsim.get(ref)
+    assert marks.count(tmp_path, "task interrupted") <= 1
+    assert rsim.get(identity.remote(1)) == 1
+
+
+def test_dependants_of_a_cancelled_task_fail(rt, tmp_path):
+    ref = run_until_cancelled.remote(tmp_path, "task")
+    dependant = identity.remote(ref)
+    rsim.cancel(ref)
+    with pytest.raises(TaskCancelledError):
+        rsim.get(dependant)
+
+
+def test_wait_counts_a_cancelled_task_as_ready(rt, tmp_path):
+    ref = run_until_cancelled.remote(tmp_path, "task")
+    rsim.cancel(ref)
+    assert rsim.wait([ref], timeout=60) == ([ref], [])
+
+
+def test_a_task_may_cancel_another(rt, tmp_path):
+    @rsim.remote
+    def cancel(refs):
+        rsim.cancel(refs[0])
+
+    ref = run_until_cancelled.remote(tmp_path, "task")
+    marks.await_marks(tmp_path, "task began")
+    rsim.get(cancel.remote([ref]))
+    with pytest.raises(TaskCancelledError):
+        rsim.get(ref)
+
+
+def test_cancel_refuses_what_is_no_ref(rt):
+    with pytest.raises(TypeError, match="ObjectRef"):
+        rsim.cancel("ref")

@@ -1,0 +1,129 @@
+"""Lost objects are computed again: tasks' results, and what tasks put; a driver's put cannot be."""
+
+import numpy as np
+import pytest
+
+import rsim
+from tests.conformance import marks
+
+LARGE = 200_000
+
+
+@pytest.fixture
+def cluster():
+    """A driver's node, and two others whose tasks ask for `far`: one of them at a time is busy."""
+    nodes = [
+        rsim.sim.Node("home", num_cpus=2),
+        rsim.sim.Node("first", num_cpus=2, resources={"far": 2, "one": 1}),
+        rsim.sim.Node("second", num_cpus=2, resources={"far": 2}),
+    ]
+    return rsim.init("sim", cluster=rsim.sim.Cluster(nodes))
+
+
+@rsim.remote(resources={"far": 1})
+def fill(folder, number):
+    marks.leave(folder, f"fill {number}")
+    return np.full(LARGE, number)
+
+
+@rsim.remote(resources={"far": 1})
+def double(folder, array):
+    marks.leave(folder, "double")
+    return 2 * array
+
+
+@rsim.remote(resources={"far": 1})
+def put_inside(folder, number):
+    marks.leave(folder, "put")
+    return [rsim.put(np.full(LARGE, number)), rsim.put("small")]
+
+
+def kill_everywhere_it_ran(session, task):
+    """Kill the one node on which a task has run."""
+    (node,) = {span.node for span in session.trace.spans if span.name == task}
+    session.kill_node(node)
+
+
+def test_a_result_on_a_node_that_died(cluster, tmp_path):
+    ref = fill.remote(tmp_path, 3)
+    rsim.wait([ref], fetch_local=False)
+    kill_everywhere_it_ran(cluster, "fill")
+    assert rsim.get(ref)[-1] == 3
+    assert marks.count(tmp_path, "fill 3") == 2
+
+
+def test_a_chain_of_results(cluster, tmp_path):
+    source = fill.remote(tmp_path, 3)
+    ref = double.remote(tmp_path, source)
+    del source
+    rsim.wait([ref], fetch_local=False)
+    for node in {span.node for span in cluster.trace.spans if span.name in ("fill", "double")}:
+        cluster.kill_node(node)
+        break
+    assert rsim.get(ref)[-1] == 6
+
+
+def test_what_a_task_put_on_a_node_that_died(cluster, tmp_path):
+    refs = rsim.get(put_inside.remote(tmp_path, 5))
+    kill_everywhere_it_ran(cluster, "put_inside")
+    assert rsim.get(refs[0])[-1] == 5
+    assert rsim.get(refs[1]) == "small"
+    assert marks.count(tmp_path, "put") == 2
+
+
+def test_what_was_fetched_is_not_computed_again(cluster, tmp_path):
+    ref = fill.remote(tmp_path, 3)
+    rsim.wait([ref])
+    kill_everywhere_it_ran(cluster, "fill")
+    assert rsim.get(ref)[-1] == 3
+    assert marks.count(tmp_path, "fill 3") == 1
+
+
+def test_a_result_without_retries_is_lost(cluster, tmp_path):
+    ref = fill.options(max_retries=0).remote(tmp_path, 3)
+    rsim.wait([ref], fetch_local=False)
+    kill_everywhere_it_ran(cluster, "fill")
+    with pytest.raises(rsim.exceptions.ObjectLostError, match="fill"):
+        rsim.get(ref)
+
+
+def test_a_task_on_a_node_that_dies_runs_elsewhere(cluster, tmp_path):
+    @rsim.remote(resources={"far": 1})
+    def wait_first(folder):
+        marks.leave(folder, "began")
+        if marks.count(folder, "began") == 1:
+            marks.await_marks(folder, "never")
+        return "done"
+
+    ref = wait_first.remote(tmp_path)
+    marks.await_marks(tmp_path, "began")
+    kill_everywhere_it_ran(cluster, "wait_first")
+    assert rsim.get(ref) == "done"
+    with pytest.raises(rsim.exceptions.NodeDiedError, match="wait_first"):
+        (tmp_path / "began").unlink()
+        ref = wait_first.options(max_retries=0).remote(tmp_path)
+        marks.await_marks(tmp_path, "began")
+        spans = [span for span in cluster.trace.spans if span.name == "wait_first"]
+        cluster.kill_node(spans[-1].node)
+        rsim.get(ref)
+
+
+def test_results_that_only_lineage_wants_are_dropped_and_made_again(init, tmp_path):
+    """One node: a store too small for all that was ever computed."""
+    session = init(num_cpus=2, object_store_memory=40 << 20)
+
+    @rsim.remote
+    def make(folder, number):
+        marks.leave(folder, str(number))
+        return np.full(1 << 20, number)
+
+    @rsim.remote
+    def same(array):
+        return array + 0
+
+    last = same.remote(make.remote(tmp_path, 1))
+    rsim.wait([last])
+    others = [rsim.put(np.zeros(1 << 20)) for _ in range(10)]
+    assert rsim.get(last)[-1] == 1
+    assert len(others) == 10
+    assert session.infeasible() == []

@@ -1,0 +1,361 @@
+"""A cluster of bare machines: no shell, no user code, every delivery a random choice.
+
+Nodes and the global scheduler exchange their real messages over in-order channels; workers are generators that act out
+random tasks (submit children, wait for them, put objects, return small or stored results, die). After each step the
+machine that took it checks itself.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Generator
+from typing import Any
+
+import msgspec
+
+from rsim.core import effects as fx
+from rsim.core import events, messages
+from rsim.core.global_scheduler import GlobalScheduler
+from rsim.core.ids import child_task_id, driver_task_id, put_id, return_id
+from rsim.core.node import Node
+from rsim.core.records import DRIVER, ErrorInfo, Result, Strategy, TaskOptions, TaskSpec
+from rsim.core.scheduler import NodeConfig
+
+CPU = (("CPU", 10_000),)
+MIB = 1 << 20
+
+
+class RandomChoices:
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+
+    def pick(self, label: str, candidates: Any) -> int:
+        return self._rng.randrange(len(candidates))
+
+    def chance(self, label: str, entity: object, rate: float) -> bool:
+        return self._rng.random() < rate
+
+
+class Lineage:
+    def __init__(self) -> None:
+        self.specs: dict[bytes, TaskSpec] = {}
+
+    def spec(self, task_id: bytes) -> TaskSpec | None:
+        return self.specs.get(task_id)
+
+
+class Client:
+    """Counts refs as the real client does."""
+
+    def __init__(self, node: str, number: int, task_id: bytes, depth: int) -> None:
+        self.node, self.number, self.task_id, self.depth = node, number, task_id, depth
+        self.submitted = self.puts = self.ops = 0
+        self.loans: dict[bytes, int] = {}
+
+    def lent(self, object_ids: tuple[bytes, ...]) -> None:
+        for object_id in object_ids:
+            self.loans[object_id] = self.loans.get(object_id, 0) + 1
+
+    def give_up(self, object_ids: list[bytes]) -> events.RefsReleased:
+        counts = tuple(self.loans.pop(each) for each in object_ids)
+        return events.RefsReleased(self.number, tuple(object_ids), counts)
+
+    def spec(
+        self,
+        deps: tuple[bytes, ...],
+        borrows: tuple[bytes, ...],
+        retries: int,
+        strategy: Strategy | None = None,
+    ) -> TaskSpec:
+        task_id = child_task_id(self.task_id, self.submitted)
+        self.submitted += 1
+        options = TaskOptions(CPU, retries, False, strategy or Strategy())
+        function = b"f" * 16
+        return TaskSpec(
+            task_id, self.task_id, self.submitted - 1, self.depth + 1, function,
+            f"t{task_id.hex()[:6]}", b"x", deps, borrows, 1, options,
+        )  # fmt: skip
+
+
+Acting = Generator[events.Event, Any, None]
+
+
+class Cluster:
+    def __init__(
+        self,
+        seed: int,
+        nodes: int = 3,
+        cpus: int = 2,
+        *,
+        crash: float = 0.0,
+        kill_nodes: int = 0,
+        pipeline: int = 1,
+        capacity_bytes: int = 8 * MIB,
+    ) -> None:
+        self.rng = rng = random.Random(seed)
+        self.crash = crash
+        self.kills_left = kill_nodes
+        self.now = 0
+        self.lineage = Lineage()
+        choices = RandomChoices(rng)
+        self.glob = GlobalScheduler(None, choices, self.lineage)
+        config = NodeConfig(pipeline_depth=pipeline, tiny_task_ns=10**12, prestart_workers=1)
+        total = (("CPU", cpus * 10_000),)
+        self.nodes = {
+            f"n{i}": Node(
+                f"n{i}", total, capacity_bytes=capacity_bytes, spill_limit_bytes=None,
+                choices=choices, config=config,
+            )
+            for i in range(nodes)
+        }  # fmt: skip
+        self.channels: dict[tuple[str, str], deque[tuple[str, Any]]] = {}
+        self.timers: list[tuple[int, str, int]] = []
+        self.acts: dict[tuple[str, int], Acting] = {}
+        self.clients: dict[tuple[str, int], Client] = {}
+        self.queued: dict[tuple[str, int], deque[fx.StartTask]] = {}
+        self.parked: dict[tuple[str, int], None] = {}
+        self.errors: dict[tuple[str, bytes], ErrorInfo] = {}
+        self.executions: dict[bytes, int] = {}
+        self.answers: dict[int, fx.Effect] = {}
+        self.steps = 0
+        for name in self.nodes:
+            self.apply(name, self.nodes[name].start(0))
+            for other in self.nodes:
+                self.step(other, events.NodeJoined(name, total))
+            self.step(messages.GLOBAL, events.NodeJoined(name, total))
+        self.driver = Client("n0", DRIVER, driver_task_id(0), -1)
+        self.clients["n0", DRIVER] = self.driver
+
+    # -- machines ----------------------------------------------------------------------------------------------------
+
+    def step(self, name: str, event: events.Event) -> None:
+        self.steps += 1
+        if name == messages.GLOBAL:
+            self.apply(name, self.glob.handle(event, self.now))
+            self.glob.check()
+        elif name in self.nodes:
+            self.apply(name, self.nodes[name].handle(event, self.now))
+            self.nodes[name].check()
+
+    def post(self, lane: tuple[str, str], name: str, event: Any) -> None:
+        self.channels.setdefault(lane, deque()).append((name, event))
+
+    def apply(self, name: str, effects: list[fx.Effect]) -> None:
+        for effect in effects:
+            getattr(self, "_" + type(effect).__name__)(name, effect)
+
+    def _Send(self, name: str, e: fx.Send) -> None:
+        if e.node == messages.GLOBAL or e.node in self.nodes:
+            self.post((name, e.node), e.node, events.MessageArrived(name, e.message))
+
+    def _SendLocation(self, name: str, e: fx.SendLocation) -> None:
+        assert isinstance(e.message, messages.ObjectLocation)
+        error = self.errors.get((name, e.message.object_id))
+        changes: dict[str, Any] = {"inline": b"v", "size_bytes": 1}
+        if error is not None:
+            changes = {"failure": error.kind, "message": error.message}
+        self._Send(name, fx.Send(e.node, msgspec.structs.replace(e.message, **changes)))
+
+    def _SendObject(self, name: str, e: fx.SendObject) -> None:
+        if e.node in self.nodes:
+            received = events.ObjectReceived(name, e.object_id, e.size_bytes, False, True)
+            self.post((name, e.node), e.node, received)
+
+    def _StartWorker(self, name: str, e: fx.StartWorker) -> None:
+        self.post((name, f"w{e.client}"), name, events.WorkerStarted(e.client))
+        self.queued[name, e.client] = deque()
+
+    def _StopWorker(self, name: str, e: fx.StopWorker) -> None:
+        self.kill_worker(name, e.client, "stopped")
+
+    def _StartTask(self, name: str, e: fx.StartTask) -> None:
+        if (name, e.client) not in self.queued:
+            return
+        self.queued[name, e.client].append(e)
+        if (name, e.client) in self.parked:
+            self.give_back(name, e.client)
+
+    def _RecallTasks(self, name: str, e: fx.RecallTasks) -> None:
+        self.give_back(name, e.client)
+
+    def give_back(self, name: str, client: int) -> None:
+        queued = self.queued[name, client]
+        task_ids = tuple(each.spec.task_id for each in queued)
+        queued.clear()
+        self.post((name, f"w{client}"), name, events.TasksReturned(client, task_ids))
+
+    def _InterruptTask(self, name: str, e: fx.InterruptTask) -> None:
+        pass
+
+    def _ReplyObjects(self, name: str, e: fx.ReplyObjects) -> None:
+        if e.client == DRIVER:
+            self.driver.lent(getattr(e, 'lent', ()))
+            self.answers[e.op] = e
+        elif (name, e.client) in self.acts:
+            self.clients[name, e.client].lent(getattr(e, 'lent', ()))
+            self.advance(name, e.client, e)
+
+    _ReplyWait = _ReplyAllocation = _ReplyObjects
+
+    def _StoreError(self, name: str, e: fx.StoreError) -> None:
+        self.errors[name, e.object_id] = e.error
+
+    def _CopyError(self, name: str, e: fx.CopyError) -> None:
+        self.errors[name, e.target] = self.errors[name, e.source]
+
+    def _ForgetValues(self, name: str, e: fx.ForgetValues) -> None:
+        for object_id in e.object_ids:
+            self.errors.pop((name, object_id), None)
+
+    def _SpillObject(self, name: str, e: fx.SpillObject) -> None:
+        self.post((name, "disk"), name, events.SpillFinished(e.object_id, True))
+
+    def _RestoreObject(self, name: str, e: fx.RestoreObject) -> None:
+        self.post((name, "disk"), name, events.RestoreFinished(e.object_id, True))
+
+    def _DropSpilled(self, name: str, e: fx.DropSpilled) -> None:
+        pass
+
+    def _RecordLineage(self, name: str, e: fx.RecordLineage) -> None:
+        for spec in e.specs:
+            self.lineage.specs[spec.task_id] = spec
+        self.post((name, "control"), name, events.LineageRecorded(e.op))
+
+    def _ForgetLineage(self, name: str, e: fx.ForgetLineage) -> None:
+        for task_id in e.task_ids:
+            self.lineage.specs.pop(task_id, None)
+
+    def _SetTimer(self, name: str, e: fx.SetTimer) -> None:
+        self.timers.append((e.at_ns, name, e.op))
+
+    def _CancelTimer(self, name: str, e: fx.CancelTimer) -> None:
+        self.timers = [each for each in self.timers if each[1:] != (name, e.op)]
+
+    def _WarnDriver(self, name: str, e: fx.WarnDriver) -> None:
+        pass
+
+    # -- workers -----------------------------------------------------------------------------------------------------
+
+    def act(self, client: Client, start: fx.StartTask) -> Acting:
+        """What a task does."""
+        rng = self.rng
+        mine = list(dict.fromkeys(start.lent))
+        got: tuple[bytes, ...] = ()
+        if start.spec.depth < 3 and rng.random() < 0.5:
+            children = []
+            for _ in range(rng.randint(1, 2)):
+                pool = (*start.spec.deps, *mine, *children)
+                deps = tuple(rng.sample(pool, min(len(pool), rng.randint(0, 1))))
+                spec = client.spec(deps, (), 50)
+                children.append(return_id(spec.task_id, 0))
+                client.lent((children[-1],))
+                yield events.TaskSubmitted(client.number, spec)
+            mine += children
+            if rng.random() < 0.5:
+                client.ops += 1
+                reply = yield events.ObjectsRequested(client.number, client.ops, tuple(children))
+                got = reply.object_ids
+        if rng.random() < 0.3:
+            object_id = put_id(client.task_id, client.puts)
+            client.puts += 1
+            client.lent((object_id,))
+            mine.append(object_id)
+            yield events.ObjectPut(client.number, object_id, 10, (), False)
+        kept = tuple(each for each in dict.fromkeys(mine) if rng.random() < 0.5)
+        result = Result(b"v", 1, kept)
+        if rng.random() < 0.4:
+            size_bytes = rng.randint(MIB // 2, MIB)
+            client.ops += 1
+            task_id = start.spec.task_id
+            yield events.AllocationRequested(
+                client.number, client.ops, return_id(task_id, 0), size_bytes
+            )
+            result = Result(None, size_bytes, kept)
+        given_up = client.give_up(list(client.loans))
+        finished = events.TaskFinished(client.number, start.spec.task_id, (result,))
+        yield finished
+        yield given_up
+        yield events.PinsReleased(client.number, start.spec.deps + got)
+
+    def advance(self, name: str, number: int, answer: Any = None) -> None:
+        """Let a worker go on until it has to wait for an answer."""
+        act = self.acts[name, number]
+        self.parked.pop((name, number), None)
+        while True:
+            try:
+                event = act.send(answer)
+            except StopIteration:
+                del self.acts[name, number]
+                return
+            answer = None
+            self.post((name, f"w{number}"), name, event)
+            if isinstance(event, events.ObjectsRequested | events.AllocationRequested):
+                self.parked[name, number] = None
+                self.give_back(name, number)
+                return
+
+    def kill_worker(self, name: str, number: int, reason: str) -> None:
+        self.acts.pop((name, number), None)
+        self.parked.pop((name, number), None)
+        self.queued.pop((name, number), None)
+        lane = self.channels.get((name, f"w{number}"))
+        if lane is not None:
+            lane.clear()
+        self.post((name, f"w{number}"), name, events.WorkerExited(number, reason))
+
+    def kill_node(self, name: str) -> None:
+        del self.nodes[name]
+        for lane in [lane for lane in self.channels if name in lane]:
+            del self.channels[lane]
+        self.timers = [each for each in self.timers if each[1] != name]
+        for key in [key for key in self.acts if key[0] == name]:
+            del self.acts[key]
+        for key in [key for key in self.queued if key[0] == name]:
+            del self.queued[key]
+        for other in [*self.nodes, messages.GLOBAL]:
+            self.post(("membership", other), other, events.NodeDied(name))
+
+    # -- the run -----------------------------------------------------------------------------------------------------
+
+    def turn(self) -> bool:
+        """One random thing happens; False when nothing can."""
+        rng = self.rng
+        lanes = [lane for lane, queue in self.channels.items() if queue]
+        ready = [key for key, queue in self.queued.items() if queue and key not in self.acts]
+        if len(self.nodes) > 1 and self.kills_left and rng.random() < 0.01:
+            self.kills_left -= 1
+            self.kill_node(rng.choice([name for name in self.nodes if name != "n0"]))
+            return True
+        if self.acts and rng.random() < self.crash:
+            self.kill_worker(*rng.choice(list(self.acts)), "crashed")
+            return True
+        if not lanes and not ready:
+            if not self.timers:
+                return False
+            self.timers.sort()
+            self.now, name, op = self.timers.pop(0)
+            self.step(name, events.TimerFired(op))
+            return True
+        which = rng.randrange(len(lanes) + len(ready))
+        self.now += 1000
+        if which < len(lanes):
+            name, event = self.channels[lanes[which]].popleft()
+            self.step(name, event)
+        else:
+            name, number = ready[which - len(lanes)]
+            start = self.queued[name, number].popleft()
+            task_id = start.spec.task_id
+            self.executions[task_id] = self.executions.get(task_id, 0) + 1
+            client = Client(name, number, task_id, start.spec.depth)
+            client.lent(start.lent)
+            self.clients[name, number] = client
+            self.acts[name, number] = self.act(client, start)
+            self.advance(name, number)
+        return True
+
+    def run(self, limit: int = 200_000) -> None:
+        for _ in range(limit):
+            if not self.turn():
+                return
+        raise AssertionError(f"still running after {limit} turns")

@@ -1,0 +1,88 @@
+"""Random runs of a small cluster of bare machines: whatever the order of deliveries and whoever dies, all ends well."""
+
+from __future__ import annotations
+
+import pytest
+
+from rsim.core import effects as fx
+from rsim.core import events
+from rsim.core.ids import put_id, return_id
+from rsim.core.records import Strategy
+from tests.core.cluster import MIB, Cluster
+
+
+def run_program(cluster: Cluster, tasks: int = 12, retries: int = 50) -> list[str]:
+    """The driver submits tasks on each other's results, waits for all, drops all refs; the errors it got."""
+    driver, rng = cluster.driver, cluster.rng
+    refs: list[bytes] = []
+    for index in range(tasks):
+        if rng.random() < 0.2:
+            object_id = put_id(driver.task_id, driver.puts)
+            driver.puts += 1
+            driver.lent((object_id,))
+            cluster.step("n0", events.ObjectPut(0, object_id, 10, (), False))
+        else:
+            known = tuple(refs)
+            deps = tuple(rng.sample(known, min(len(known), rng.randint(0, 2))))
+            borrows = tuple(rng.sample(known, min(len(known), rng.randint(0, 1))))
+            strategy = Strategy("SPREAD") if rng.random() < 0.3 else None
+            spec = driver.spec(deps, borrows, retries, strategy)
+            object_id = return_id(spec.task_id, 0)
+            driver.lent((object_id,))
+            cluster.step("n0", events.TaskSubmitted(0, spec))
+        refs.append(object_id)
+        for _ in range(rng.randint(0, 30)):
+            cluster.turn()
+    errors = []
+    for op, object_id in enumerate(refs, start=1000):
+        cluster.step("n0", events.ObjectsRequested(0, op, (object_id,)))
+        for _ in range(200_000):
+            if op in cluster.answers or not cluster.turn():
+                break
+        answer = cluster.answers.get(op)
+        report = [line for node in cluster.nodes.values() for line in node.waiting_report()]
+        assert isinstance(answer, fx.ReplyObjects), "\n".join(report) or "no answer, nobody waits"
+        for each in answer.object_ids:
+            if ("n0", each) in cluster.errors:
+                errors.append(cluster.errors["n0", each].kind)
+            if cluster.nodes["n0"].located(each) is not None:
+                cluster.step("n0", events.PinsReleased(0, (each,)))
+    cluster.step("n0", driver.give_up(list(driver.loans)))
+    cluster.run()
+    return errors
+
+
+def assert_all_freed(cluster: Cluster) -> None:
+    for name, node in cluster.nodes.items():
+        assert not node.objects.entries, name
+        assert not node.tasks.table, name
+        assert node.scheduler.pool.available() == node.scheduler.pool.total
+        assert node.shelf.store.stats().used_bytes == 0
+        assert node.quiescent()
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_every_task_ends_and_all_is_freed(seed: int) -> None:
+    cluster = Cluster(seed, nodes=1 + seed % 3, pipeline=1 + 3 * (seed % 2))
+    assert run_program(cluster) == []
+    assert_all_freed(cluster)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_worker_deaths_are_survived(seed: int) -> None:
+    cluster = Cluster(seed, nodes=1 + seed % 3, crash=0.02, pipeline=1 + 3 * (seed % 2))
+    assert run_program(cluster) == []
+    assert_all_freed(cluster)
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_node_deaths_are_survived(seed: int) -> None:
+    cluster = Cluster(seed, nodes=4, kill_nodes=2, crash=0.005)
+    assert run_program(cluster) == []
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_tight_store_spills_and_frees_all(seed: int) -> None:
+    cluster = Cluster(seed, nodes=1 + seed % 3, capacity_bytes=6 * MIB)
+    assert run_program(cluster) == []
+    assert_all_freed(cluster)

@@ -1,0 +1,516 @@
+"""The sim backend as a whole: time, determinism, processes, output, deadlock, clean ends."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rsim.exceptions import (
+    DeadlockError,
+    GetTimeoutError,
+    RsimTaskError,
+    SimulationEscapeError,
+    TaskCancelledError,
+    WorkerCrashedError,
+)
+from rsim.runtime import current
+from rsim.runtime.session import SessionConfig
+from rsim.sim import Cluster, Faults, Node, Replay
+from rsim.sim.backend import start
+from tests.sim.driving import client, get, get_all, simulation, submit
+
+ROOT = Path(__file__).parents[2]
+
+
+def nap(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+def double(value: int) -> int:
+    return value * 2
+
+
+def fib(n: int) -> int:
+    if n < 2:
+        return n
+    left, right = submit(fib, n - 1), submit(fib, n - 2)
+    return int(get(left) + get(right))
+
+
+# -- virtual time ------------------------------------------------------------------------------
+
+
+def test_ten_sleeps_of_a_second_take_one_second_on_ten_slots() -> None:
+    with simulation(num_cpus=10) as session:
+        assert get_all([submit(nap, 1) for _ in range(10)]) == [1] * 10
+        assert session.now() == 1.0
+
+
+def test_a_thousand_sleeps_of_an_hour_pass_in_virtual_time_only() -> None:
+    with simulation(num_cpus=4) as session:
+        get_all([submit(nap, 3600) for _ in range(1000)])
+        assert session.now() == 250 * 3600
+
+
+def test_the_drivers_clock_and_sleep_are_virtual() -> None:
+    with simulation() as session:
+        before = time.monotonic()
+        ref = submit(nap, 5)
+        time.sleep(2)
+        assert time.monotonic() - before == 2.0
+        get(ref)
+        assert session.now() == 5.0
+
+
+def test_a_nodes_speed_scales_declared_cost_but_not_sleep() -> None:
+    def work() -> None:
+        client().channel.spend(6_000_000_000)
+        time.sleep(1)
+
+    with simulation(cluster=[Node(speed=3.0)]) as session:
+        get(submit(work))
+        assert session.now() == 3.0
+
+
+def test_workers_take_their_time_to_start_if_the_cluster_says_so() -> None:
+    with simulation(cluster=Cluster(1, num_cpus=1, worker_start_s=0.25)) as session:
+        get_all([submit(nap, 1) for _ in range(2)])
+        assert session.now() == 2.25
+
+
+def test_a_time_limit_of_get_is_virtual() -> None:
+    with simulation() as session:
+        ref = submit(nap, 100)
+        with pytest.raises(GetTimeoutError):
+            get(ref, timeout_s=1.5)
+        assert session.now() == 1.5
+        assert get(ref) == 100
+
+
+def test_polling_in_no_time_lets_time_pass_all_the_same() -> None:
+    with simulation() as session:
+        ref = submit(nap, 0.01)
+        while not client().wait([ref], timeout_s=0)[0]:
+            pass
+        assert 0.01 <= session.now() < 0.02
+
+
+def test_a_blocked_task_gives_its_cpu_back() -> None:
+    with simulation(num_cpus=1):
+        assert get(submit(fib, 7)) == 13
+
+
+# -- determinism -------------------------------------------------------------------------------
+
+_PROGRAM = """
+import random, sys, uuid
+from rsim.sim import Cluster, Faults
+from tests.sim.driving import client, get_all, simulation, submit
+
+def leaf(i):
+    import random, time
+    time.sleep(random.random())
+    return {f"key {random.random()}": i for i in range(3)}
+
+def branch(n):
+    return client().wait([submit(leaf, i, max_retries=9) for i in range(n)], n // 2)[0]
+
+def main():
+    faults = Faults(kill_worker=0.1, kill_node=0.02)
+    cluster = Cluster(3, num_cpus=2, jitter_s=0.001)
+    with simulation(seed=11, cluster=cluster, faults=faults) as session:
+        refs = [submit(branch, 4, max_retries=9) for _ in range(5)]
+        found = get_all(sum(get_all(refs), []))
+        print(session.digest(), session.tape.digest(), found, uuid.uuid4(), session.now())
+
+main()
+main()
+"""
+
+
+def run_program(text: str, hash_seed: int, typed: str = "") -> str:
+    environment = {**os.environ, "PYTHONHASHSEED": str(hash_seed), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", text]
+    done = subprocess.run(
+        command, env=environment, input=typed, capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_equal_seeds_give_equal_runs_under_any_hash_seed() -> None:
+    outputs = [run_program(_PROGRAM, hash_seed) for hash_seed in (1, 2)]
+    assert outputs[0] == outputs[1]
+    first, second = outputs[0].splitlines()
+    assert first == second, "a second session in the same process went another way"
+
+
+def _race() -> list[int]:
+    return [get(ref) for ref in client().wait([submit(double, i) for i in range(6)], 3)[0]]
+
+
+def test_seeds_differ_and_tapes_replay() -> None:
+    def play(**config: Any) -> tuple[str, list[Any]]:
+        with simulation(cluster=Cluster(2, jitter_s=0.01), **config) as session:
+            get_all([submit(nap, 1) for _ in range(6)])
+            return session.digest(), list(session.tape.draws)
+
+    digests = {play(seed=seed)[0] for seed in range(5)}
+    assert len(digests) == 5
+    digest, draws = play(seed=3)
+    assert digest in digests
+    assert play(source=Replay(draws, strict=True))[0] == digest
+
+
+def test_without_a_seed_the_run_is_canonical() -> None:
+    with simulation(cluster=Cluster(2)) as session:
+        get_all([submit(nap, 1) for _ in range(12)])
+        assert session.tape.draws
+        assert session.tape.deviations == 0
+
+
+def test_the_trace_names_tasks_by_path_and_knows_causes() -> None:
+    with simulation() as session:
+        get(submit(fib, 2))
+    records = session.trace.records
+    finished = [record for record in records if record.kind == "TaskFinished"]
+    assert {record.subject for record in finished} == {"d/0", "d/0/0", "d/0/1"}
+    chain = session.trace.explain(finished[0].step)
+    assert ("TaskSubmitted", "d/0") in [(record.kind, record.subject) for record in chain]
+    spans = [(span.name, span.slot, span.subject) for span in session.trace.spans]
+    assert ("fib", 1, "d/0") in spans
+
+
+# -- tasks as processes ------------------------------------------------------------------------
+
+
+def test_tasks_have_their_own_pids_and_randomness() -> None:
+    def who(_: int) -> tuple[int, bytes]:
+        time.sleep(1)
+        return os.getpid(), os.urandom(4)
+
+    with simulation(num_cpus=3):
+        found = get_all([submit(who, i) for i in range(3)])
+    assert sorted(pid for pid, _ in found) == [10_000, 10_001, 10_002]
+    assert len({entropy for _, entropy in found}) == 3
+    assert os.getpid() < 10_000 or os.getpid() not in [pid for pid, _ in found]
+
+
+def leave(how: str) -> None:
+    if how == "_exit":
+        os._exit(3)
+    elif how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif how == "raise_signal":
+        signal.raise_signal(signal.SIGSEGV)
+    else:
+        os.abort()
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ("_exit", "exit code 3"),
+        ("kill", "killed by SIGKILL"),
+        ("raise_signal", "killed by SIGSEGV"),
+        ("abort", "killed by SIGABRT"),
+    ],
+)
+def test_a_task_that_ends_its_process_crashes_its_worker_only(how: str, reason: str) -> None:
+    with simulation() as session:
+        with pytest.raises(WorkerCrashedError, match=reason):
+            get(submit(leave, how, max_retries=1))
+        spans = [span for span in session.trace.spans if span.name == "leave"]
+        assert [span.outcome for span in spans] == ["died", "died"]
+        assert get(submit(double, 2)) == 4
+
+
+def test_a_killed_worker_runs_no_finally_block_before_the_session_ends() -> None:
+    seen = []
+
+    def observe(session: Any) -> None:
+        seen.append([record for record in session.trace.records if record.subject == "d/0/0"])
+
+    def die() -> None:
+        try:
+            os._exit(0)
+        finally:
+            submit(double, 1)
+
+    with simulation() as session:
+        with pytest.raises(WorkerCrashedError):
+            get(submit(die, max_retries=0))
+        gc.collect()
+        observe(session)
+    observe(session)
+    assert seen == [[], []]
+
+
+def test_a_task_can_kill_another_worker() -> None:
+    def pid() -> int:
+        return os.getpid()
+
+    def kill(target: int) -> None:
+        os.kill(target, signal.SIGTERM)
+
+    with simulation(num_cpus=1):
+        target = get(submit(pid))
+        with pytest.raises(WorkerCrashedError, match="SIGTERM"):
+            get(submit(kill, target, max_retries=0))
+        with pytest.raises(RsimTaskError, match="No such simulated process"):
+            get(submit(kill, 1))
+
+
+def test_sessions_kill_workers_and_nodes_on_request() -> None:
+    with simulation(cluster=Cluster(2, num_cpus=1, detection_s=0.5)) as session:
+        refs = [submit(nap, 10, max_retries=1) for _ in range(2)]
+        time.sleep(1)
+        session.kill_worker("n0", 1)
+        session.kill_node("n1")
+        assert get_all(refs) == [10, 10]
+        assert session.now() == pytest.approx(21, abs=0.01)
+        with pytest.raises(ValueError, match="dead already"):
+            session.kill_node("n1")
+        with pytest.raises(ValueError, match="the driver runs on it"):
+            session.kill_node("n0")
+        with pytest.raises(ValueError, match="no node 'n7'; the nodes are 'n0', 'n1'"):
+            session.kill_worker("n7", 1)
+        with pytest.raises(ValueError, match="no living worker 99"):
+            session.kill_worker("n0", 99)
+
+
+def test_cancelling_interrupts_a_task_where_it_sleeps() -> None:
+    with simulation() as session:
+        ref = submit(nap, 1000)
+        time.sleep(1)
+        client().cancel(ref, force=False, recursive=False)
+        with pytest.raises(TaskCancelledError):
+            get(ref)
+        assert session.now() == 1.0
+        assert get(submit(double, 4)) == 8
+
+
+def test_cancelling_interrupts_a_task_where_it_waits() -> None:
+    def wait_for_child() -> float:
+        return float(get(submit(nap, 50)))
+
+    with simulation() as session:
+        ref = submit(wait_for_child)
+        time.sleep(1)
+        client().cancel(ref, force=False, recursive=False)
+        with pytest.raises(TaskCancelledError):
+            get(ref)
+        assert session.now() == 1.0
+
+
+def test_threads_in_tasks_are_escapes() -> None:
+    def escape() -> None:
+        threading.Thread(target=print).start()
+
+    with simulation(), pytest.raises(SimulationEscapeError, match=r"threading\.Thread\.start"):
+        get(submit(escape))
+
+
+# -- output ------------------------------------------------------------------------------------
+
+
+def say(*lines: str) -> None:
+    for line in lines:
+        print(line)
+        time.sleep(1)
+
+
+def test_tasks_print_line_by_line_with_a_label(capsys: pytest.CaptureFixture[str]) -> None:
+    def mutter() -> None:
+        print("be", end="", flush=True)
+        time.sleep(0.5)
+        print("gun", end="")
+        print(" on stderr", file=sys.stderr)
+
+    with simulation(num_cpus=2):
+        print("driver")
+        get_all([submit(say, "a", "b"), submit(mutter)])
+        print("driver", end="")
+    out, err = capsys.readouterr()
+    assert out.splitlines() == [
+        "driver",
+        "(say pid=10000, node=n0) a",
+        "(mutter pid=10001, node=n0) begun",
+        "(say pid=10000, node=n0) b",
+        "driver",
+    ]
+    assert err == "(mutter pid=10001, node=n0)  on stderr\n"
+
+
+def test_what_tasks_print_can_be_dropped(capsys: pytest.CaptureFixture[str]) -> None:
+    with simulation(log_to_driver=False):
+        get(submit(say, "unheard"))
+        print("heard")
+    assert capsys.readouterr().out == "heard\n"
+
+
+def test_a_task_that_redirects_its_output_redirects_nobody_elses(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def redirect() -> str:
+        import contextlib
+        import io
+
+        with contextlib.redirect_stdout(io.StringIO()) as caught:
+            say("mine", "mine too")
+        return caught.getvalue()
+
+    with simulation():
+        refs = [submit(redirect), submit(say, "shown")]
+        time.sleep(0.5)
+        print("driver")
+        assert get_all(refs) == ["mine\nmine too\n", None]
+    assert capsys.readouterr().out == "(say pid=10001, node=n0) shown\ndriver\n"
+
+
+_DEBUGGED = """
+from tests.sim.driving import get, simulation, submit
+
+def debugged():
+    import time
+    secret = 40
+    breakpoint()
+    time.sleep(5)
+    return secret
+
+with simulation() as session:
+    print(get(submit(debugged)), session.now())
+"""
+
+
+def test_a_debugger_in_a_task_steps_over_virtual_sleep() -> None:
+    commands = "p secret + 2\nnext\nnext\nsecret = 7\ncontinue\n"
+    printed = run_program(_DEBUGGED, hash_seed=0, typed=commands)
+    assert "(Pdb) 42" in printed
+    assert "-> return secret" in printed
+    assert printed.splitlines()[-1].endswith("7 5.0")
+
+
+# -- deadlock ----------------------------------------------------------------------------------
+
+
+def test_a_deadlock_is_an_error_in_the_driver_that_says_who_waits() -> None:
+    with simulation(num_cpus=1) as session:
+        ref = submit(double, 1, num_cpus=50)
+        with pytest.raises(DeadlockError) as caught:
+            get(ref)
+        report = caught.value.report
+        assert "d is stopped in its get d/0.r0" in report
+        assert "double" in report
+        assert len(session.infeasible()) == 1
+        assert get(submit(double, 2)) == 4, "the session goes on"
+
+
+def test_a_deadlock_report_lists_the_waiting_tasks() -> None:
+    def outer() -> Any:
+        return get(submit(double, 1, num_cpus=50))
+
+    with simulation(), pytest.raises(DeadlockError, match="get d/0/0.r0"):
+        get(submit(outer))
+
+
+# -- beginning and end -------------------------------------------------------------------------
+
+
+def test_sessions_leave_the_process_as_it_was() -> None:
+    before = (time.sleep, os._exit, os.getpid, sys.stdout, gc.isenabled())
+    handler = signal.getsignal(signal.SIGINT)
+    for _ in range(3):
+        with simulation():
+            get(submit(double, 1))
+            assert not gc.isenabled()
+    assert (time.sleep, os._exit, os.getpid, sys.stdout, gc.isenabled()) == before
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert current.client is None
+
+
+def test_a_session_ends_in_the_midst_of_everything() -> None:
+    ended = []
+
+    def wait_and_clean_up(name: str) -> None:
+        try:
+            get(submit(nap, 10_000))
+        finally:
+            ended.append(name)
+            time.sleep(1)  # ends at once: nothing is simulated any more
+
+    def never_give_up() -> None:
+        while True:
+            try:
+                time.sleep(1)
+            except BaseException:
+                continue
+
+    # Functions that hold a list by reference cannot cross a pickle, so it is found by name.
+    globals()["ended"] = ended
+    with pytest.raises(ZeroDivisionError), simulation():
+        for name in ("first", "second"):
+            submit(_wait_and_clean_up, name)
+        submit(never_give_up)
+        time.sleep(5)
+        _ = 1 / 0
+    del globals()["ended"]
+    assert ended == ["first", "second"]
+    assert current.client is None
+    assert wait_and_clean_up is not None
+
+
+def _wait_and_clean_up(name: str) -> None:
+    try:
+        get(submit(nap, 10_000))
+    finally:
+        globals()["ended"].append(name)
+        time.sleep(1)
+
+
+def test_shutting_down_twice_is_once() -> None:
+    session = start(SessionConfig(address="sim"))
+    session.shutdown()
+    session.shutdown()
+
+
+def test_ctrl_c_reaches_the_driver_while_a_task_runs() -> None:
+    def interrupt_the_driver() -> None:
+        import _signal  # the real one: it signals this very process
+
+        _signal.raise_signal(signal.SIGINT)
+
+    with simulation() as session:
+        with pytest.raises(KeyboardInterrupt):
+            get(submit(interrupt_the_driver))
+        assert session.now() == 0.0
+        assert get(submit(double, 3)) == 6
+
+
+@pytest.mark.parametrize(
+    ("config", "error", "text"),
+    [
+        ({"cluster": 3}, TypeError, "cluster must be an rsim.sim.Cluster or a list"),
+        ({"cluster": [3]}, TypeError, r"nodes\[0\] must be an rsim.sim.Node, not 3"),
+        ({"cluster": Cluster(2), "num_cpus": 2}, ValueError, "num_cpus cannot be given together"),
+        ({"faults": 0.5}, TypeError, "faults must be an rsim.sim.Faults, not 0.5"),
+        ({"seed": "x"}, TypeError, "seed must be an int or None, not 'x'"),
+    ],
+)
+def test_bad_arguments_are_refused(
+    config: dict[str, Any], error: type[Exception], text: str
+) -> None:
+    with pytest.raises(error, match=text), simulation(**config):
+        pass
+    assert current.client is None
+    assert Faults().max_faults == 3
