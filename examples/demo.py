@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 from dataclasses import dataclass
+from io import TextIOWrapper
 from time import perf_counter
 from typing import Any
 
@@ -43,7 +44,7 @@ class Run:
 def run_simulated() -> Run:
     """Run the pipeline in a simulated cluster."""
     begin = perf_counter()
-    cluster = Cluster(nodes=NODES, num_cpus=CPUS_PER_NODE)
+    cluster = Cluster(nodes=NODES, num_cpus=CPUS_PER_NODE, bandwidth_bytes_per_s=12.5e6)
     with rsim.init("sim", cluster=cluster, seed=SEED) as session:
         result = pipeline.main()
         run = Run(result, session.now(), 0.0, session.trace, session.digest())
@@ -75,12 +76,14 @@ def seconds(value: float) -> str:
 def row(name: str, where: str, run: Run, *, clock: str) -> str:
     best = run.result["best rate"]
     outcome = f"rate {best}, error {run.result['errors'][best]:.4f}"
-    took = f"{seconds(run.program_s):>8} {clock}"
-    return f"  {name:8}{where:20}{outcome:28}{took:>18}{seconds(run.real_s):>12}"
+    took = f"{seconds(run.program_s)} {clock:7}"
+    return f"  {name:7}{where:19}{outcome:24}{took:>17}{seconds(run.real_s):>10}"
 
 
 def main() -> int:
     """Print the comparison; return 1 if the runs differ in what must be equal."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without ✓ still gets the rest
     first, second = run_simulated(), run_simulated()
     local = run_locally()
     agree = first.result == second.result == local.result
@@ -92,10 +95,10 @@ def main() -> int:
         f"  {pipeline.SHARDS} shards, {first.result['rows']:,} rows: map and tree-reduce, then "
         f"{len(pipeline.RATES)} experiments that launch tasks; {tasks} tasks\n"
     )
-    heading = f"{'backend':8}{'on':20}{'best result':28}{'program took':>18}{'real time':>12}"
+    heading = f"{'':7}{'on':19}{'best result':24}{'program took':>17}{'real time':>10}"
     print("  " + paint(heading, GREY))
     print(row("sim", f"{NODES} nodes x {CPUS_PER_NODE} CPUs", first, clock="virtual"))
-    print(row("local", f"{len(os.sched_getaffinity(0))} CPUs, processes", local, clock="   real"))
+    print(row("local", f"{len(os.sched_getaffinity(0))} CPUs, processes", local, clock="real"))
     print()
     print(verdict(agree, "the results are equal, bit for bit", "the results DIFFER"))
     print(verdict(repeats, f"same seed, same digest: {first.digest}", "the digests DIFFER"))

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable
 
 import rsim
-from rsim.sim import Cluster
 
 
 @rsim.remote(cost=1.0)
@@ -48,8 +47,7 @@ def outcomes(program: Callable[[], float], seeds: range) -> Counter[float]:
     """How often each result came up."""
     found: Counter[float] = Counter()
     for seed in seeds:
-        # Messages may take up to a millisecond longer: real networks are not even either.
-        with rsim.init("sim", cluster=Cluster(nodes=2, num_cpus=1, jitter_s=1e-3), seed=seed):
+        with rsim.init("sim", num_cpus=2, seed=seed):
             found[program()] += 1
     return found
 

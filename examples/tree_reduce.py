@@ -14,7 +14,7 @@ def add(left: int, right: int) -> int:
     return left + right
 
 
-def reduce_in_a_chain(refs: list[rsim.ObjectRef]) -> rsim.ObjectRef:
+def reduce_in_a_chain(refs: list[rsim.ObjectRef[int]]) -> rsim.ObjectRef[int]:
     """Each addition needs the one before it."""
     total = refs[0]
     for ref in refs[1:]:
@@ -22,7 +22,7 @@ def reduce_in_a_chain(refs: list[rsim.ObjectRef]) -> rsim.ObjectRef:
     return total
 
 
-def reduce_as_a_tree(refs: list[rsim.ObjectRef]) -> rsim.ObjectRef:
+def reduce_as_a_tree(refs: list[rsim.ObjectRef[int]]) -> rsim.ObjectRef[int]:
     """Take two from the front, put their sum at the back, until one is left."""
     while len(refs) > 1:
         refs = [*refs[2:], add.remote(refs[0], refs[1])]

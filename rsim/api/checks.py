@@ -11,9 +11,9 @@ import operator
 from collections.abc import Mapping
 from numbers import Real
 
-from rsim.core.records import RESOURCE_UNITS
 from rsim.runtime.refs import ObjectRef, RefCounter
 
+_FINEST = 1e-4
 _MOST = 9e14
 """What still fits 64 bits when counted in units of 1/10000."""
 
@@ -48,9 +48,9 @@ def quantity(name: str, value: object) -> float:
     amount = number(name, value)
     if amount > _MOST:
         raise ValueError(f"{name} must be at most {_MOST:.0e}, not {value!r}")
-    units = amount * RESOURCE_UNITS
-    if abs(units - round(units)) > 1e-6 * max(1.0, amount):
-        raise ValueError(f"{name} must be a multiple of 0.0001, not {value!r}")
+    units = amount / _FINEST
+    if abs(units - round(units)) > 1e-9 * max(1.0, amount):
+        raise ValueError(f"{name} must be a multiple of {_FINEST:.4f}, not {value!r}")
     return amount
 
 

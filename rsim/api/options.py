@@ -1,23 +1,23 @@
 """The options of remote functions: what `@rsim.remote(...)` and `.options(...)` take.
 
 Decides their names, defaults and valid values, and what of them the core sees. Must never change
-what it was given: changed options are new ones. Owns no state.
+what it was given: changed options are new ones. Owns no state. What it imports inside functions
+would double the time that `import rsim` takes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import cloudpickle
+from typing import TYPE_CHECKING, Any
 
 from rsim.api import checks
-from rsim.core.records import Strategy, TaskOptions
-from rsim.core.resources import demand_of
 from rsim.exceptions import UnserializableError
 
-_STRATEGIES = {kind: Strategy(kind) for kind in ("DEFAULT", "SPREAD")}
+if TYPE_CHECKING:
+    from rsim.core.records import Strategy, TaskOptions
+
+_STRATEGIES = ("DEFAULT", "SPREAD")
 _ALIASES = {"num_return_vals": "num_returns"}
 
 
@@ -29,8 +29,8 @@ class NodeAffinitySchedulingStrategy:
     soft: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.node_id, str) or not self.node_id:
-            raise TypeError(f"node_id must be the name of a node, not {self.node_id!r}")
+        if not _name("node_id", self.node_id):
+            raise ValueError("node_id must be the name of a node, not ''")
         if not isinstance(self.soft, bool):
             raise TypeError(f"soft must be a bool, not {self.soft!r}")
 
@@ -50,18 +50,7 @@ class Options:
         """Empty: the function's."""
         self.num_returns: int | None = given.get("num_returns")
         """None: not said."""
-        self.task = TaskOptions(
-            demand_of(
-                given.get("num_cpus", 1.0),
-                given.get("num_gpus"),
-                given.get("memory"),
-                given.get("resources"),
-            ),
-            given.get("max_retries", 3),
-            bool(given.get("retry_exceptions")),
-            _strategy(given.get("scheduling_strategy", "DEFAULT")),
-            _extras(given),
-        )
+        self.task = _task_options(given)
 
     def changed(self, changes: Mapping[str, Any]) -> Options:
         """These options, but for `changes`; an option that is None there gets its default back."""
@@ -134,12 +123,6 @@ def _scheduling_strategy(name: str, value: object) -> object:
     return value
 
 
-def _strategy(given: str | NodeAffinitySchedulingStrategy) -> Strategy:
-    if isinstance(given, str):
-        return _STRATEGIES[given]
-    return Strategy("AFFINITY", given.node_id, given.soft)
-
-
 def _cost(name: str, value: object) -> object:
     return value if callable(value) else checks.number(name, value)
 
@@ -158,11 +141,40 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
 }
 
 
-def _extras(given: Mapping[str, Any]) -> bytes:
+def _task_options(given: dict[str, Any]) -> TaskOptions:
+    """What the core is told."""
+    from rsim.core.records import TaskOptions
+    from rsim.core.resources import demand_of
+
+    return TaskOptions(
+        demand_of(
+            given.get("num_cpus", 1.0),
+            given.get("num_gpus"),
+            given.get("memory"),
+            given.get("resources"),
+        ),
+        given.get("max_retries", 3),
+        bool(given.get("retry_exceptions")),
+        _strategy(given.get("scheduling_strategy", "DEFAULT")),
+        _extras(given),
+    )
+
+
+def _strategy(given: str | NodeAffinitySchedulingStrategy) -> Strategy:
+    from rsim.core.records import Strategy
+
+    if isinstance(given, str):
+        return Strategy(given)
+    return Strategy("AFFINITY", given.node_id, given.soft)
+
+
+def _extras(given: dict[str, Any]) -> bytes:
     """The options that only the executor reads, pickled."""
     extras = {name: given[name] for name in ("cost", "retry_exceptions") if given.get(name)}
     if not extras:
         return b""
+    import cloudpickle
+
     try:
         blob: bytes = cloudpickle.dumps(extras, 5)
     except Exception as error:

@@ -22,8 +22,6 @@ from rsim.runtime.refs import ObjectRef
 R = TypeVar("R")
 T_co = TypeVar("T_co", covariant=True)
 
-_NO_OPTIONS = Options({})
-
 
 class RemoteFunction(Generic[T_co]):
     """A function whose calls are tasks: `f.remote(...)`. Made by `remote`.
@@ -31,6 +29,19 @@ class RemoteFunction(Generic[T_co]):
     `T_co` is what `remote` returns: an ObjectRef of the result; with the option `num_returns` a
     list of them, and None for 0.
     """
+
+    __slots__ = (  # a little quicker than attributes of __dict__, which holds the description
+        "__dict__",
+        "_definition",
+        "_fewest",
+        "_most",
+        "_name",
+        "_num_returns",
+        "_options",
+        "_parameters",
+        "_streams",
+        "_task",
+    )
 
     def __init__(self, definition: Definition, options: Options, streams: bool = False) -> None:
         # `streams`: the function is a generator, whose values have no number unless one is given
@@ -55,14 +66,14 @@ class RemoteFunction(Generic[T_co]):
         arguments do not fit the function, UnserializableError when one cannot be pickled.
         """
         client = current.client or running_client()
-        definition = self._definition
-        if definition.client() is not client:
-            definition.bind(client)
         if kwargs or not self._fewest <= len(args) <= self._most:
             self._check(args, kwargs)
         for value in args:
             if type(value) is ObjectRef and value._counter is not client:
                 raise checks.foreign(value)
+        definition = self._definition
+        if definition.client() is not client:
+            definition.bind(client)
         refs = client.submit(
             definition.function_id,
             self._name,
@@ -171,7 +182,7 @@ def remote(*args: Any, **options: Any) -> Any:
     Raises TypeError or ValueError for what cannot be made remote and for bad options.
     """
     if len(args) == 1 and not options and callable(args[0]):
-        return _made_remote(args[0], _NO_OPTIONS)
+        return _made_remote(args[0], Options({}))
     if args or not options:
         raise TypeError(
             "remote must be applied either to a function, as in @rsim.remote, or with options by "

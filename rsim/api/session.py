@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 _DEFAULT_ADDRESS = "local"
-_SIMULATED = "sim"
+_SIM = "sim"
 
 _lock = threading.RLock()
 _session: Session | None = None
@@ -174,22 +174,22 @@ def init(
         return _session
 
 
-def _configured(address: object, simulated: dict[str, Any], **common: Any) -> SessionConfig:
+def _configured(address: object, scenario: dict[str, Any], **common: Any) -> SessionConfig:
     from rsim.runtime.session import SessionConfig
 
     if not isinstance(address, str):
         raise TypeError(f"address must be a str or None, not {address!r}")
-    if address == _SIMULATED:
-        if simulated["seed"] is None:
-            simulated["seed"] = _seed_of_environment()
+    if address == _SIM:
+        if scenario["seed"] is None:
+            scenario["seed"] = _seed_of_environment()
     else:
-        for name, value in simulated.items():
+        for name, value in scenario.items():
             if value is not None:
                 raise ValueError(
-                    f"{name} is an argument for address={_SIMULATED!r} only, and the address is "
+                    f"{name} is an argument for address={_SIM!r} only, and the address is "
                     f"{address!r}"
                 )
-    return SessionConfig(address=address, **simulated, **common)
+    return SessionConfig(address=address, **scenario, **common)
 
 
 def _seed_of_environment() -> int | None:

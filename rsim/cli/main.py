@@ -46,7 +46,3 @@ def run(backend: str | None, seed: int | None, script: str, args: tuple[str, ...
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(sys.executable, [sys.executable, script, *args], environment)
-
-
-if __name__ == "__main__":
-    main()

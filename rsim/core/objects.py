@@ -126,9 +126,13 @@ class ObjectTable:
     # -- holds -------------------------------------------------------------------------------------------------------
 
     def hold(self, object_ids: Iterable[bytes]) -> None:
-        """Count a hold on each (known) object."""
+        """Count a hold on each object; one that was freed, or never was, counts as lost."""
         for object_id in object_ids:
-            self.entries[object_id].holds += 1
+            entry = self.entries.get(object_id)
+            if entry is None:
+                entry = self.declare(object_id)
+                entry.state = LOST
+            entry.holds += 1
 
     def release(self, object_ids: Iterable[bytes]) -> None:
         """Take back ``hold``."""

@@ -76,9 +76,7 @@ class Tasks:
     def _begin(self, task: Task) -> None:
         spec = task.spec
         if spec.deps or spec.borrows:
-            objects = self._node.objects
-            for object_id in (*spec.deps, *spec.borrows):
-                objects.declare(object_id).holds += 1
+            self._node.objects.hold(spec.deps + spec.borrows)
             self.await_inputs(task)
         else:
             self._node.place(task)
@@ -434,8 +432,7 @@ class Tasks:
                 self.fail_object(entry, ErrorInfo("ObjectReconstructionFailedError", text))
                 return
             inputs = task.spec.deps + task.spec.borrows
-            for object_id in inputs:
-                self._node.objects.declare(object_id).holds += 1
+            self._node.objects.hold(inputs)
             self._node.objects.release_lineage(inputs)
             self._retry(task)
 

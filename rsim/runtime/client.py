@@ -253,7 +253,7 @@ class Client:
         self.channel.send(
             events.ObjectsRequested(self.number, op, tuple(missing), timeout_ns)
         )
-        if self._dropped:
+        if self.has_dropped:
             self.flush()
         reply = self.channel.park(op)
         assert isinstance(reply, wire.ObjectsReply)
@@ -345,7 +345,7 @@ class Client:
                     self.number, op, object_ids, num_returns, timeout_ns, fetch_local
                 )
             )
-            if self._dropped:
+            if self.has_dropped:
                 self.flush()
             reply = self.channel.park(op)
             assert isinstance(reply, wire.WaitReply)

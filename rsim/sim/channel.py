@@ -104,9 +104,6 @@ class SimChannel:
 
     def _give_back(self, reply: Delivery, request: events.Event | None) -> None:
         """Return what an answer lends or pins to a client that does not want it any more."""
-        if isinstance(reply, wire.AllocationReply):
-            if reply.error is None and isinstance(request, events.AllocationRequested):
-                self.send(events.AllocationDropped(self._client, request.object_id))
         if isinstance(reply, wire.ObjectsReply):
             pairs = zip(reply.object_ids, reply.values, strict=False)
             pinned = tuple(key for key, value in pairs if isinstance(value, Located))
@@ -115,6 +112,9 @@ class SimChannel:
             if reply.lent:
                 counts = (1,) * len(reply.lent)
                 self.send(events.RefsReleased(self._client, reply.lent, counts))
+        elif isinstance(reply, wire.AllocationReply) and reply.error is None:
+            assert isinstance(request, events.AllocationRequested)
+            self.send(events.AllocationDropped(self._client, request.object_id))
 
     def _let_time_pass(self) -> None:
         now_ns = self._world.now_ns

@@ -131,6 +131,7 @@ class Hub:
             self._leave(strand)
 
     def _run(self, _: object = None) -> None:
+        self._leave(self.driver)
         world = self.world
         while True:
             try:
@@ -176,7 +177,18 @@ class Hub:
         current = getcurrent()
         if self.running is self.driver and current is not self.driver.greenlet:
             self._adopt(current)
-        return self._greenlet.switch()
+        try:
+            return self._greenlet.switch()
+        except BaseException:
+            if self._greenlet.dead and current is self.driver.greenlet:
+                self._failed()
+            raise
+
+    def _failed(self) -> None:
+        """The hub ended with an error, which the driver gets: what ran last did not leave."""
+        self.running = self.driver
+        sys.stdout, sys.stderr = self.driver.streams
+        self.refresh()
 
     def sleep(self, duration_ns: int) -> None:
         """Let virtual time pass for the running strand, unless it is woken before."""
@@ -237,10 +249,10 @@ class Hub:
 
     def interrupt_driver(self, error: BaseException) -> None:
         """Raise `error` in the driver, whoever runs now (from a signal handler)."""
-        if self.running is None:
-            self._interrupt = error
+        if self.running is None and self._interrupt is None:
+            self._interrupt = error  # a step must not be torn apart
             return
-        if self.running is self.driver:
+        if self.running is None or self.running is self.driver:
             raise error
         self._interrupt = error
         self.sleep(0)
@@ -258,6 +270,8 @@ class Hub:
     def _refused(self) -> None:
         """A strand that shall end waits once more."""
         strand = self._current()
+        if strand is self.driver:
+            raise RuntimeError("the simulation has ended: there is nothing left to wait for")
         strand.refusals += 1
         if strand.refusals >= _PATIENCE:
             current = getcurrent()

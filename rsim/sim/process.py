@@ -112,4 +112,4 @@ def _is_deadly(signum: int) -> bool:
 
 
 def _killed_by(signum: int) -> str:
-    return f"killed by {signal.Signals(signum).name}"
+    return f"killed by signal {signum} ({signal.Signals(signum).name})"

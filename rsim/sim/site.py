@@ -142,9 +142,13 @@ class SimMemory:
 
     def view(self, offset: int, size_bytes: int) -> memoryview:
         if self._view is None:
-            # Freed with the last view: values that the user still holds must stay readable.
-            self._view = memoryview(mmap.mmap(-1, self._capacity_bytes))
+            flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+            self._view = memoryview(mmap.mmap(-1, self._capacity_bytes, flags=flags))
         return self._view[offset : offset + size_bytes]
+
+    def close(self) -> None:
+        """Let go of the memory; it lasts as long as the values in it that somebody still holds."""
+        self._view = None
 
 
 class SimDisk:

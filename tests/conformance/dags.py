@@ -96,9 +96,8 @@ def stumble(mark: Path | None) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def remote(function: Any) -> Any:
-    """As @rsim.remote: tasks of this module survive any number of deaths."""
-    return rsim.remote(max_retries=-1)(function)
+remote = rsim.remote(max_retries=-1, cost=0.01)
+"""Tasks that survive any number of deaths, and take some virtual time: so they spread."""
 
 
 @remote
@@ -112,6 +111,9 @@ def weighed(value):
     return weigh(value)
 
 
+weighed_anywhere = weighed.options(scheduling_strategy="SPREAD")
+
+
 @remote
 def nested(mark, seed, refs):
     values = rsim.get(refs)
@@ -121,7 +123,7 @@ def nested(mark, seed, refs):
 
 @remote
 def children(mark, seed, refs):
-    started = [weighed.remote(ref) for ref in refs]
+    started = [weighed_anywhere.remote(ref) for ref in refs]
     stumble(mark)
     return combine(seed, rsim.get(started))
 
@@ -192,15 +194,16 @@ def submit(step: Step, refs: list[Any], mark: Path | None) -> Any:
     if step.kind == "put":
         return rsim.put(combine(seed, rsim.get(refs)))
     if step.kind == "task put":
-        return rsim.get(task_put.remote(mark, seed, *refs))["ref"]
+        far = task_put.options(scheduling_strategy="SPREAD")
+        return rsim.get(far.remote(mark, seed, *refs))["ref"]
     if step.kind == "wait":
         ready, rest = rsim.wait(refs, num_returns=len(refs)) if refs else ([], [])
         assert (ready, rest) == (refs, [])
         return by_refs.remote(mark, seed, *ready)
     if step.kind == "array":
-        return array.remote(mark, seed, *refs)
+        return array.options(scheduling_strategy="SPREAD").remote(mark, seed, *refs)
     task = {
-        "nested": nested,
+        "nested": nested.options(scheduling_strategy="SPREAD"),
         "children": children,
         "grandchildren": grandchildren,
         "task wait": task_wait,

@@ -36,7 +36,7 @@ def spilled_bytes(session: Any) -> int:
 def known_objects(session: Any) -> int:
     """How many objects, large and small, the nodes know of."""
     with machines(session) as nodes:
-        return sum(len(node.objects) for node in nodes)
+        return sum(len(node.objects.entries) for node in nodes)
 
 
 def check(session: Any) -> None:

@@ -32,6 +32,11 @@ def failing_at(number):
     return number
 
 
+@rsim.remote
+def locked():
+    return threading.Lock()
+
+
 def attempt(call):
     """What a call returns, or what it raises: type and first line."""
     try:
@@ -120,7 +125,7 @@ def errors_of_all_kinds(folder):
         attempt(lambda: rsim.get("x")),
         attempt(lambda: rsim.wait([rsim.put(1)], num_returns=2)),
         attempt(lambda: identity.remote(threading.Lock())),
-        attempt(lambda: rsim.get(rsim.remote(threading.Lock).remote())),
+        attempt(lambda: rsim.get(locked.remote())),
     ]
 
 

@@ -52,9 +52,10 @@ def test_get_nothing(rt):
 
 @pytest.mark.parametrize("timeout", [0, 0.05])
 def test_get_in_vain_raises_timeout_error(closed, timeout):
-    ref = closed("gate")
+    done, ref = identity.remote(1), closed("gate")
+    rsim.wait([done])
     with pytest.raises(rsim.exceptions.GetTimeoutError, match=ref.hex()) as caught:
-        rsim.get([identity.remote(1), ref], timeout=timeout)
+        rsim.get([done, ref], timeout=timeout)
     assert isinstance(caught.value, TimeoutError)
 
 

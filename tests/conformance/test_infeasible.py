@@ -18,7 +18,7 @@ def identity(value):
         ({"num_gpus": 1}, "GPU"),
         ({"resources": {"unicorn": 1}}, "unicorn"),
         ({"num_cpus": 4.0001}, "CPU"),
-        ({"memory": 1 << 60}, "memory"),
+        ({"memory": 1 << 49}, "memory"),
     ],
 )
 def test_it_warns_at_once_and_is_listed(rt, capfd, options, named):

@@ -12,11 +12,16 @@ def add(a, b=1):
 
 
 def test_with_and_without_parentheses(rt):
-    @rsim.remote()
+    @rsim.remote(num_cpus=2)
     def with_them():
         return 1
 
-    assert rsim.get([with_them.remote(), rsim.remote(num_cpus=2)(int).remote(2)]) == [1, 2]
+    assert rsim.get([with_them.remote(), rsim.remote(len).remote("ab"), add.remote(2)]) == [1, 2, 3]
+
+
+def test_empty_parentheses(rt):
+    with pytest.raises(TypeError, match="keyword"):
+        rsim.remote()
 
 
 def test_a_remote_function_is_known_by_its_name(rt):

@@ -86,7 +86,11 @@ def test_the_drivers_own_text_has_no_prefix(heard, rt):
 def test_logging_in_a_task(heard, rt):
     @rsim.remote
     def warn():
-        logging.getLogger("some.library").warning("look here")
+        logger = logging.getLogger("some.library")
+        handler = logging.StreamHandler()
+        logger.addHandler(handler)
+        logger.warning("look here")
+        logger.removeHandler(handler)
 
     rsim.get(warn.remote())
     heard.await_text("err", "look here\n")

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import rsim
-REMOVED
 from rsim.exceptions import TaskUnschedulableError
+from rsim.util.scheduling_strategies import NodeAffinitySchedulingStrategy as Affinity
 
 
 @rsim.remote

@@ -25,11 +25,11 @@ HELPERS = {"unit_test_example"}  # run by pytest, not as scripts
 SCRIPTS = sorted(path.stem for path in EXAMPLES.glob("*.py") if path.stem not in HELPERS)
 PRINTS = {
     "demo": r"results are equal, bit for bit[\s\S]*same seed, same digest: [0-9a-f]{8}",
-    "faults": r"[1-5] workers died; the counts are right",
+    "faults": r"[1-3] workers died; the counts are right",
     "hello": r"hello, driver\nhello, worker\nhello, world\n",
     "monte_carlo_pi": r"pi is about 3\.1\d",
     "parallel_sleep": r"took 1\.0\d s",
-    "pipeline": r"320,000 rows[\s\S]*error 0\.\d+ after 5 rounds  <- best",
+    "pipeline": r"240,000 rows[\s\S]*error 0\.\d+ after 4 rounds  <- best",
     "schedule_under_seeds": r"in_order_of_completion +160\.0 \(\d+ times\), 165\.0 \(\d+ times\)",
     "tree_reduce": r"reduce_in_a_chain +136  in 1\.5 s\nreduce_as_a_tree +136  in 0\.[4-6] s",
 }

@@ -33,7 +33,9 @@ def test_what_is_due_earlier_happens_earlier_and_sets_the_time() -> None:
     world = World(Tape())
     seen: list[tuple[str, int]] = []
     for at_ns in (30, 10, 20):
-        world.post_at(at_ns, None, f"t{at_ns}", lambda name: seen.append((name, world.now_ns)), at_ns)
+        world.post_at(
+            at_ns, None, f"t{at_ns}", lambda name: seen.append((name, world.now_ns)), at_ns
+        )
     run(world)
     assert seen == [(10, 10), (20, 20), (30, 30)]
 
@@ -78,9 +80,7 @@ def test_what_is_alone_or_without_a_key_is_no_decision() -> None:
     st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=30),
     st.integers(0, 1000),
 )
-def test_every_seed_keeps_lanes_and_times_in_order(
-    posts: list[tuple[int, int]], seed: int
-) -> None:
+def test_every_seed_keeps_lanes_and_times_in_order(posts: list[tuple[int, int]], seed: int) -> None:
     world = World(Tape(Seeded(seed)))
     lanes = [Lane() for _ in range(4)]
     seen: list[tuple[int, int, int]] = []

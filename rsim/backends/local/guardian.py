@@ -61,7 +61,10 @@ class Guardian:
             if fd != self._driver.fileno():
                 self._reap(fd)
                 continue
-            message, fds, _, _ = socket.recv_fds(self._driver, MESSAGE_BYTES, 4)
+            try:
+                message, fds, _, _ = socket.recv_fds(self._driver, MESSAGE_BYTES, 4)
+            except OSError:
+                return False
             if not message:
                 return False
             command, client = message.decode().split()
@@ -162,6 +165,8 @@ def describe_status(status: int) -> str:
 def main(driver_fd: int, driver_pid: int, segment_fd: int, leftovers: Sequence[str]) -> None:
     """The program of the guardian process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for fd in (driver_fd, segment_fd):
+        os.set_inheritable(fd, False)
     driver = socket.socket(fileno=driver_fd)
     try:
         guardian = Guardian(driver, driver_pid, segment_fd, leftovers)

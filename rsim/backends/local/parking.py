@@ -88,10 +88,6 @@ class Parking:
         """Whether a parked thread runs the loop."""
         return self._leader is not None
 
-    def _threads(self) -> list[int]:
-        with self._lock:
-            return [waiter.thread for waiter in self._waiters.values()]
-
     def awaits(self, op: int) -> bool:
         """Whether a thread is parked for ``op``."""
         return op in self._waiters
@@ -154,7 +150,9 @@ class Parking:
                 rounds = 0
             else:
                 rounds += 1
-                self._loop.impatient(rounds, self._threads())
+                with self._lock:
+                    parked = [waiter.thread for waiter in self._waiters.values()]
+                    self._loop.impatient(rounds, parked)
 
     def _enter(self, me: _Waiter) -> None:
         with self._lock:

@@ -87,25 +87,24 @@ class WorkerProcesses:
 
     def start(self, client: int) -> None:
         """Begin to start a worker."""
-        if not self._warden.alive:
-            self._warden.start()
-            self._watch_warden()
-        data, their_data = socket.socketpair()
-        control, their_control = socket.socketpair()
-        out, their_out = os.pipe()
-        err, their_err = os.pipe()
-        outputs = (OutputPipe(out, False, self._output), OutputPipe(err, True, self._output))
-        links = (Link(data, self._scratch), Link(control, self._scratch))
-        worker = self._workers[client] = _Worker(*links, outputs)
-        self._reactor.add(data.fileno(), lambda events: self._ready(worker, events), MESSAGES)
-        for pipe in outputs:
-            self._reactor.add(pipe.fd, lambda _, pipe=pipe: self._read_output(pipe), OUTPUT)  # type: ignore[misc]
-        theirs = (their_data.fileno(), their_control.fileno(), their_out, their_err)
+        try:
+            if not self._warden.alive:
+                self._warden.start()
+                self._watch_warden()
+            ours, theirs = _connections()
+        except OSError as error:
+            reason = f"could not be started: {error}"
+            self._reactor.post(lambda: self.exited(client, reason))
+            return
         self._warden.send(f"start {client}", theirs)
-        their_data.close()
-        their_control.close()
-        os.close(their_out)
-        os.close(their_err)
+        for fd in theirs:
+            os.close(fd)
+        data, control = (Link(socket.socket(fileno=fd), self._scratch) for fd in ours[:2])
+        out, err = (OutputPipe(fd, fd == ours[3], self._output) for fd in ours[2:])
+        worker = self._workers[client] = _Worker(data, control, (out, err))
+        self._reactor.add(ours[0], lambda events: self._ready(worker, events), MESSAGES)
+        self._reactor.add(out.fd, lambda _: self._read_output(out), OUTPUT)
+        self._reactor.add(err.fd, lambda _: self._read_output(err), OUTPUT)
 
     def stop(self, client: int, kill: bool) -> None:
         """End a worker: now (``kill``) or when idle."""
@@ -255,3 +254,21 @@ class WorkerProcesses:
             worker.control.sock.close()
             for pipe in worker.outputs:
                 os.close(pipe.fd)
+
+
+def _connections() -> tuple[list[int], list[int]]:
+    """Two sockets and two pipes: our ends and the worker's."""
+    fds: list[int] = []
+    try:
+        for make in (_socket_pair, _socket_pair, os.pipe, os.pipe):
+            fds += make()
+    except OSError:
+        for fd in fds:
+            os.close(fd)
+        raise
+    return fds[::2], fds[1::2]
+
+
+def _socket_pair() -> tuple[int, int]:
+    ours, theirs = socket.socketpair()
+    return ours.detach(), theirs.detach()

@@ -124,6 +124,8 @@ class Reactor:
             self._sleeper_until_ns = (
                 math.inf if timeout_s is None else monotonic_ns() + 1e9 * timeout_s
             )
+        if self._closed:
+            return False
         ready = self._epoll.poll(timeout_s)
         self._sleeper_until_ns = 0.0
         if not ready and not (self._timers and self._timers[0][0] <= monotonic_ns()):
@@ -190,17 +192,21 @@ class Reactor:
             while parking.background_leads and not self._closed:
                 self.turn(None)
 
-    def close(self) -> None:
-        """Stop; the caller has removed all else from the loop."""
-        if self._closed:
-            return
-        self._closed = True
+    def stop(self) -> None:
+        """Handle nothing any more; whoever sleeps in ``turn`` wakes up."""
+        with self.lock:
+            self._closed = True
+            self._handlers.clear()
+            self._timers.clear()
+            self._settle = lambda: None
         os.eventfd_write(self._wakeup, 1)
-        if (
-            self._background.ident is not None
-            and self._background is not threading.current_thread()
-        ):
+        if self._background.is_alive() and self._background is not threading.current_thread():
             self._background.join()
+
+    def close(self) -> None:
+        """Stop, and close what belongs to the loop itself."""
+        if not self._closed:
+            self.stop()
         self._epoll.close()
         os.close(self._wakeup)
 

@@ -256,6 +256,8 @@ def main(
     for target, fd in ((1, stdout_fd), (2, stderr_fd)):
         os.dup2(fd, target)
         os.close(fd)
+    for fd in (data_fd, control_fd):
+        os.set_inheritable(fd, False)
     streams = TaskStream(1), TaskStream(2)
     sys.stdout, sys.stderr = streams
     data, controls = socket.socket(fileno=data_fd), socket.socket(fileno=control_fd)

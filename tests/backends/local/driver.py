@@ -8,7 +8,8 @@ from typing import Any
 
 import psutil
 
-from rsim.backends.local.backend import LocalSession, start
+from rsim.backends.local.backend import start
+from rsim.backends.local.session import LocalSession
 from rsim.core.records import TaskOptions
 from rsim.runtime.refs import ObjectRef
 from rsim.runtime.serialization import serialize_function

@@ -1,6 +1,7 @@
 """A real session: worker processes that run, print, block, are interrupted and die."""
 
 import os
+import resource
 import signal
 import sys
 import threading
@@ -213,9 +214,9 @@ def test_a_forked_child_cannot_use_the_session_and_does_not_disturb_it() -> None
         if pid == 0:
             try:
                 driver.call(identity, 2)
-            except RsimError:
-                os._exit(7)
-            os._exit(1)
+            except BaseException as error:
+                os._exit(7 if isinstance(error, RsimError) else 1)
+            os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
         assert driver.call(identity, 3) == 3
 
@@ -264,3 +265,16 @@ def test_a_task_blocked_in_get_is_interrupted(tmp_path: Path) -> None:
         go.touch()
         driver.get(slow)
         assert driver.call(identity, 1) == 1
+
+
+def test_a_worker_that_cannot_be_started_is_a_death_with_a_reason() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with driving(1) as driver:
+        driver.call(identity, 1)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            ref = driver.run(exit_hard, 1, options=TaskOptions(max_retries=1))
+            with pytest.raises(RsimError, match="could not be started|Too many open files"):
+                driver.get(ref)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -1,0 +1,121 @@
+"""The options of remote functions."""
+
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import rsim
+from rsim.api import checks
+from rsim.api.options import Options
+from rsim.core.records import Strategy, TaskOptions
+from rsim.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+
+def test_defaults() -> None:
+    options = Options({})
+    assert options.task == TaskOptions((("CPU", 10_000),), 3, False, Strategy("DEFAULT"), b"")
+    assert (options.name, options.num_returns) == ("", None)
+    assert Options({"num_cpus": None, "max_retries": None}).task == options.task
+
+
+def test_what_the_core_is_told() -> None:
+    options = Options(
+        {
+            "num_cpus": 0,
+            "num_gpus": 0.5,
+            "memory": 100,
+            "resources": {"slot": 2, "none": 0},
+            "max_retries": -1,
+            "scheduling_strategy": NodeAffinitySchedulingStrategy("n1", soft=True),
+        }
+    )
+    demand = (("GPU", 5_000), ("memory", 1_000_000), ("slot", 20_000))
+    assert options.task == TaskOptions(demand, -1, False, Strategy("AFFINITY", "n1", True), b"")
+    assert Options({"scheduling_strategy": "SPREAD"}).task.strategy == Strategy("SPREAD")
+
+
+def test_extras_are_for_the_executor() -> None:
+    options = Options({"cost": lambda n: 2 * n, "retry_exceptions": [KeyError, OSError]})
+    assert options.task.retry_exceptions
+    extras = pickle.loads(options.task.extras)
+    assert extras["cost"](3) == 6
+    assert extras["retry_exceptions"] == (KeyError, OSError)
+    assert pickle.loads(Options({"retry_exceptions": True}).task.extras) == {
+        "retry_exceptions": True
+    }
+    assert Options({"cost": 0, "retry_exceptions": False}).task.extras == b""
+    with pytest.raises(rsim.exceptions.UnserializableError, match="cost cannot be pickled"):
+        Options({"cost": _uses_a_lock()})
+
+
+def _uses_a_lock() -> Callable[[], object]:
+    from threading import Lock
+
+    lock = Lock()
+    return lambda: lock
+
+
+def test_changes_add_up() -> None:
+    options = Options({"num_cpus": 2, "name": "a"})
+    changed = options.changed({"num_cpus": None, "num_return_vals": 3})
+    assert (changed.name, changed.num_returns) == ("a", 3)
+    assert changed.task.demand == (("CPU", 10_000),)
+    assert options.task.demand == (("CPU", 20_000),)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({"num_cpu": 1}, ValueError, "num_cpu is no option .* valid are cost, max_retries, .*"),
+        ({"num_cpus": -0.5}, ValueError, "num_cpus must be a finite number, 0 or more, not -0.5"),
+        ({"num_cpus": 0.00001}, ValueError, "num_cpus must be a multiple of 0.0001, not 1e-05"),
+        ({"num_cpus": "1"}, TypeError, "num_cpus must be a number, not '1'"),
+        ({"num_cpus": float("inf")}, ValueError, "finite"),
+        ({"num_gpus": 1.5}, ValueError, "num_gpus must be a whole number or below 1, not 1.5"),
+        ({"memory": 10**18}, ValueError, "memory must be at most"),
+        ({"resources": {"CPU": 1}}, ValueError, "must not contain 'CPU': use num_cpus="),
+        ({"resources": {"slot": -1}}, ValueError, r"resources\['slot'\] must be"),
+        ({"resources": {1: 1}}, TypeError, "must have names as keys, not 1"),
+        ({"num_returns": -1}, ValueError, "num_returns must be 0 or more, not -1"),
+        ({"num_returns": 1.0}, TypeError, "num_returns must be an int, not 1.0"),
+        ({"num_returns": "streaming"}, NotImplementedError, "num_returns='streaming'"),
+        ({"num_returns": 1, "num_return_vals": 1}, ValueError, "num_return_vals is another name"),
+        ({"max_retries": -2}, ValueError, "max_retries must be -1 or more, not -2"),
+        ({"retry_exceptions": KeyError}, TypeError, "retry_exceptions must be a bool or a list"),
+        ({"retry_exceptions": [KeyError, 1]}, TypeError, "and 1 is none"),
+        ({"name": 1}, TypeError, "name must be a str, not 1"),
+        ({"scheduling_strategy": "BEST"}, ValueError, "'DEFAULT', 'SPREAD' or a NodeAffinity"),
+        ({"cost": -1}, ValueError, "cost must be a finite number, 0 or more"),
+        ({"cost": "1"}, TypeError, "cost must be a number"),
+    ],
+)
+def test_bad_options(given: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        rsim.remote(**given)
+    with pytest.raises(error, match=message):
+        rsim.remote(abs).options(**given)
+
+
+def test_affinity_names_a_node() -> None:
+    with pytest.raises(TypeError, match="node_id must be a str"):
+        NodeAffinitySchedulingStrategy(1)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="node_id"):
+        NodeAffinitySchedulingStrategy("")
+    with pytest.raises(TypeError, match="soft must be a bool"):
+        NodeAffinitySchedulingStrategy("n1", "yes")  # type: ignore[arg-type]
+
+
+@given(st.integers(0, 9 * 10**15))
+def test_quantities_of_the_finest_unit_are_kept(units: int) -> None:
+    amount = checks.quantity("num_cpus", units / 10_000)
+    assert Options({"num_cpus": amount}).task.demand == ((("CPU", units),) if units else ())
+
+
+@given(st.integers(0, 10**9), st.floats(0.01, 0.99))
+def test_finer_quantities_are_refused(units: int, rest: float) -> None:
+    with pytest.raises(ValueError, match=r"multiple of 0\.0001"):
+        checks.quantity("num_cpus", (units + rest) / 10_000)

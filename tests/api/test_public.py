@@ -1,0 +1,52 @@
+"""The names that `import rsim` gives."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import rsim
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_public_names() -> None:
+    assert set(rsim.__all__) == {
+        "ObjectRef",
+        "RemoteFunction",
+        "Session",
+        "__version__",
+        "cancel",
+        "exceptions",
+        "get",
+        "init",
+        "is_initialized",
+        "put",
+        "remote",
+        "shutdown",
+        "wait",
+    }
+    assert all(hasattr(rsim, name) for name in rsim.__all__)
+    assert {"sim", "util"} <= set(dir(rsim))
+    assert not hasattr(rsim, "missing")
+
+
+def test_version_is_that_of_the_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert rsim.__version__ == project["version"]
+
+
+def test_packages_are_imported_on_demand() -> None:
+    program = (
+        "import sys, rsim\n"
+        "assert 'rsim.sim' not in sys.modules and 'msgspec' not in sys.modules\n"
+        "print(rsim.sim.Cluster(nodes=2).nodes, 'simpy' in sys.modules)\n"
+        "print(rsim.util.scheduling_strategies.NodeAffinitySchedulingStrategy('n1', soft=True))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.splitlines() == [
+        "2 False",
+        "NodeAffinitySchedulingStrategy(node_id='n1', soft=True)",
+    ]
