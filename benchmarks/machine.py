@@ -17,8 +17,16 @@ def describe() -> dict[str, str]:
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
         "system": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "load": _load(),
         "libraries": ", ".join(f"{name} {version(name)}" for name in LIBRARIES),
     }
+
+
+def _load() -> str:
+    """The load before the benchmarks, which need all cores for themselves."""
+    before, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
+    busy = f": others are busy, expect worse figures than on {cores} free cores"
+    return f"{before:.1f}{busy if before > cores / 2 else ''}"
 
 
 def _cpu_model() -> str:

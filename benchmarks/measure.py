@@ -15,6 +15,8 @@ from time import perf_counter
 from typing import Any, TypedDict
 
 GIB = 1 << 30
+BATCH = 10_000
+"""How many tasks the case `batch` submits."""
 
 
 class Plan(TypedDict):

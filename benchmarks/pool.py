@@ -5,12 +5,10 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from benchmarks.measure import answer, rate, run
+from benchmarks.measure import BATCH, answer, rate, run
 
 if TYPE_CHECKING:
     from multiprocessing.pool import Pool
-
-BATCH = 10_000
 
 
 def nothing() -> bytes:

@@ -12,6 +12,7 @@ from time import perf_counter
 from typing import Any
 
 from benchmarks.measure import (
+    BATCH,
     GIB,
     Case,
     Plan,
@@ -23,7 +24,7 @@ from benchmarks.measure import (
     seconds,
 )
 
-BATCH, CHAIN, SMALL = 10_000, 1_000, 1_000
+CHAIN, SMALL = 1_000, 1_000
 ARRAY_BYTES = 100 << 20
 
 

@@ -1,12 +1,14 @@
-"""Refs that cross nodes: who owns what was lent to whom, and the rule that lineage is written before a ref escapes.
+"""Refs that cross nodes: who owns what was lent to whom, and the rule that lineage is written
+before a ref escapes.
 
-Decides when a message with refs may leave, and what a node must tell an owner about refs it was lent. Must never let
-a ref leave before the lineage of its object is in the control store, nor reorder messages to one destination. Owns the
-messages that are held back.
+Decides when a message with refs may leave, and what a node must tell an owner about refs it was
+lent. Must never let a ref leave before the lineage of its object is in the control store, nor
+reorder messages to one destination. Owns the messages that are held back.
 
-A message from S lends each of its refs to the receiver K. Is S the owner, that is a loan in S's books. Is K the owner,
-nothing need be counted: S's own hold ends after the message. Otherwise S keeps a hold for K in its books until the
-owner has registered K (``RefBorrow`` from K to the owner, ``BorrowNote`` from the owner to S).
+A message from S lends each of its refs to the receiver K. Is S the owner, that is a loan in S's
+books. Is K the owner, nothing need be counted: S's own hold ends after the message. Otherwise S
+keeps a hold for K in its books until the owner has registered K (``RefBorrow`` from K to the owner,
+``BorrowNote`` from the owner to S).
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from rsim.core.messages import (
     RefBorrow,
     RefReturn,
 )
-from rsim.core.objects import LOST, PENDING, Entry
+from rsim.core.objects import LOST, Entry
 from rsim.core.records import OwnedRef, TaskSpec
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ class Borrowing:
         self._unacked: deque[int] = deque()
         self._held: dict[str, deque[tuple[int, Effect]]] = {}
 
-    # -- out ---------------------------------------------------------------------------------------------------------
+    # -- out ---------------------------------------------------------------------------------------
 
     def lend(self, to: str, object_ids: Iterable[bytes]) -> tuple[OwnedRef, ...]:
         """The refs as they travel to ``to``, lent."""
@@ -69,7 +71,7 @@ class Borrowing:
             self._node.step.out.append(effect)
 
     def _record(self, refs: tuple[OwnedRef, ...]) -> None:
-        """Write down the tasks that could make these objects again, and all that those would need."""
+        """Write down the tasks that could make these objects again, and all those need."""
         node = self._node
         specs: list[TaskSpec] = []
         todo = [ref.object_id for ref in refs if ref.owner == node.name]
@@ -104,7 +106,7 @@ class Borrowing:
         """Nothing more can be sent to a dead node."""
         self._held.pop(dead, None)
 
-    # -- in ----------------------------------------------------------------------------------------------------------
+    # -- in ----------------------------------------------------------------------------------------
 
     def receive(self, source: str, refs: tuple[OwnedRef, ...]) -> None:
         """Refs came with a message from ``source``: make entries for them, and settle the loans."""
@@ -130,9 +132,9 @@ class Borrowing:
     def borrowed(self, source: str, message: RefBorrow) -> None:
         """Another node was lent a ref of ours by a third one."""
         node = self._node
-        entry = node.objects.declare(message.object_id)
-        if entry.state == PENDING and creator(message.object_id) not in node.tasks.table:
-            entry.state = LOST
+        if node.objects.get(message.object_id) is None:
+            node.objects.declare(message.object_id).state = LOST
+            node.tasks.object_claimed(message.object_id)
         node.objects.lend(source, message.object_id)
         self.send(message.lender, BorrowNote(message.object_id, source))
 

@@ -1,7 +1,7 @@
 """Where objects are: asking owners, answering borrowers, pulling copies from other nodes.
 
-Decides from which node a copy is pulled and what to do when that fails. Must never pull an object twice at once, nor
-wait for a node that is dead. Owns the open questions and the pulls under way.
+Decides from which node a copy is pulled and what to do when that fails. Must never pull an object
+twice at once, nor wait for a node that is dead. Owns the open questions and the pulls under way.
 """
 
 from __future__ import annotations
@@ -46,13 +46,14 @@ class Directory:
         self._asked: dict[bytes, str] = {}
         self._pulls: dict[bytes, str] = {}
 
-    # -- questions ---------------------------------------------------------------------------------------------------
+    # -- questions ---------------------------------------------------------------------------------
 
     def query(self, entry: Entry, lost_at: tuple[str, ...] = ()) -> None:
-        """Ask the owner for an object, once at a time."""
-        if entry.object_id not in self._asked or lost_at:
-            self._asked[entry.object_id] = entry.owner
-            self._node.peers.borrowing.send(entry.owner, ObjectQuery(entry.object_id, lost_at))
+        """Ask the owner for an object, once at a time. The heir of a dead one is asked when it is known."""
+        object_id, owner = entry.object_id, entry.owner
+        if owner in self._node.peers.others and (self._asked.get(object_id) != owner or lost_at):
+            self._asked[object_id] = owner
+            self._node.peers.borrowing.send(owner, ObjectQuery(object_id, lost_at))
 
     def queried(self, source: str, message: ObjectQuery) -> None:
         """A borrower asks: answer as soon as the object exists."""
@@ -60,7 +61,9 @@ class Directory:
         entry = node.objects.get(message.object_id)
         if entry is None:
             text = f"object {message.object_id.hex()} was freed by its owner, {node.name}"
-            lost = ObjectLocation(message.object_id, 0, (), (), None, False, "ObjectLostError", text)
+            lost = ObjectLocation(
+                message.object_id, 0, (), (), None, False, "ObjectLostError", text
+            )
             node.peers.borrowing.send(source, lost)
             return
         for where in message.lost_at:
@@ -109,7 +112,7 @@ class Directory:
         node.announce(entry)
         node.objects.touch(entry)
 
-    # -- pulls -------------------------------------------------------------------------------------------------------
+    # -- pulls -------------------------------------------------------------------------------------
 
     def fetch(self, entry: Entry) -> None:
         """Bring a copy here."""
@@ -217,7 +220,7 @@ class Directory:
             if entry.waiters is not None:
                 self._node.need(entry, local=False)
 
-    # -- copies ------------------------------------------------------------------------------------------------------
+    # -- copies ------------------------------------------------------------------------------------
 
     def copy_changed(self, source: str, message: ObjectCopy) -> None:
         """A borrower has, or no longer has, a copy of our object."""

@@ -1,4 +1,5 @@
-"""What a node's machine wants done: its outputs, in the imperative. ``runtime.host`` alone interprets them.
+"""What a node's machine wants done: its outputs, in the imperative. ``runtime.host`` alone
+interprets them.
 
 Decides nothing. An effect that expects an answer names the event that answers it.
 """
@@ -51,7 +52,8 @@ class StopWorker(Effect, frozen=True):
 
 
 class ReplyObjects(Effect, frozen=True):
-    """Answer ``ObjectsRequested``. Every id is local and, if in the store, pinned once for the client.
+    """Answer ``ObjectsRequested``. Every id is local and, if in the store, pinned once for the
+    client.
 
     ``timed_out``: the time limit came first, and ``object_ids`` are those that are still missing.
     """
@@ -148,7 +150,9 @@ class SendObject(Effect, frozen=True):
 
 
 class RecordLineage(Effect, frozen=True):
-    """Write task specs to the control store (``LineageRecorded``) before their refs leave this node."""
+    """Write task specs to the control store (``LineageRecorded``) before their refs leave this
+    node.
+    """
 
     op: int
     specs: tuple[TaskSpec, ...]

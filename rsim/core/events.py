@@ -1,8 +1,8 @@
 """What happens to a node: the inputs of its machine, in the past tense.
 
-Decides nothing. Those under "from clients" double as the messages that a worker process sends to its node, hence the
-tags. ``client`` numbers the sender on its node (0 is the driver); ``op`` numbers a request of that client, and its
-answer carries the same number.
+Decides nothing. Those under "from clients" double as the messages that a worker process sends to
+its node, hence the tags. ``client`` numbers the sender on its node (0 is the driver); ``op``
+numbers a request of that client, and its answer carries the same number.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class Event(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     """Base of all events."""
 
 
-# -- from clients ----------------------------------------------------------------------------------------------------
+# -- from clients ----------------------------------------------------------------------------------
 
 
 class TaskSubmitted(Event, tag="s", frozen=True):
@@ -27,7 +27,8 @@ class TaskSubmitted(Event, tag="s", frozen=True):
 
 
 class TaskFinished(Event, tag="f", frozen=True):
-    """A worker ran a task to its end. ``error``: user code raised, and every result is that packed error.
+    """A worker ran a task to its end. ``error``: user code raised, and every result is that packed
+    error.
 
     ``retryable``: the exception is one that the task's options ask to retry.
     """
@@ -89,7 +90,9 @@ class WaitRequested(Event, tag="w", frozen=True):
 
 
 class RefsReleased(Event, tag="r", frozen=True):
-    """A client dropped its last ref to each object. ``counts``: how often the node had lent it that ref."""
+    """A client dropped its last ref to each object. ``counts``: how often the node had lent it that
+    ref.
+    """
 
     client: int
     object_ids: tuple[bytes, ...]
@@ -97,7 +100,9 @@ class RefsReleased(Event, tag="r", frozen=True):
 
 
 class PinsReleased(Event, tag="u", frozen=True):
-    """A client no longer looks at the shared memory of these objects (once per reply that gave them)."""
+    """A client no longer looks at the shared memory of these objects (once per reply that gave
+    them).
+    """
 
     client: int
     object_ids: tuple[bytes, ...]
@@ -125,7 +130,7 @@ class WorkerStarted(Event, tag="b", frozen=True):
     client: int
 
 
-# -- from the shell --------------------------------------------------------------------------------------------------
+# -- from the shell --------------------------------------------------------------------------------
 
 
 class WorkerExited(Event, frozen=True):
@@ -163,7 +168,9 @@ class MessageArrived(Event, frozen=True):
 
 
 class ObjectReceived(Event, frozen=True):
-    """The bytes of an object came from another node into the room allocated for them, or ``ok`` is False."""
+    """The bytes of an object came from another node into the room allocated for them, or ``ok`` is
+    False.
+    """
 
     source: str
     object_id: bytes

@@ -18,8 +18,8 @@ report replaces the view of it, less the reservations that are left. Hence the r
 * a task placed on the asking node itself is reported as accepted like one that was forwarded;
 * a node that refuses or drops a forwarded task reports it as accepted all the same.
 
-A repeated request gets the same answer again. A request of another source, or of another number (``op``), for a
-task supersedes the first. Names of dead nodes do not come back.
+A repeated request gets the same answer again. A request of another source, or of another number
+(``op``), for a task supersedes the first. Names of dead nodes do not come back.
 """
 
 from __future__ import annotations
@@ -146,9 +146,9 @@ class GlobalScheduler:
             self._requested(source, message)
         elif isinstance(message, PlacementWithdrawal):
             request = self._requests.get(message.task_id)
-            if request is not None and request.source == source:
-                if request.message.op == message.op:
-                    self._drop(request)
+            known = request is not None and request.source == source
+            if request is not None and known and request.message.op == message.op:
+                self._drop(request)
         elif isinstance(message, OrphanReport):
             self._out += self._orphans.report(source, message)
         else:

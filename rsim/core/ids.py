@@ -1,11 +1,11 @@
 """Identifiers, derived and never random.
 
-Decides how the id of a task, of a task's results and of the objects it puts follow from the parent task and a running
-index, so that a re-executed parent creates the same children again. Must never draw entropy or read a clock. Owns no
-state.
+Decides how the id of a task, of a task's results and of the objects it puts follow from the parent
+task and a running index, so that a re-executed parent creates the same children again. Must never
+draw entropy or read a clock. Owns no state.
 
-Layout: a task id is 16 bytes; an object id is its creating task's id followed by a 4-byte big-endian index. Results
-count up from 0, objects that the task put count up from ``PUT_BASE``.
+Layout: a task id is 16 bytes; an object id is its creating task's id followed by a 4-byte
+big-endian index. Results count up from 0, objects that the task put count up from ``PUT_BASE``.
 """
 
 from __future__ import annotations
@@ -27,13 +27,6 @@ def driver_task_id(job: int) -> bytes:
 def child_task_id(parent: bytes, index: int) -> bytes:
     """The id of the ``index``-th task submitted by ``parent``."""
     return blake2b(parent + index.to_bytes(8, "big"), digest_size=TASK_ID_BYTES).digest()
-
-
-def function_id(exporter: bytes, index: int) -> bytes:
-    """The id of the ``index``-th function exported by the task ``exporter``."""
-    return blake2b(
-        exporter + index.to_bytes(8, "big"), digest_size=TASK_ID_BYTES, person=b"function"
-    ).digest()
 
 
 def return_id(task_id: bytes, index: int) -> bytes:

@@ -1,7 +1,7 @@
 """What every machine of the core shares: the step it is in.
 
-Decides nothing. Must never keep an effect longer than the step that made it. Owns the list of effects of the current
-step, the time of that step, and the counter that numbers requests (``op``).
+Decides nothing. Must never keep an effect longer than the step that made it. Owns the list of
+effects of the current step, the time of that step, and the counter that numbers requests (``op``).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What machines say to each other across nodes: nouns.
 
-Decides nothing. Delivery is at least once and in order per pair of machines; late, duplicate and unknown answers are
-ignored by rule. Every ref that travels comes as an ``OwnedRef`` and is *lent*: the receiver registers with the owner
-before the sender gives up its own hold (``core.references``).
+Decides nothing. Delivery is at least once and in order per pair of machines; late, duplicate and
+unknown answers are ignored by rule. Every ref that travels comes as an ``OwnedRef`` and is *lent*:
+the receiver registers with the owner before the sender gives up its own hold (``core.references``).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Message(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     """Base of all messages."""
 
 
-# -- local scheduler <-> global scheduler ----------------------------------------------------------------------------
+# -- local scheduler <-> global scheduler ----------------------------------------------------------
 
 
 class PlacementRequest(Message, frozen=True):
@@ -31,18 +31,20 @@ class PlacementRequest(Message, frozen=True):
     locality: tuple[tuple[str, int], ...]
     """Bytes of the task's deps that each node already holds, by node."""
     op: int = 0
-    """Numbers the requests of a node: answers and withdrawals mean the request of the same number."""
+    """Numbers the requests of a node: answers and withdrawals carry the same number."""
 
 
 class PlacementWithdrawal(Message, frozen=True):
-    """The task was started locally or cancelled: forget the request, or give the reservation back."""
+    """The task needs no place any more: forget the request, or give the reservation back."""
 
     task_id: bytes
     op: int = 0
 
 
 class TaskPlacement(Message, frozen=True):
-    """Answer to ``PlacementRequest``: run it on ``node``, where ``demand`` is reserved in the global view."""
+    """Answer to ``PlacementRequest``: run it on ``node``, where ``demand`` is reserved in the
+    global view.
+    """
 
     task_id: bytes
     node: str
@@ -50,7 +52,8 @@ class TaskPlacement(Message, frozen=True):
 
 
 class PlacementFailure(Message, frozen=True):
-    """Answer to ``PlacementRequest``: no node can. ``final``: none ever will (dead hard affinity): fail the task.
+    """Answer to ``PlacementRequest``: no node can. ``final``: none ever will (dead hard affinity):
+    fail the task.
 
     Not final: the request stays queued until a fitting node joins.
     """
@@ -62,19 +65,22 @@ class PlacementFailure(Message, frozen=True):
 
 
 class ResourceReport(Message, frozen=True):
-    """A node's free resources and queue, sent when they changed. ``seq`` orders reports of one node."""
+    """A node's free resources and queue, sent when they changed. ``seq`` orders reports of one
+    node.
+    """
 
     seq: int
     available: Demand
     queued: int
     accepted: tuple[bytes, ...]
-    """Tasks placed here that the node took in, or refused, since its last report: their reservations end.
+    """Tasks placed here that the node took in, or refused, since its last report: their
+    reservations end.
 
     ``available`` and ``queued`` account for them from now on.
     """
 
 
-# -- owner <-> executing node ----------------------------------------------------------------------------------------
+# -- owner <-> executing node ----------------------------------------------------------------------
 
 
 class TaskForward(Message, frozen=True):
@@ -86,7 +92,8 @@ class TaskForward(Message, frozen=True):
 
 
 class TaskOutcome(Message, frozen=True):
-    """The executing node's answer to ``TaskForward``. ``failure`` (an ``ErrorInfo`` kind) or results.
+    """The executing node's answer to ``TaskForward``. ``failure`` (an ``ErrorInfo`` kind) or
+    results.
 
     A result without a payload lies in the executing node's store.
     """
@@ -109,7 +116,7 @@ class CancelForward(Message, frozen=True):
     recursive: bool
 
 
-# -- objects ---------------------------------------------------------------------------------------------------------
+# -- objects ---------------------------------------------------------------------------------------
 
 
 class ObjectQuery(Message, frozen=True):
@@ -148,7 +155,9 @@ class ObjectAbsence(Message, frozen=True):
 
 
 class ObjectCopy(Message, frozen=True):
-    """Tell the owner that a copy of its object was added to (``present``), or dropped from, the sender's store."""
+    """Tell the owner that a copy of its object was added to (``present``), or dropped from, the
+    sender's store.
+    """
 
     object_id: bytes
     present: bool
@@ -160,11 +169,13 @@ class ObjectDeletion(Message, frozen=True):
     object_ids: tuple[bytes, ...]
 
 
-# -- references ------------------------------------------------------------------------------------------------------
+# -- references ------------------------------------------------------------------------------------
 
 
 class RefBorrow(Message, frozen=True):
-    """The sender holds a ref that ``lender`` (neither sender nor owner) lent it: the owner registers the sender."""
+    """The sender holds a ref that ``lender`` (neither sender nor owner) lent it: the owner
+    registers the sender.
+    """
 
     object_id: bytes
     lender: str
@@ -184,7 +195,13 @@ class RefReturn(Message, frozen=True):
     counts: tuple[int, ...]
 
 
-# -- the death of an owner -------------------------------------------------------------------------------------------
+class PutNote(Message, frozen=True):
+    """The sender runs a task of the receiver's again, and the task has put the object again: the sender owns it now."""
+
+    ref: OwnedRef
+
+
+# -- the death of an owner -------------------------------------------------------------------------
 
 
 class OrphanReport(Message, frozen=True):
@@ -201,7 +218,8 @@ class OrphanReport(Message, frozen=True):
 class Adoption(Message, frozen=True):
     """From the global scheduler to all holders of orphans: ``owner`` owns them now.
 
-    ``holders`` and ``copies`` run parallel to ``object_ids``; ``specs``: the lineage on record, by task.
+    ``holders`` and ``copies`` run parallel to ``object_ids``; ``specs``: the lineage on record, by
+    task.
     """
 
     owner: str

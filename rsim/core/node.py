@@ -1,8 +1,10 @@
-"""The machine of one node: local scheduler, tasks, objects, store, requests and the talk with other nodes, composed.
+"""The machine of one node: local scheduler, tasks, objects, store, requests and the talk with other
+nodes, composed.
 
-Decides nothing by itself: it hands every event to the part that decides, and settles what follows from it before the
-step ends (announcing objects that are ready, fetching or recomputing those that are wanted, freeing those that nobody
-holds). Must never know which backend it is in. Owns the parts and the work lists of the step.
+Decides nothing by itself: it hands every event to the part that decides, and settles what follows
+from it before the step ends (announcing objects that are ready, fetching or recomputing those that
+are wanted, freeing those that nobody holds). Must never know which backend it is in. Owns the parts
+and the work lists of the step.
 """
 
 from __future__ import annotations
@@ -47,9 +49,7 @@ class Node:
         self.config = config = config or NodeConfig()
         self.choices = choices
         self.step = Step()
-        self.objects = ObjectTable(
-            self._drop_value, lambda entry: self.peers.return_ref(entry), self._entry_removed
-        )
+        self.objects = ObjectTable(self._drop_value, self._unheld, self._entry_removed)
         store = ObjectStore(Arena(capacity_bytes), spill_limit_bytes)
         self.shelf = Shelf(self.step, store, config.store_grace_ns, self._evicted)
         self.tasks = Tasks(self)
@@ -106,7 +106,7 @@ class Node:
             self.peers.end_step()
         return step.take()
 
-    # -- work lists --------------------------------------------------------------------------------------------------
+    # -- work lists --------------------------------------------------------------------------------
 
     def announce(self, entry: Entry) -> None:
         """An object exists (or has come here): tell those who wait, before the step ends."""
@@ -140,7 +140,7 @@ class Node:
             elif entry.state == REMOTE and local:
                 self.peers.fetch(entry)
 
-    # -- placement ---------------------------------------------------------------------------------------------------
+    # -- placement ---------------------------------------------------------------------------------
 
     def place(self, task: Task) -> None:
         """A task's inputs exist: queue it here, ask the global scheduler, or both."""
@@ -165,7 +165,7 @@ class Node:
         if not self.peers.withdraw_unplaced(task):
             self.scheduler.remove(task)
 
-    # -- events ------------------------------------------------------------------------------------------------------
+    # -- events ------------------------------------------------------------------------------------
 
     def _task_submitted(self, event: events.TaskSubmitted) -> None:
         self.tasks.submit(event.client, event.spec)
@@ -175,7 +175,8 @@ class Node:
         known = objects.get(event.object_id)
         entry = objects.declare(event.object_id)
         objects.lend_entry(event.client, entry)
-        if known is None:
+        if known is None or (entry.owner and not entry.exists):
+            self.peers.own(entry)
             self.tasks.object_put(entry)
         if entry.exists:
             return
@@ -232,10 +233,12 @@ class Node:
     def _restore_finished(self, event: events.RestoreFinished) -> None:
         self.shelf.restored(event.object_id, event.ok)
 
-    # -- values ------------------------------------------------------------------------------------------------------
+    # -- values ------------------------------------------------------------------------------------
 
     def _drop_value(self, entry: Entry, keep: bool) -> bool:
-        """Let go of a value; with ``keep``, one that lineage may want and that cannot be made again stays."""
+        """Let go of a value; with ``keep``, one that lineage may want and that cannot be made again
+        stays.
+        """
         object_id = entry.object_id
         if entry.owner and keep:
             return True
@@ -256,6 +259,9 @@ class Node:
     def forget_value(self, object_id: bytes) -> None:
         """The shell was given an inline value that nobody wants any more."""
         self._forgotten.append(object_id)
+
+    def _unheld(self, entry: Entry) -> None:
+        self.peers.return_ref(entry)
 
     def _entry_removed(self, entry: Entry) -> None:
         if entry.owner:
@@ -279,12 +285,16 @@ class Node:
         """Where the bytes of an object that is on its way to this node are to be written."""
         return self.peers.landing_offset(object_id)
 
-    # -- what the shell must know to look after values ---------------------------------------------------------------
+    # -- what the shell must know to look after values ---------------------------------------------
 
     def wants_results(self, client: int, task_id: bytes) -> bool:
-        """Whether the results that a worker reports are those of a task of this node's own, now running there."""
+        """Whether the results that a worker reports are those of a task of this node's own, now
+        running there.
+        """
         task = self.tasks.table.get(task_id)
-        return task is not None and not task.owner and task.state == SENT and task.executor == client
+        return (
+            task is not None and not task.owner and task.state == SENT and task.executor == client
+        )
 
     def wants_outcome(self, source: str, message: TaskOutcome) -> bool:
         """The same for results that another node reports."""
@@ -303,7 +313,7 @@ class Node:
             return None
         return Located(offset, self.shelf.store.size_of(object_id) or 0)
 
-    # -- what the shell may ask --------------------------------------------------------------------------------------
+    # -- what the shell may ask --------------------------------------------------------------------
 
     def quiescent(self) -> bool:
         """Whether nothing will ever happen here without an event from outside."""
@@ -342,7 +352,9 @@ class Node:
         return f"{object_id.hex()[:12]}…{made}"
 
     def check(self) -> None:
-        """Derive what is kept twice again, and compare. AssertionError when a part contradicts another."""
+        """Derive what is kept twice again, and compare. AssertionError when a part contradicts
+        another.
+        """
         self.scheduler.check()
         self.shelf.check()
         self.objects.check(self.tasks.holds())

@@ -1,12 +1,14 @@
 """The object table of a node: which objects it knows, who holds refs to them, and when one can go.
 
-Decides when an object (its value, or the last trace of it) is freed. Must never free an object while a client, a task,
-another object or another node holds it, and never recurse over chains of objects. Owns the entries, the counts of refs
-lent to clients and nodes, and the lineage holds that finished tasks have on their inputs.
+Decides when an object (its value, or the last trace of it) is freed. Must never free an object
+while a client, a task, another object or another node holds it, and never recurse over chains of
+objects. Owns the entries, the counts of refs lent to clients and nodes, and the lineage holds that
+finished tasks have on their inputs.
 
-Counting. The node *lends* refs: every message that carries a ref to a client or to another node counts one; the
-borrower returns the number of loans that it has seen when it drops its last ref. A loan that is still on its way is
-therefore never forgotten. Tasks and values hold refs too, counted in ``Entry.holds``.
+Counting. The node *lends* refs: every message that carries a ref to a client or to another node
+counts one; the borrower returns the number of loans that it has seen when it drops its last ref. A
+loan that is still on its way is therefore never forgotten. Tasks and values hold refs too, counted
+in ``Entry.holds``.
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ from collections.abc import Callable, Iterable, Iterator
 from rsim.core.ids import is_put
 
 PENDING, INLINE, STORED, REMOTE, FREED, LOST = range(6)
-"""States of an entry: not produced yet; value in the shell; in this node's store; only in other nodes' stores; dropped
-but wanted by lineage; gone against our will."""
+"""States of an entry: not produced yet; value in the shell; in this node's store; only in other
+nodes' stores; dropped but wanted by lineage; gone against our will."""
 
 STATE_NAMES = ("pending", "inline", "stored", "remote", "freed", "lost")
 
@@ -80,9 +82,10 @@ class Waiter:
 class ObjectTable:
     """Entries, holds and loans of one node.
 
-    ``on_drop(entry, keep)`` must release the value of an owned or borrowed entry (``keep``: lineage may still want the
-    object, so a value that can stay for free may stay; it returns whether it did). ``on_removed(entry)`` is told that
-    the entry is gone, ``on_unheld(entry)`` that only the owner elsewhere keeps this node's copy.
+    ``on_drop(entry, keep)`` must release the value of an owned or borrowed entry (``keep``: lineage
+    may still want the object, so a value that can stay for free may stay; it returns whether it
+    did). ``on_removed(entry)`` is told that the entry is gone, ``on_unheld(entry)`` that only the
+    owner elsewhere keeps this node's copy.
     """
 
     def __init__(
@@ -98,7 +101,7 @@ class ObjectTable:
         self._on_unheld = on_unheld
         self._on_removed = on_removed
 
-    # -- entries -----------------------------------------------------------------------------------------------------
+    # -- entries -----------------------------------------------------------------------------------
 
     def get(self, object_id: bytes) -> Entry | None:
         return self.entries.get(object_id)
@@ -123,7 +126,7 @@ class ObjectTable:
         """Entries that ``owner`` owns."""
         return (entry for entry in self.entries.values() if entry.owner == owner)
 
-    # -- holds -------------------------------------------------------------------------------------------------------
+    # -- holds -------------------------------------------------------------------------------------
 
     def hold(self, object_ids: Iterable[bytes]) -> None:
         """Count a hold on each object; one that was freed, or never was, counts as lost."""
@@ -142,7 +145,9 @@ class ObjectTable:
                 self.release_entry(entry)
 
     def set_contained(self, entry: Entry, contained: tuple[bytes, ...]) -> None:
-        """The entry's value holds these refs (an earlier value of the same object may have held others)."""
+        """The entry's value holds these refs (an earlier value of the same object may have held
+        others).
+        """
         if contained or entry.contained:
             self.hold(contained)
             before, entry.contained = entry.contained, contained
@@ -170,7 +175,7 @@ class ObjectTable:
                 if entry.lineage_holds == 0 and entry.holds == 0:
                     self._garbage.append(entry)
 
-    # -- loans -------------------------------------------------------------------------------------------------------
+    # -- loans -------------------------------------------------------------------------------------
 
     def open_account(self, borrower: int | str) -> None:
         """A client or node may now borrow."""
@@ -220,7 +225,7 @@ class ObjectTable:
         """Who has the ref on loan."""
         return [who for who, loans in self._loans.items() if object_id in loans]
 
-    # -- waiting -----------------------------------------------------------------------------------------------------
+    # -- waiting -----------------------------------------------------------------------------------
 
     @staticmethod
     def wait(entry: Entry, waiter: Waiter) -> None:
@@ -239,7 +244,7 @@ class ObjectTable:
 
     @staticmethod
     def announce(entry: Entry) -> list[Waiter]:
-        """The waiters that an entry which exists now has become ready for; the others stay with it."""
+        """The waiters for which an entry that exists now is ready; the others stay with it."""
         waiters = entry.waiters
         if waiters is None:
             return []
@@ -251,7 +256,7 @@ class ObjectTable:
             entry.waiters = kept
         return [waiter for waiter in waiters if not waiter.local]
 
-    # -- freeing -----------------------------------------------------------------------------------------------------
+    # -- freeing -----------------------------------------------------------------------------------
 
     def touch(self, entry: Entry) -> None:
         """Look at the entry again when the step ends: it may be free to go."""
@@ -273,12 +278,6 @@ class ObjectTable:
             elif entry.state != PENDING or entry.owner or is_put(entry.object_id):
                 self._remove(entry)
 
-    def discard_pending(self, entry: Entry) -> None:
-        """The task that was to produce the entry never will: remove it when nobody holds it."""
-        if not entry.holds and not entry.lineage_holds and entry.state == PENDING:
-            if self.entries.get(entry.object_id) is entry:
-                self._remove(entry)
-
     def _remove(self, entry: Entry) -> None:
         del self.entries[entry.object_id]
         if entry.exists:
@@ -291,10 +290,12 @@ class ObjectTable:
             contained, entry.contained = entry.contained, ()
             self.release(contained)
 
-    # -- checks ------------------------------------------------------------------------------------------------------
+    # -- checks ------------------------------------------------------------------------------------
 
     def check(self, task_holds: dict[bytes, int]) -> None:
-        """Derive every hold again (``task_holds``: what tasks and the node itself hold) and compare."""
+        """Derive every hold again (``task_holds``: what tasks and the node itself hold) and
+        compare.
+        """
         derived = dict(task_holds)
         for loans in self._loans.values():
             for object_id, count in loans.items():

@@ -1,8 +1,9 @@
-"""What a node has to do with other nodes: tasks placed elsewhere, results, and the deaths of peers and owners.
+"""What a node has to do with other nodes: tasks placed elsewhere, results, and the deaths of peers
+and owners.
 
-Decides when to ask the global scheduler for a place and what a peer's death means for tasks. Must never assume that a
-message arrives, or arrives once. Owns the tasks that wait for a place, the view of who is alive, and the parts
-``borrowing`` and ``directory``.
+Decides when to ask the global scheduler for a place and what a peer's death means for tasks. Must
+never assume that a message arrives, or arrives once. Owns the tasks that wait for a place, the view
+of who is alive, and the parts ``borrowing`` and ``directory``.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
     from rsim.core.node import Node
 
 BURIAL_NS = 5_000_000_000
-"""How long loans to a dead node are kept: those it lent on may still be registered, and heirs found."""
+"""How long loans to a dead node are kept: those it lent on may still be registered, and heirs
+found.
+"""
 
 
 INPUT_FAILED = "InputFailed"
@@ -80,6 +83,7 @@ class Peers:
             m.RefBorrow: self.borrowing.borrowed,
             m.BorrowNote: lambda _source, message: self.borrowing.noted(message),
             m.RefReturn: self.borrowing.returned,
+            m.PutNote: self._put_noted,
             m.Adoption: self._adopted,
         }
 
@@ -103,7 +107,7 @@ class Peers:
         """The control store has lineage that we sent it."""
         self.borrowing.lineage_recorded(event.op)
 
-    # -- places ------------------------------------------------------------------------------------------------------
+    # -- places ------------------------------------------------------------------------------------
 
     def ask_placement(self, task: Task) -> None:
         """This node cannot, or should not, run the task by itself."""
@@ -210,7 +214,7 @@ class Peers:
     def _may_leave(task: Task) -> bool:
         return task.spec.options.strategy.kind == "DEFAULT"
 
-    # -- tasks that run elsewhere ------------------------------------------------------------------------------------
+    # -- tasks that run elsewhere ------------------------------------------------------------------
 
     def _forward(self, task: Task, to: str) -> None:
         task.state = FORWARDED
@@ -223,7 +227,9 @@ class Peers:
         self._node.tasks.accept(message.spec, source, message.attempt)
 
     def accepted(self, task: Task) -> None:
-        """A task from another node has its resources here (or needs none any more): the next report says so."""
+        """A task from another node has its resources here (or needs none any more): the next report
+        says so.
+        """
         self._accepted.append(task.spec.task_id)
 
     def send_outcome(self, task: Task, event: TaskFinished) -> None:
@@ -261,7 +267,9 @@ class Peers:
         self.send_failure(task, ErrorInfo(INPUT_FAILED, source.object_id.hex()))
 
     def claim(self, task: Task, rival: str, object_ids: list[bytes]) -> None:
-        """A forwarded task is this node's own already: its other owner may borrow the results from here."""
+        """A forwarded task is this node's own already: its other owner may borrow the results from
+        here.
+        """
         refs = self.borrowing.lend(rival, object_ids)
         outcome = m.TaskOutcome(task.spec.task_id, task.attempt, (), refs, failure=OWNED_HERE)
         self.borrowing.send(rival, outcome, refs)
@@ -278,10 +286,14 @@ class Peers:
 
     def _outcome(self, source: str, message: m.TaskOutcome) -> None:
         node = self._node
-        self.borrowing.receive(source, message.refs)
         task = node.tasks.table.get(message.task_id)
         current = task is not None and task.state == FORWARDED and task.executor == source
-        if task is None or not current or not _same_attempt(task, message):
+        if task is not None and current and message.failure == OWNED_HERE:
+            node.tasks.surrender(task, source)
+            self.borrowing.receive(source, message.refs)
+            return
+        self.borrowing.receive(source, message.refs)
+        if task is None or not current or task.attempt != message.attempt:
             stray = tuple(
                 return_id(message.task_id, index)
                 for index, result in enumerate(message.results)
@@ -292,8 +304,6 @@ class Peers:
             return
         if message.failure == INPUT_FAILED:
             self._input_failed(task)
-        elif message.failure == OWNED_HERE:
-            node.tasks.surrender(task, source)
         elif message.failure:
             error = ErrorInfo(message.failure, message.message)
             if message.failure == "WorkerCrashedError":
@@ -311,6 +321,32 @@ class Peers:
                 entry.state = PENDING
                 entry.locations = None
         self._node.tasks.await_inputs(task)
+
+    def own(self, entry: Entry) -> None:
+        """An object is put here, perhaps again: it is this node's own."""
+        self.borrowing.return_ref(entry)
+        entry.owner = ""
+
+    def note_put(self, object_id: bytes, to: str) -> None:
+        """A task of another node's that runs again has put an object: that node may be waiting for it."""
+        refs = self.borrowing.lend(to, (object_id,))
+        self.borrowing.send(to, m.PutNote(refs[0]), refs)
+
+    def _put_noted(self, source: str, message: m.PutNote) -> None:
+        entry = self._node.objects.get(message.ref.object_id)
+        if entry is not None and not entry.owner and not entry.exists:
+            self._node.tasks.object_removed(entry)
+            entry.owner = source
+            entry.state = PENDING
+        self.borrowing.receive(source, (message.ref,))
+        if entry is not None and entry.owner and not entry.exists and entry.waiters is not None:
+            self.query(entry)
+
+    def borrow_put(self, entry: Entry, owner: str) -> None:
+        """Another node turned out to own the task that puts the object: have the object made there."""
+        entry.owner = owner
+        entry.received = 1
+        self.borrowing.send(owner, m.RefBorrow(entry.object_id, self._node.name))
 
     def result_stored(self, entry: Entry, where: str) -> None:
         """A result of our task lies in another node's store."""
@@ -330,7 +366,7 @@ class Peers:
         if task is not None:
             self._node.tasks.cancel_task(task, message.force, message.recursive)
 
-    # -- births and deaths -------------------------------------------------------------------------------------------
+    # -- births and deaths -------------------------------------------------------------------------
 
     def node_joined(self, event: NodeJoined) -> None:
         """A node is there (this one, too, hears of itself)."""
@@ -339,7 +375,9 @@ class Peers:
             self._node.objects.open_account(event.node)
 
     def node_died(self, event: NodeDied) -> None:
-        """A node is gone: run its tasks again, look for its objects elsewhere, report what it owned."""
+        """A node is gone: run its tasks again, look for its objects elsewhere, report what it
+        owned.
+        """
         node, dead = self._node, event.node
         if self.others.pop(dead, None) is None:
             return
@@ -379,7 +417,9 @@ class Peers:
             self._adopt(message)
             return
         if message.owner not in self.others:
-            self.report_orphans(message.owner, list(filter(None, map(node.objects.get, message.object_ids))))
+            self.report_orphans(
+                message.owner, list(filter(None, map(node.objects.get, message.object_ids)))
+            )
             return
         for object_id in message.object_ids:
             entry = node.objects.get(object_id)
@@ -423,17 +463,19 @@ class Peers:
     def _inherit(self, spec: TaskSpec) -> None:
         """Take over the lineage of an orphan, as a task that has finished."""
         node = self._node
-        known = node.tasks.table.get(spec.task_id)
-        if known is not None and not known.owner:
-            return
-        task = node.tasks.table[spec.task_id] = Task(spec)
-        task.state = DONE
-        task.recorded = True
-        task.live = sum(
+        live = sum(
             1
             for entry in node.objects.entries.values()
             if not entry.owner and creator(entry.object_id) == spec.task_id
         )
+        known = node.tasks.table.get(spec.task_id)
+        if known is not None and not known.owner:
+            known.live = live
+            return
+        task = node.tasks.table[spec.task_id] = Task(spec)
+        task.state = DONE
+        task.recorded = True
+        task.live = live
         for object_id in (*spec.deps, *spec.borrows):
             if node.objects.get(object_id) is None:
                 node.objects.declare(object_id).state = LOST
@@ -448,7 +490,3 @@ class Peers:
             or len(self._unplaced) > len(self._infeasible)
             or any(task.state == FORWARDED for task in self._node.tasks.table.values())
         )
-
-
-def _same_attempt(task: Task, message: m.TaskOutcome) -> bool:
-    return task.attempt == message.attempt or message.failure == OWNED_HERE

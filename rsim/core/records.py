@@ -1,7 +1,7 @@
 """The plain data that events, effects and messages are made of.
 
-Decides nothing. Must never hold behaviour or anything that cannot cross a wire. Owns no state: every record is
-immutable and may be shared.
+Decides nothing. Must never hold behaviour or anything that cannot cross a wire. Owns no state:
+every record is immutable and may be shared.
 
 Quantities of resources are integers in units of 1/10000, so that sums of fractions are exact.
 """
@@ -21,7 +21,9 @@ DRIVER = 0
 
 
 class Strategy(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Where a task may be placed. ``kind`` is DEFAULT, SPREAD or AFFINITY (then ``node`` and ``soft`` count)."""
+    """Where a task may be placed. ``kind`` is DEFAULT, SPREAD or AFFINITY (then ``node`` and
+    ``soft`` count).
+    """
 
     kind: str = "DEFAULT"
     node: str = ""
@@ -29,14 +31,16 @@ class Strategy(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class TaskOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What does not change from call to call of one remote function; shared by all its task specs."""
+    """What stays the same from call to call of a remote function; shared by its task specs."""
 
     demand: Demand = (("CPU", RESOURCE_UNITS),)
     max_retries: int = 3
     retry_exceptions: bool = False
     strategy: Strategy = Strategy()
     extras: bytes = b""
-    """Pickled options that only the executor reads (cost, list of exceptions to retry); opaque here."""
+    """Pickled options that only the executor reads (cost, list of exceptions to retry); opaque
+    here.
+    """
 
 
 class TaskSpec(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -51,7 +55,9 @@ class TaskSpec(msgspec.Struct, frozen=True, array_like=True, gc=False):
     payload: bytes
     """The packed arguments; opaque here."""
     deps: tuple[bytes, ...]
-    """Objects passed as top-level arguments: they must exist before the task starts, and are resolved."""
+    """Objects passed as top-level arguments: they must exist before the task starts, and are
+    resolved.
+    """
     borrows: tuple[bytes, ...]
     """Objects whose refs are nested inside the arguments: kept alive, not resolved."""
     num_returns: int
@@ -59,7 +65,9 @@ class TaskSpec(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class ErrorInfo(msgspec.Struct, frozen=True, array_like=True, tag="E", gc=False):
-    """A value that the system, not user code, failed to produce. ``kind`` names the exception's class."""
+    """A value that the system, not user code, failed to produce. ``kind`` names the exception's
+    class.
+    """
 
     kind: str
     message: str

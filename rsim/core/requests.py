@@ -1,7 +1,8 @@
-"""What clients wait for: values (``get``) and readiness (``wait``); and what a task needs in memory to start.
+"""What clients wait for: values (``get``) and readiness (``wait``); and what a task needs in memory
+to start.
 
-Decides when a request is answered: as soon as all is there, one error is there, or the time is up. Must never answer
-twice. Owns the open requests and their timers.
+Decides when a request is answered: as soon as all is there, one error is there, or the time is up.
+Must never answer twice. Owns the open requests and their timers.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
 
 class Gather(Waiter):
-    """Brings objects into this node's memory, pinned for a client; for a ``get`` or for a task about to start."""
+    """Brings objects into this node's memory, pinned for a client; for a ``get`` or for a task
+    about to start.
+    """
 
     __slots__ = ("client", "done", "object_ids", "op", "pinned", "task", "timer")
 
@@ -61,7 +64,7 @@ class Requests:
         self._starting: dict[bytes, Gather] = {}
         self._timers: dict[int, Gather | WaitRequest] = {}
 
-    # -- get ---------------------------------------------------------------------------------------------------------
+    # -- get ---------------------------------------------------------------------------------------
 
     def get(self, event: ObjectsRequested) -> None:
         """A client wants values."""
@@ -140,7 +143,9 @@ class Requests:
             self._finish_gather(gather, None)
             return
         node.shelf.restore(
-            gather.client, object_id, lambda _offset, error: self._restored(gather, object_id, error)
+            gather.client,
+            object_id,
+            lambda _offset, error: self._restored(gather, object_id, error),
         )
 
     def _restored(self, gather: Gather, object_id: bytes, error: ErrorInfo | None) -> None:
@@ -199,7 +204,7 @@ class Requests:
             objects.lend(client, object_id)
         return lent
 
-    # -- wait --------------------------------------------------------------------------------------------------------
+    # -- wait --------------------------------------------------------------------------------------
 
     def wait(self, event: WaitRequested) -> None:
         """A client waits for some of the objects."""
@@ -231,7 +236,7 @@ class Requests:
         self._close(request)
         self._node.step.out.append(ReplyWait(request.client, request.op, tuple(ready)))
 
-    # -- time and ends -----------------------------------------------------------------------------------------------
+    # -- time and ends -----------------------------------------------------------------------------
 
     def _begin_wait(self, request: Gather | WaitRequest, timeout_ns: int) -> None:
         step = self._node.step

@@ -1,12 +1,14 @@
 """The local scheduler: which ready task runs next, on which worker of this node.
 
-Decides dispatch: takes resources and a worker for a task in the same step, sends tiny tasks ahead to busy workers
-(pipelining) and recalls them when a worker falls idle, gives a blocked worker's CPU away and takes it back. Must never
-start a task whose inputs are missing, nor over-commit resources (but for a worker that unblocks: it gets its CPU back
-at once). Owns the ready queues, the workers and the node's resource pool.
+Decides dispatch: takes resources and a worker for a task in the same step, sends tiny tasks ahead
+to busy workers (pipelining) and recalls them when a worker falls idle, gives a blocked worker's CPU
+away and takes it back. Must never start a task whose inputs are missing, nor over-commit resources
+(but for a worker that unblocks: it gets its CPU back at once). Owns the ready queues, the workers
+and the node's resource pool.
 
-Order. Tasks queue by demand and depth; deeper tasks go first, because shallower ones wait for them (a breadth-first
-order would block a worker for each inner node of a recursion). Within a queue: first come, first served.
+Order. Tasks queue by demand and depth; deeper tasks go first, because shallower ones wait for them
+(a breadth-first order would block a worker for each inner node of a recursion). Within a queue:
+first come, first served.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from rsim.core.records import Demand, TaskSpec
 from rsim.core.resources import Pool
 
 WAITING, READY, SENT, FORWARDED, DONE = range(5)
-"""States of a task: for inputs; queued; at a worker; at another node; finished (kept as lineage)."""
+"""States of a task: for inputs; queued; at a worker; at another node; over (kept as lineage)."""
 
 STARTING, IDLE, BUSY, STOPPING = range(4)
 """States of a worker."""
@@ -37,13 +39,17 @@ class NodeConfig(msgspec.Struct, frozen=True):
     pipeline_depth: int = 1
     """Most tasks at one worker, the running one included."""
     tiny_task_ns: int = 1_000_000
-    """Only functions whose runs take less on average are pipelined, and a worker is recalled after as long."""
+    """Only functions whose runs take less on average are pipelined, and a worker is recalled after
+    as long.
+    """
     max_starting: int = 8
     """Workers being started at one time."""
     max_starts_failed: int = 3
     """Failed starts in a row after which waiting tasks fail."""
     placement_window: int = 64
-    """Most tasks of one node that wait for the global scheduler's answer while they are queued here too."""
+    """Most tasks of one node that wait for the global scheduler's answer while they are queued here
+    too.
+    """
     store_grace_ns: int = 2_000_000_000
     """How long a full store waits for something to be unpinned before it refuses."""
 
@@ -117,7 +123,8 @@ class Queue:
 class LocalScheduler:
     """Ready queues, workers and resources of one node.
 
-    ``start(worker, task)`` carries out an assignment: it must send the task, or get its inputs into memory first.
+    ``start(worker, task)`` carries out an assignment: it must send the task, or get its inputs into
+    memory first.
     """
 
     def __init__(
@@ -144,7 +151,7 @@ class LocalScheduler:
         self._mean_ns: dict[bytes, int] = {}
         self._recall_timer = 0
 
-    # -- queues ------------------------------------------------------------------------------------------------------
+    # -- queues ------------------------------------------------------------------------------------
 
     def prestart(self) -> None:
         """Start the workers that are to be there from the beginning."""
@@ -169,6 +176,8 @@ class LocalScheduler:
         self.queued += 1
         if not queue.stalled or len(queue.tasks) == 1:
             self.dispatch()
+        elif self._starting:
+            self._start_workers(queue)
 
     def requeue(self, tasks: list[Task]) -> None:
         """Put tasks that were sent ahead back to the front, in order."""
@@ -187,7 +196,7 @@ class LocalScheduler:
         for queue in self._queues:
             yield from queue.tasks
 
-    # -- dispatch ----------------------------------------------------------------------------------------------------
+    # -- dispatch ----------------------------------------------------------------------------------
 
     def dispatch(self) -> None:
         """Start all that can be started now."""
@@ -214,7 +223,9 @@ class LocalScheduler:
                 queue.stalled = False
 
     def _pick_idle(self) -> Worker:
-        """The most recently used idle worker (its caches are warm), unless the choices say otherwise."""
+        """The most recently used idle worker (its caches are warm), unless the choices say
+        otherwise.
+        """
         idle = self._idle
         if len(idle) > 1:
             which = self._choices.pick("worker", [worker.client for worker in reversed(idle)])
@@ -252,7 +263,7 @@ class LocalScheduler:
             room -= 1
             self._assign(worker, task)
 
-    # -- the life of an assignment -----------------------------------------------------------------------------------
+    # -- the life of an assignment -----------------------------------------------------------------
 
     def finished(self, client: int, task_id: bytes) -> Task | None:
         """A worker finished a task: free its place. None when the worker does not have it."""
@@ -266,7 +277,9 @@ class LocalScheduler:
         function_id = task.spec.function_id
         sample_ns = now_ns - worker.since_ns
         mean_ns = self._mean_ns.get(function_id)
-        self._mean_ns[function_id] = sample_ns if mean_ns is None else (3 * mean_ns + sample_ns) // 4
+        self._mean_ns[function_id] = (
+            sample_ns if mean_ns is None else (3 * mean_ns + sample_ns) // 4
+        )
         if worker.tasks:
             worker.since_ns = now_ns
             if len(worker.tasks) * 2 <= self._config.pipeline_depth and len(self._queues) == 1:
@@ -331,10 +344,12 @@ class LocalScheduler:
         if not worker.tasks:
             self._vacate(worker)
 
-    # -- recall ------------------------------------------------------------------------------------------------------
+    # -- recall ------------------------------------------------------------------------------------
 
     def _watch_pipelines(self) -> None:
-        """There is an idle worker and nothing queued: see whether tasks are stuck behind a long one."""
+        """There is an idle worker and nothing queued: see whether tasks are stuck behind a long
+        one.
+        """
         if self._recall_timer:
             return
         if any(len(worker.tasks) > 1 for worker in self.workers.values()):
@@ -350,9 +365,9 @@ class LocalScheduler:
         if not self._idle or self.queued:
             return True
         for worker in self.workers.values():
-            if len(worker.tasks) > 1 and not worker.recalled:
-                if self._step.now_ns - worker.since_ns >= self._config.tiny_task_ns:
-                    self.recall(worker)
+            slow = self._step.now_ns - worker.since_ns >= self._config.tiny_task_ns
+            if slow and len(worker.tasks) > 1 and not worker.recalled:
+                self.recall(worker)
         self._watch_pipelines()
         return True
 
@@ -361,7 +376,7 @@ class LocalScheduler:
         worker.recalled = True
         self._step.out.append(RecallTasks(worker.client))
 
-    # -- workers -----------------------------------------------------------------------------------------------------
+    # -- workers -----------------------------------------------------------------------------------
 
     def _start_workers(self, queue: Queue) -> None:
         """Start as many workers as the queue's tasks could use with the resources that are free."""
@@ -416,7 +431,7 @@ class LocalScheduler:
         """End a worker."""
         self._step.out.append(StopWorker(client, kill))
 
-    # -- checks ------------------------------------------------------------------------------------------------------
+    # -- checks ------------------------------------------------------------------------------------
 
     @property
     def active(self) -> bool:
@@ -439,7 +454,9 @@ class LocalScheduler:
                 used[name] -= units
         free = dict(self.pool.available())
         for name, units in self.pool.total:
-            assert units - used.get(name, 0) == free.get(name, 0), f"{name}: {used} used, {free} free"
+            assert units - used.get(name, 0) == free.get(name, 0), (
+                f"{name}: {used} used, {free} free"
+            )
         for queue in self._queues:
             for task in queue.tasks:
                 assert task.state == READY and not task.missing

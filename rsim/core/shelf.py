@@ -1,7 +1,8 @@
-"""A node's use of its object store: room for writers, pins for readers, and the answers that come later.
+"""A node's use of its object store: room for writers, pins for readers, and the answers that come
+later.
 
-Decides who is told what when the store has decided. Must never touch bytes, nor let a client's pins outlive it. Owns
-the store, the tickets that wait for it and the pins of each client.
+Decides who is told what when the store has decided. Must never touch bytes, nor let a client's pins
+outlive it. Owns the store, the tickets that wait for it and the pins of each client.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from rsim.core.records import ErrorInfo
 from rsim.core.store import ObjectStore
 
 EXISTS = "exists"
-"""The kind of the "error" that a writer gets whose object is in the store already: nothing to write."""
+"""The kind of the "error" that a writer gets whose object is in the store already: nothing to
+write.
+"""
 
 Answer = Callable[[int, ErrorInfo | None], None]
 """Called once with an offset, or with an error."""
@@ -30,7 +33,9 @@ _ERROR_KINDS = {
 
 
 class Shelf:
-    """The store of a node and those who wait for it. ``on_evicted(object_id)``: the store dropped a copy."""
+    """The store of a node and those who wait for it. ``on_evicted(object_id)``: the store dropped a
+    copy.
+    """
 
     def __init__(
         self, step: Step, store: ObjectStore, grace_ns: int, on_evicted: Callable[[bytes], None]
@@ -47,7 +52,7 @@ class Shelf:
         self._pins: dict[int, dict[bytes, int]] = {}
         self._writing: dict[bytes, int] = {}
 
-    # -- writers -----------------------------------------------------------------------------------------------------
+    # -- writers -----------------------------------------------------------------------------------
 
     def allocate(self, client: int, object_id: bytes, size_bytes: int, answer: Answer) -> None:
         """Room for an object that ``client`` writes (the node itself: -1)."""
@@ -73,7 +78,7 @@ class Shelf:
         if self._writing.pop(object_id, None) is not None:
             self.apply(self.store.abort(object_id))
 
-    # -- readers -----------------------------------------------------------------------------------------------------
+    # -- readers -----------------------------------------------------------------------------------
 
     def pin(self, client: int, object_id: bytes) -> bool:
         """Pin an object for a client; False when it is not in memory (then ``restore``)."""
@@ -120,7 +125,7 @@ class Shelf:
         pins = self._pins.setdefault(client, {})
         pins[object_id] = pins.get(object_id, 0) + 1
 
-    # -- what the store decided --------------------------------------------------------------------------------------
+    # -- what the store decided --------------------------------------------------------------------
 
     def delete(self, object_id: bytes) -> None:
         """Nobody needs the object."""

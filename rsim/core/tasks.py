@@ -1,8 +1,9 @@
-"""The life of tasks: submitted, waiting for inputs, run, retried, failed, cancelled, run again when a result is lost.
+"""The life of tasks: submitted, waiting for inputs, run, retried, failed, cancelled, run again when
+a result is lost.
 
-Decides what happens to a task next. Must never recurse along chains of tasks: whatever follows from an object that is
-ready or wanted goes through the node's work lists. Owns the task table, which is also the lineage: a finished task
-stays as long as one of its objects is known.
+Decides what happens to a task next. Must never recurse along chains of tasks: whatever follows from
+an object that is ready or wanted goes through the node's work lists. Owns the task table, which is
+also the lineage: a finished task stays as long as one of its objects is known.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Tasks:
         self._node = node
         self.table: dict[bytes, Task] = {}
 
-    # -- submission --------------------------------------------------------------------------------------------------
+    # -- submission --------------------------------------------------------------------------------
 
     def submit(self, client: int, spec: TaskSpec) -> None:
         """A client of this node submits a task: the node owns it and its results."""
@@ -108,7 +109,7 @@ class Tasks:
         elif not task.missing:
             self._node.place(task)
 
-    # -- running -----------------------------------------------------------------------------------------------------
+    # -- running -----------------------------------------------------------------------------------
 
     def start(self, worker: Worker, task: Task) -> None:
         """The local scheduler has assigned a task to a worker."""
@@ -143,7 +144,9 @@ class Tasks:
             for object_id in task.spec.borrows:
                 node.objects.returned(client, object_id, 1)
 
-    def start_failed(self, task: Task, object_ids: tuple[bytes, ...], error: ErrorInfo | None) -> None:
+    def start_failed(
+        self, task: Task, object_ids: tuple[bytes, ...], error: ErrorInfo | None
+    ) -> None:
         """A task has a worker, but an input cannot be had."""
         if task.executor in self._node.scheduler.workers:
             self._node.scheduler.abandon(task)
@@ -182,7 +185,9 @@ class Tasks:
     def complete(
         self, task: Task, results: tuple[Result, ...], is_error: bool, executor: str
     ) -> None:
-        """The task's results are known. ``executor``: the node whose store has the large ones; empty: this one."""
+        """The task's results are known. ``executor``: the node whose store has the large ones;
+        empty: this one.
+        """
         node = self._node
         objects = node.objects
         task_id = task.spec.task_id
@@ -208,6 +213,10 @@ class Tasks:
             node.announce(entry)
             if not entry.holds:
                 objects.touch(entry)
+        if task.attempt:
+            for entry in self._unfinished_puts(task):
+                text = f"object {entry.object_id.hex()} is lost: {task.spec.name} ran again, but did not put it again"
+                self.fail_object(entry, ErrorInfo("ObjectReconstructionFailedError", text))
         self.conclude(task)
 
     def conclude(self, task: Task) -> None:
@@ -224,7 +233,7 @@ class Tasks:
         if not task.live:
             self._forget(task)
 
-    # -- failure -----------------------------------------------------------------------------------------------------
+    # -- failure -----------------------------------------------------------------------------------
 
     def fail(self, task: Task, error: ErrorInfo) -> None:
         """Let the error be the task's result."""
@@ -232,9 +241,8 @@ class Tasks:
             self._node.peers.send_failure(task, error)
             self.conclude(task)
             return
-        for entry in self._unfinished_results(task):
-            self._node.step.out.append(StoreError(entry.object_id, error))
-            self._resolve_error(entry)
+        for entry in (*self._unfinished_results(task), *self._unfinished_puts(task)):
+            self.fail_object(entry, error)
         self.conclude(task)
 
     def _fail_by(self, task: Task, source: Entry) -> None:
@@ -248,7 +256,7 @@ class Tasks:
             self._node.peers.send_error_of(task, source)
             self.conclude(task)
             return
-        for entry in self._unfinished_results(task):
+        for entry in (*self._unfinished_results(task), *self._unfinished_puts(task)):
             self._node.step.out.append(CopyError(source.object_id, entry.object_id))
             objects.set_contained(entry, source.contained)
             self._resolve_error(entry)
@@ -262,6 +270,21 @@ class Tasks:
                 found.append(entry)
         return found
 
+    def _unfinished_puts(self, task: Task) -> list[Entry]:
+        """Objects that are wanted, and that an earlier run of the task put."""
+        entries = self._node.objects.entries
+        task_id, results = task.spec.task_id, range(task.spec.num_returns)
+        if task.live == sum(return_id(task_id, index) in entries for index in results):
+            return []
+        return [
+            entry
+            for object_id, entry in entries.items()
+            if creator(object_id) == task_id
+            and is_put(object_id)
+            and entry.state == PENDING
+            and not entry.owner
+        ]
+
     def _resolve_error(self, entry: Entry) -> None:
         entry.state = INLINE
         entry.is_error = True
@@ -270,16 +293,22 @@ class Tasks:
             self._node.objects.touch(entry)
 
     def surrender(self, task: Task, owner: str) -> None:
-        """Another node turned out to own this very task (its parent ran there once): its results are borrowed."""
+        """Another node turned out to own this very task (its parent ran there once): its results
+        are borrowed.
+        """
         node = self._node
         unfinished = self._unfinished_results(task)
+        puts = self._unfinished_puts(task)
         task.live = 0
         self.conclude(task)
         for entry in unfinished:
             entry.owner = owner
-            entry.received = 1
             if entry.waiters is not None:
                 node.need(entry, local=False)
+            node.objects.touch(entry)
+        for entry in puts:
+            node.peers.borrow_put(entry, owner)
+            node.need(entry, local=False)
             node.objects.touch(entry)
 
     def fail_object(self, entry: Entry, error: ErrorInfo) -> None:
@@ -328,10 +357,10 @@ class Tasks:
                 self.fail(task, ErrorInfo("WorkerCrashedError", text))
         node.scheduler.replace_workers()
 
-    # -- cancellation ------------------------------------------------------------------------------------------------
+    # -- cancellation ------------------------------------------------------------------------------
 
     def cancel(self, object_id: bytes, force: bool, recursive: bool) -> None:
-        """Do not run the task that creates the object, or stop it; finished ones stay as they are."""
+        """Do not run the task that creates the object, or stop it, unless it has finished."""
         task = self.table.get(creator(object_id))
         if task is not None and not is_put(object_id):
             self.cancel_task(task, force, recursive)
@@ -387,13 +416,20 @@ class Tasks:
         else:
             node.step.out.append(InterruptTask(client, task.spec.task_id))
 
-    # -- lineage -----------------------------------------------------------------------------------------------------
+    # -- lineage -----------------------------------------------------------------------------------
 
     def object_put(self, entry: Entry) -> None:
         """A task's ``put`` can be made again as long as the task is known."""
-        task = self.table.get(creator(entry.object_id))
+        task = self.object_claimed(entry.object_id)
+        if task is not None and task.owner and task.attempt:
+            self._node.peers.note_put(entry.object_id, task.owner)
+
+    def object_claimed(self, object_id: bytes) -> Task | None:
+        """One reason more to remember the task that makes an object."""
+        task = self.table.get(creator(object_id))
         if task is not None:
             task.live += 1
+        return task
 
     def object_removed(self, entry: Entry) -> None:
         """One reason less to remember the task that made it."""
@@ -423,12 +459,18 @@ class Tasks:
         task = self.table.get(creator(entry.object_id))
         name = entry.object_id.hex()
         if task is None:
-            made = "put by the driver" if is_put(entry.object_id) else "made by a task that is forgotten"
+            made = (
+                "put by the driver"
+                if is_put(entry.object_id)
+                else "made by a task that is forgotten"
+            )
             text = f"object {name} is lost: it was {made}, so it cannot be computed again"
             self.fail_object(entry, ErrorInfo("ObjectLostError", text))
         elif task.state == DONE:
             if task.retries_left == 0:
-                text = f"object {name} is lost, and {task.spec.name} has no retries left (max_retries)"
+                text = (
+                    f"object {name} is lost, and {task.spec.name} has no retries left (max_retries)"
+                )
                 self.fail_object(entry, ErrorInfo("ObjectReconstructionFailedError", text))
                 return
             inputs = task.spec.deps + task.spec.borrows
@@ -436,7 +478,7 @@ class Tasks:
             self._node.objects.release_lineage(inputs)
             self._retry(task)
 
-    # -- checks ------------------------------------------------------------------------------------------------------
+    # -- checks ------------------------------------------------------------------------------------
 
     def holds(self) -> dict[bytes, int]:
         """What unfinished tasks hold, by object."""

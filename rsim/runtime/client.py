@@ -1,7 +1,9 @@
-"""What a driver or a worker can ask of its node: put, get, wait, submit, cancel; written once for every backend.
+"""What a driver or a worker can ask of its node: put, get, wait, submit, cancel; written once for
+every backend.
 
-Decides what travels inline and what through shared memory, and counts the refs of its process. Must never wait but in
-``Channel.park``. Owns the counts of refs and the views of shared memory that are still in use.
+Decides what travels inline and what through shared memory, and counts the refs of its process. Must
+never wait but in ``Channel.park``. Owns the counts of refs and the views of shared memory that are
+still in use.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import Any
 
 from rsim import exceptions
 from rsim.core import events
-from rsim.core.ids import child_task_id, function_id, put_id, return_id
+from rsim.core.ids import child_task_id, put_id, return_id
 from rsim.core.records import ErrorInfo, Inline, Located, TaskOptions, TaskSpec, Value
 from rsim.exceptions import GetTimeoutError, RsimError
 from rsim.runtime import errors, wire
@@ -45,14 +47,13 @@ _BATCH = 64
 class TaskContext:
     """The task that code runs in: what it creates is named after it."""
 
-    __slots__ = ("depth", "exports", "puts", "submissions", "task_id")
+    __slots__ = ("depth", "puts", "submissions", "task_id")
 
     def __init__(self, task_id: bytes, depth: int) -> None:
         self.task_id = task_id
         self.depth = depth
         self.submissions = itertools.count()
         self.puts = itertools.count()
-        self.exports = itertools.count()
 
 
 class Client:
@@ -71,8 +72,9 @@ class Client:
         self._view_keys = itertools.count()
         self._closed = False
 
-    # -- references --------------------------------------------------------------------------------------------------
-    # A count holds the live refs of this process in its low 32 bits, and above them the loans it has seen.
+    # -- references --------------------------------------------------------------------------------
+    # A count holds the live refs of this process in its low 32 bits, and above them the loans it
+    # has seen.
 
     def added(self, object_id: bytes) -> None:
         """A ref came to be in this process."""
@@ -124,18 +126,12 @@ class Client:
         if self._closed:
             return
         if object_ids:
-            self.channel.send(
-                events.RefsReleased(self.number, tuple(object_ids), tuple(counts))
-            )
+            self.channel.send(events.RefsReleased(self.number, tuple(object_ids), tuple(counts)))
         if self._unpinned:
             unpinned = [self._unpinned.popleft() for _ in range(len(self._unpinned))]
             self.channel.send(events.PinsReleased(self.number, tuple(unpinned)))
 
-    # -- functions and tasks -----------------------------------------------------------------------------------------
-
-    def new_function_id(self) -> bytes:
-        """The id for the next function that the current task exports."""
-        return function_id(self.context.task_id, next(self.context.exports))
+    # -- functions and tasks -----------------------------------------------------------------------
 
     def submit(
         self,
@@ -149,7 +145,8 @@ class Client:
     ) -> list[ObjectRef[Any]]:
         """Submit a task; return its refs at once.
 
-        UnserializableError when an argument cannot be pickled. ``parameters``: the function's, for that message.
+        UnserializableError when an argument cannot be pickled. ``parameters``: the function's, for
+        that message.
         """
         call = serialize_call(args, kwargs, name, parameters)
         payload = call.payload
@@ -187,7 +184,7 @@ class Client:
         """Cancel the task that creates the object."""
         self.channel.send(events.CancelRequested(self.number, ref.binary(), force, recursive))
 
-    # -- objects -----------------------------------------------------------------------------------------------------
+    # -- objects -----------------------------------------------------------------------------------
 
     def put(self, value: Any) -> ObjectRef[Any]:
         """Store a value. ObjectStoreFullError when there is no room for it, UnserializableError."""
@@ -228,7 +225,8 @@ class Client:
             raise
 
     def get(self, refs: Sequence[ObjectRef[Any]], timeout_s: float | None = None) -> list[Any]:
-        """The values of the refs, in order; the first error known is raised without waiting for the rest.
+        """The values of the refs, in order; the first error known is raised without waiting for the
+        rest.
 
         GetTimeoutError when the time is up (0: at once), and whatever error a value is.
         """
@@ -250,9 +248,7 @@ class Client:
         )
         op = next(self._ops)
         timeout_ns = -1 if timeout_s is None else int(timeout_s * 1e9)
-        self.channel.send(
-            events.ObjectsRequested(self.number, op, tuple(missing), timeout_ns)
-        )
+        self.channel.send(events.ObjectsRequested(self.number, op, tuple(missing), timeout_ns))
         if self.has_dropped:
             self.flush()
         reply = self.channel.park(op)
@@ -260,12 +256,7 @@ class Client:
         if reply.error is not None:
             raise exception_of(reply.error)
         if reply.timed_out:
-            raise GetTimeoutError(
-                f"get() timed out after {timeout_s} s: {len(reply.object_ids)} of {len(refs)} objects"
-                f" were not ready, the first is {reply.object_ids[0].hex()}"
-                if reply.object_ids
-                else f"get() timed out after {timeout_s} s"
-            )
+            raise GetTimeoutError(_overdue(reply.object_ids, len(refs), timeout_s))
         self._borrow(reply.lent)
         try:
             found = dict(zip(reply.object_ids, reply.values, strict=True))
@@ -300,11 +291,13 @@ class Client:
         raise exception_of(value)
 
     def load_located(self, object_id: bytes, value: Located) -> Any:
-        """A value in shared memory as Python: its arrays look into that memory, and keep it pinned."""
+        """A value in shared memory as Python: its arrays look into it, and keep it pinned."""
         return deserialize(self._pinned_view(object_id, value))
 
     def _pinned_view(self, object_id: bytes, value: Located) -> memoryview:
-        """A read-only view of a pinned object; the pin is released when nothing refers to the view any more."""
+        """A read-only view of a pinned object; the pin is released when nothing refers to the view
+        any more.
+        """
         memory = self.channel.view(value.offset, value.size_bytes)
         exporter = (ctypes.c_ubyte * value.size_bytes).from_buffer(memory)
         key = next(self._view_keys)
@@ -327,7 +320,9 @@ class Client:
         timeout_s: float | None = None,
         fetch_local: bool = True,
     ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
-        """Wait until ``num_returns`` refs are ready; the ready and the others, each in the order given."""
+        """Wait until ``num_returns`` refs are ready; the ready and the others, each in the order
+        given.
+        """
         peek = self.channel.peek
         ready: dict[bytes, None] = {}
         for ref in refs:
@@ -353,10 +348,12 @@ class Client:
         done = [ref for ref in refs if ref.binary() in ready]
         return done, [ref for ref in refs if ref.binary() not in ready]
 
-    # -- tasks that run here -----------------------------------------------------------------------------------------
+    # -- tasks that run here -----------------------------------------------------------------------
 
     def load_arguments(self, task: wire.RunTask) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments of a task. When they were too large to send, its first dep is the packed call."""
+        """The arguments of a task. When they were too large to send, its first dep is the packed
+        call.
+        """
         if not task.dep_ids:
             if task.lent:
                 self._borrow(task.lent)
@@ -382,6 +379,13 @@ class Client:
     def close(self) -> None:
         """The runtime ends: refs that are dropped from now on are nobody's business."""
         self._closed = True
+
+
+def _overdue(missing: Sequence[bytes], wanted: int, timeout_s: float | None) -> str:
+    text = f"get() timed out after {timeout_s} s"
+    if missing:
+        text += f": {len(missing)} of {wanted} objects were not ready, first {missing[0].hex()}"
+    return text
 
 
 def exception_of(error: ErrorInfo) -> RsimError:

@@ -1,7 +1,8 @@
 """Runs user code: the same for a worker process and for a simulated worker.
 
-Decides how a task's function and arguments are loaded, and what becomes of what it returns or raises. Must never let an
-error of user code out, nor keep anything of a finished task alive. Owns the functions that its worker has loaded.
+Decides how a task's function and arguments are loaded, and what becomes of what it returns or
+raises. Must never let an error of user code out, nor keep anything of a finished task alive. Owns
+the functions that its worker has loaded.
 """
 
 from __future__ import annotations
@@ -46,9 +47,7 @@ class Executor:
             is_error = True
             retryable = _is_retryable(exception, task.extras)
             results = _error_results(exception, task)
-        client.channel.send(
-            TaskFinished(client.number, task.task_id, results, is_error, retryable)
-        )
+        client.channel.send(TaskFinished(client.number, task.task_id, results, is_error, retryable))
         if task.lent or client.has_dropped:  # not before: the results may hold what is dropped here
             client.return_unused(task)
             client.flush()
@@ -59,10 +58,10 @@ class Executor:
             assert task.function is not None, f"{task.name} came without its function"
             function = self._functions[task.function_id] = deserialize_function(task.function)
         args, kwargs = self._client.load_arguments(task)
-        if task.extras:
-            self._spend(task.extras, args, kwargs)
         self.running = task.task_id
         try:
+            if task.extras:
+                self._spend(task.extras, args, kwargs)
             value = function(*args, **kwargs)
         finally:
             self.running = None

@@ -1,8 +1,9 @@
-"""The one interpreter of effects: a machine of the core, its ports, and the values that the machine only knows by name.
+"""The one interpreter of effects: a machine of the core, its ports, and the values that the machine
+only knows by name.
 
-Decides in which order events are handled (as they come; those that arise during a step wait for its end). Must never
-decide anything that the machine could. Owns the inline values of the node and the record of which worker has been sent
-which function.
+Decides in which order events are handled (as they come; those that arise during a step wait for its
+end). Must never decide anything that the machine could. Owns the inline values of the node and the
+record of which worker has been sent which function.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from rsim.runtime import wire
 from rsim.runtime.ports import Ports
 
 Stored = bytes | Inline | ErrorInfo
-"""An inline value: plain bytes where there is nothing else to know about it (no nested refs, no error)."""
+"""An inline value: plain bytes where there is nothing else to know about it (no nested refs, no
+error).
+"""
 
 
 class Host:
@@ -65,7 +68,7 @@ class Host:
             fx.WarnDriver: lambda e: ports.warn(e.message),
         }
 
-    # -- steps -------------------------------------------------------------------------------------------------------
+    # -- steps -------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Let the machine take its first step."""
@@ -99,7 +102,7 @@ class Host:
         for effect in effects:
             actions[type(effect)](effect)
 
-    # -- in ----------------------------------------------------------------------------------------------------------
+    # -- in ----------------------------------------------------------------------------------------
 
     def receive(self, event: events.Event) -> None:
         """An event from a client: keep the values that came with it, then step."""
@@ -127,13 +130,11 @@ class Host:
         elif isinstance(message, ObjectLocation) and message.inline is not None:
             plain = not message.contained and not message.is_error
             payload = message.inline
-            self.values[message.object_id] = (
-                payload if plain else Inline(payload, message.is_error)
-            )
+            self.values[message.object_id] = payload if plain else Inline(payload, message.is_error)
         self.handle(events.MessageArrived(source, message))
 
     def receive_object(self, source: str, object_id: bytes, data: memoryview | bytes) -> None:
-        """The bytes of an object from another node: write them to the room that was made for them."""
+        """The bytes of an object from another node: write them to the room made for them."""
         offset = self.machine.landing_offset(object_id)
         if offset is not None:
             self.ports.memory.view(offset, len(data))[:] = data
@@ -148,7 +149,7 @@ class Host:
                     payload if plain else Inline(payload, error)
                 )
 
-    # -- out: clients ------------------------------------------------------------------------------------------------
+    # -- out: clients ------------------------------------------------------------------------------
 
     def value(self, object_id: bytes) -> Value:
         """A local value as it is sent to a client."""
@@ -211,7 +212,7 @@ class Host:
         self._sent_functions.pop(client, None)
         self.handle(events.WorkerExited(client, reason))
 
-    # -- out: values -------------------------------------------------------------------------------------------------
+    # -- out: values -------------------------------------------------------------------------------
 
     def _store_error(self, effect: fx.StoreError) -> None:
         self.values[effect.object_id] = effect.error
@@ -232,7 +233,7 @@ class Host:
         view = self.ports.memory.view(effect.offset, effect.size_bytes)
         self.ports.spill.read(effect.object_id, view)
 
-    # -- out: other nodes --------------------------------------------------------------------------------------------
+    # -- out: other nodes --------------------------------------------------------------------------
 
     def _send_location(self, effect: fx.SendLocation) -> None:
         message = effect.message

@@ -1,8 +1,8 @@
 """The narrow waist between the shell and a backend: everything a backend has to bring.
 
-Decides the names and rules of the ports, nothing else. Must never contain an implementation. A node's side is
-``Timers``, ``Transport``, ``Workers``, ``Memory``, ``SpillDisk``, ``ControlStore`` and ``Tracer``; a client's side is
-``Channel``, whose ``park`` is the one call that blocks.
+Decides the names and rules of the ports, nothing else. Must never contain an implementation. A
+node's side is ``Timers``, ``Transport``, ``Workers``, ``Memory``, ``SpillDisk``, ``ControlStore``
+and ``Tracer``; a client's side is ``Channel``, whose ``park`` is the one call that blocks.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ class Transport(Protocol):
         """Send a message (there: ``MessageArrived``)."""
 
     def send_object(self, node: str, object_id: bytes, data: memoryview) -> None:
-        """Send an object's bytes (there: ``Host.receive_object``). The view is valid during the call only."""
+        """Send an object's bytes (there: ``Host.receive_object``). The view is valid during the
+        call only.
+        """
 
 
 class Workers(Protocol):
@@ -58,14 +60,18 @@ class Memory(Protocol):
     """The node's shared-memory segment."""
 
     def reserve(self, end: int) -> None:
-        """Make sure that the first ``end`` bytes are really there (raises MemoryError when they cannot be)."""
+        """Make sure that the first ``end`` bytes are really there (raises MemoryError when they
+        cannot be).
+        """
 
     def view(self, offset: int, size_bytes: int) -> memoryview:
         """A writable view."""
 
 
 class SpillDisk(Protocol):
-    """Files for spilled objects. ``write`` and ``read`` answer with ``SpillFinished`` / ``RestoreFinished``."""
+    """Files for spilled objects. ``write`` and ``read`` answer with ``SpillFinished`` /
+    ``RestoreFinished``.
+    """
 
     def write(self, object_id: bytes, data: memoryview) -> None:
         """Begin to write the object; the bytes stay unchanged until the answer."""
@@ -78,7 +84,7 @@ class SpillDisk(Protocol):
 
 
 class ControlStore(Protocol):
-    """What the whole cluster knows. The first two are called by the shell, the others by effects."""
+    """What the whole cluster knows. The shell calls the first two, effects the others."""
 
     def put_function(self, function_id: bytes, blob: bytes) -> None:
         """Make a pickled function known to all nodes."""
@@ -127,9 +133,10 @@ class Channel(Protocol):
     def park(self, op: int) -> Delivery:
         """Block until the node answers request ``op``; return the answer.
 
-        The time limit of a request is the node's business (it always answers). While a worker is parked, tasks sent to
-        it are given back. Raises KeyboardInterrupt when the task is cancelled or the user presses Ctrl-C, and
-        ``DeadlockError`` when the backend can show that no answer will ever come.
+        The time limit of a request is the node's business (it always answers). While a worker is
+        parked, tasks sent to it are given back. Raises KeyboardInterrupt when the task is cancelled
+        or the user presses Ctrl-C, and ``DeadlockError`` when the backend can show that no answer
+        will ever come.
         """
 
     def peek(self, object_id: bytes) -> bytes | Inline | ErrorInfo | None:

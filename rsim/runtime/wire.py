@@ -1,7 +1,8 @@
 """What a node says to its clients, and how messages become bytes.
 
-Decides the form of everything that crosses a pipe, a socket or a trace file. Must never look at what a payload means.
-Owns no state. The other direction, clients to node, are the events "from clients" of ``rsim.core.events``.
+Decides the form of everything that crosses a pipe, a socket or a trace file. Must never look at
+what a payload means. Owns no state. The other direction, clients to node, are the events "from
+clients" of ``rsim.core.events``.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ class RunTask(Delivery, tag="R", frozen=True):
     dep_ids: tuple[bytes, ...]
     deps: tuple[Value, ...]
     lent: tuple[bytes, ...]
-    """Every ref that the payload and the deps contain, once per containing value: counted as lent to the client."""
+    """Every ref that the payload and the deps contain, once per containing value: counted as lent
+    to the client.
+    """
     num_returns: int
     extras: bytes
     attempt: int
@@ -98,7 +101,7 @@ class FunctionExported(events.Event, tag="x", frozen=True):
 
 
 class FunctionRequested(events.Event, tag="y", frozen=True):
-    """A client needs a function that it has not been sent (the shell's business, not the core's)."""
+    """A client needs a function that it was not sent (the shell's business, not the core's)."""
 
     client: int
     op: int

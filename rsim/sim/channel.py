@@ -62,7 +62,7 @@ class SimChannel:
         reply = self._early.pop(op, None)
         if reply is None:
             reply = self._wait(op)
-        if _is_vain(reply):
+        if _is_vain(reply, self.request):
             self._let_time_pass()
         return reply
 
@@ -125,7 +125,12 @@ class SimChannel:
             self._hub.sleep(_POLL_NS)
 
 
-def _is_vain(reply: Delivery) -> bool:
+def _is_vain(reply: Delivery, request: events.Event | None) -> bool:
+    """Whether the time limit came before what was asked for."""
     if isinstance(reply, wire.ObjectsReply):
         return reply.timed_out
-    return isinstance(reply, wire.WaitReply) and not reply.ready
+    return (
+        isinstance(reply, wire.WaitReply)
+        and isinstance(request, events.WaitRequested)
+        and len(reply.ready) < request.num_returns
+    )

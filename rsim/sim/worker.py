@@ -245,10 +245,7 @@ class Worker:
         )
         self._doom = shared.injector.doom(task.task_id, exempt_node=self.site.is_drivers)
         self._strike(AT_START)
-        try:
-            self._executor.run(task)
-        except SystemExit as error:
-            self.exit(f"exit code {error.code}")
+        self._executor.run(task)
         self._end_span(self._outcome)
         for output in shared.outputs:
             output.finish(strand)

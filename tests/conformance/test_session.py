@@ -173,7 +173,8 @@ def test_a_script_by_environment(backend, tmp_path):
 def test_a_script_by_command_line(backend, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(PROGRAM)
-    done = run(sys.executable, "-m", "rsim", "run", "--backend", backend, str(script))
+    rsim_command = str(Path(sys.executable).with_name("rsim"))
+    done = run(rsim_command, "run", "--backend", backend, str(script))
     assert "30\n" in done.stdout
 
 

@@ -1,8 +1,8 @@
 """A cluster of bare machines: no shell, no user code, every delivery a random choice.
 
-Nodes and the global scheduler exchange their real messages over in-order channels; workers are generators that act out
-random tasks (submit children, wait for them, put objects, return small or stored results, die). After each step the
-machine that took it checks itself.
+Nodes and the global scheduler exchange their real messages over in-order channels; workers are
+generators that act out random tasks (submit children, wait for them, put objects, return small or
+stored results, die). After each step the machine that took it checks itself.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class Cluster:
         self.driver = Client("n0", DRIVER, driver_task_id(0), -1)
         self.clients["n0", DRIVER] = self.driver
 
-    # -- machines ----------------------------------------------------------------------------------------------------
+    # -- machines ----------------------------------------------------------------------------------
 
     def step(self, name: str, event: events.Event) -> None:
         self.steps += 1
@@ -190,10 +190,10 @@ class Cluster:
 
     def _ReplyObjects(self, name: str, e: fx.ReplyObjects) -> None:
         if e.client == DRIVER:
-            self.driver.lent(getattr(e, 'lent', ()))
+            self.driver.lent(getattr(e, "lent", ()))
             self.answers[e.op] = e
         elif (name, e.client) in self.acts:
-            self.clients[name, e.client].lent(getattr(e, 'lent', ()))
+            self.clients[name, e.client].lent(getattr(e, "lent", ()))
             self.advance(name, e.client, e)
 
     _ReplyWait = _ReplyAllocation = _ReplyObjects
@@ -235,7 +235,7 @@ class Cluster:
     def _WarnDriver(self, name: str, e: fx.WarnDriver) -> None:
         pass
 
-    # -- workers -----------------------------------------------------------------------------------------------------
+    # -- workers -----------------------------------------------------------------------------------
 
     def act(self, client: Client, start: fx.StartTask) -> Acting:
         """What a task does."""
@@ -316,7 +316,7 @@ class Cluster:
         for other in [*self.nodes, messages.GLOBAL]:
             self.post(("membership", other), other, events.NodeDied(name))
 
-    # -- the run -----------------------------------------------------------------------------------------------------
+    # -- the run -----------------------------------------------------------------------------------
 
     def turn(self) -> bool:
         """One random thing happens; False when nothing can."""

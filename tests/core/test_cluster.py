@@ -1,4 +1,6 @@
-"""Random runs of a small cluster of bare machines: whatever the order of deliveries and whoever dies, all ends well."""
+"""Random runs of a small cluster of bare machines: whatever the order of deliveries and whoever
+dies, all ends well.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,12 @@ from tests.core.cluster import MIB, Cluster
 
 
 def run_program(cluster: Cluster, tasks: int = 12, retries: int = 50) -> list[str]:
-    """The driver submits tasks on each other's results, waits for all, drops all refs; the errors it got."""
+    """The driver submits tasks on each other's results, waits for all, drops all refs; the errors
+    it got.
+    """
     driver, rng = cluster.driver, cluster.rng
     refs: list[bytes] = []
-    for index in range(tasks):
+    for _ in range(tasks):
         if rng.random() < 0.2:
             object_id = put_id(driver.task_id, driver.puts)
             driver.puts += 1

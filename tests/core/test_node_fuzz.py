@@ -1,4 +1,6 @@
-"""Whatever event comes, in whatever state and from whomever, a node neither raises nor contradicts itself."""
+"""Whatever event comes, in whatever state and from whomever, a node neither raises nor contradicts
+itself.
+"""
 
 from __future__ import annotations
 
@@ -32,12 +34,24 @@ contained = some_objects
 def specs(draw: Any) -> TaskSpec:
     index = draw(st.integers(0, 3))
     earlier = OBJECTS[:index]
-    deps = tuple(draw(st.lists(st.sampled_from(earlier), max_size=2, unique=True))) if earlier else ()
+    deps = (
+        tuple(draw(st.lists(st.sampled_from(earlier), max_size=2, unique=True))) if earlier else ()
+    )
     strategy = draw(st.sampled_from([Strategy(), Strategy("SPREAD"), Strategy("AFFINITY", "n1")]))
     cpus = draw(st.sampled_from([10_000, 20_000, 90_000]))
     options = TaskOptions((("CPU", cpus),), draw(st.integers(-1, 2)), False, strategy)
     return TaskSpec(
-        TASKS[index], ROOT, index, 0, b"f" * 16, f"t{index}", b"x", deps, draw(some_objects), 1, options
+        TASKS[index],
+        ROOT,
+        index,
+        0,
+        b"f" * 16,
+        f"t{index}",
+        b"x",
+        deps,
+        draw(some_objects),
+        1,
+        options,
     )
 
 
@@ -108,7 +122,12 @@ def test_any_event_in_any_state(sequence: list[events.Event], pipeline_depth: in
     config = NodeConfig(prestart_workers=2, pipeline_depth=pipeline_depth)
     total = (("CPU", 20_000),)
     node = Node(
-        "n0", total, capacity_bytes=8192, spill_limit_bytes=None, choices=FirstChoice(), config=config
+        "n0",
+        total,
+        capacity_bytes=8192,
+        spill_limit_bytes=None,
+        choices=FirstChoice(),
+        config=config,
     )
     node.start(0)
     for now, event in enumerate(sequence):

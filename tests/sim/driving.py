@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from hashlib import blake2b
 from typing import Any
 
 from rsim.core.records import RESOURCE_UNITS, TaskOptions
@@ -37,8 +38,9 @@ def submit(
     """Submit a task; `options` are fields of TaskOptions."""
     demand = (("CPU", round(num_cpus * RESOURCE_UNITS)),) if num_cpus else ()
     mine = client()
-    function_id = mine.new_function_id()
-    mine.channel.export_function(function_id, serialize_function(function))
+    blob = serialize_function(function)
+    function_id = blake2b(blob, digest_size=16).digest()
+    mine.channel.export_function(function_id, blob)
     name = function.__name__
     (ref,) = mine.submit(function_id, name, args, {}, TaskOptions(demand=demand, **options))
     return ref

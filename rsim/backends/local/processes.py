@@ -11,6 +11,7 @@ import os
 import select
 import socket
 from collections.abc import Callable
+from time import monotonic_ns
 from typing import Any, Final
 
 from rsim.backends.local.link import READ_BYTES, Link
@@ -29,6 +30,8 @@ from rsim.runtime.wire import (
     decode_client_event,
 )
 
+_FAILURE_NS: Final = 50_000_000
+"""A start that fails at once is reported so much later, as the next one would fail too."""
 _LAZY_BYTES: Final = 1 << 14
 _LAZY_TASKS: Final = 2
 """A worker with more tasks than this may be sent further ones at the next turn, up to so many
@@ -94,7 +97,8 @@ class WorkerProcesses:
             ours, theirs = _connections()
         except OSError as error:
             reason = f"could not be started: {error}"
-            self._reactor.post(lambda: self.exited(client, reason))
+            at_ns = monotonic_ns() + _FAILURE_NS
+            self._reactor.set_timer(at_ns, lambda: self.exited(client, reason))
             return
         self._warden.send(f"start {client}", theirs)
         for fd in theirs:

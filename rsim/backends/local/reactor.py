@@ -153,7 +153,7 @@ class Reactor:
             os.eventfd_read(self._wakeup)
         except BlockingIOError:
             pass  # another thread was quicker
-        while self._posts:
+        for _ in range(len(self._posts)):
             self._posts.popleft()()
 
     def _fire_timers(self) -> None:
