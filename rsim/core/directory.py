@@ -28,14 +28,10 @@ NODE_ITSELF = -1
 """The client number under which the node itself writes and pins."""
 
 
-class RemoteWaiter(Waiter):
+class RemoteWaiter(Waiter, gc=False, eq=False, kw_only=True):
     """Another node that asked for an object of ours before it existed."""
 
-    __slots__ = ("node",)
-
-    def __init__(self, node: str) -> None:
-        super().__init__(local=False)
-        self.node = node
+    node: str
 
 
 class Directory:
@@ -49,7 +45,7 @@ class Directory:
     # -- questions ---------------------------------------------------------------------------------
 
     def query(self, entry: Entry, lost_at: tuple[str, ...] = ()) -> None:
-        """Ask the owner for an object, once at a time. The heir of a dead one is asked when it is known."""
+        """Ask the owner for an object, once at a time; for a dead one, its heir when known."""
         object_id, owner = entry.object_id, entry.owner
         if owner in self._node.peers.others and (self._asked.get(object_id) != owner or lost_at):
             self._asked[object_id] = owner
@@ -71,7 +67,7 @@ class Directory:
         if entry.exists:
             self._answer(source, entry)
         else:
-            node.objects.wait(entry, RemoteWaiter(source))
+            node.objects.wait(entry, RemoteWaiter(node=source))
             node.need(entry, local=False)
 
     def entry_ready(self, waiter: RemoteWaiter, entry: Entry) -> None:

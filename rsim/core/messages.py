@@ -196,7 +196,9 @@ class RefReturn(Message, frozen=True):
 
 
 class PutNote(Message, frozen=True):
-    """The sender runs a task of the receiver's again, and the task has put the object again: the sender owns it now."""
+    """A task of the receiver's, run again by the sender, has put an object again: it is the sender's
+    now.
+    """
 
     ref: OwnedRef
 

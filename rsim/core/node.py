@@ -102,7 +102,7 @@ class Node:
         if self._forgotten:
             step.out.append(ForgetValues(tuple(self._forgotten)))
             self._forgotten.clear()
-        if self.peers.others:
+        if self.peers.others or self.peers.unplaced:  # else nobody needs to know what is free
             self.peers.end_step()
         return step.take()
 

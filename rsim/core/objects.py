@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+import msgspec
+
 from rsim.core.ids import is_put
 
 PENDING, INLINE, STORED, REMOTE, FREED, LOST = range(6)
@@ -24,41 +26,32 @@ nodes' stores; dropped but wanted by lineage; gone against our will."""
 STATE_NAMES = ("pending", "inline", "stored", "remote", "freed", "lost")
 
 
-class Entry:
+class Waiter(msgspec.Struct, gc=False, eq=False):
+    """Something that waits for ``missing`` entries. ``local``: existing somewhere is not enough."""
+
+    local: bool = False
+    missing: int = 0
+
+
+class Entry(msgspec.Struct, gc=False, eq=False):
     """What a node knows of one object."""
 
-    __slots__ = (
-        "contained",
-        "holds",
-        "is_error",
-        "lineage_holds",
-        "locations",
-        "object_id",
-        "owner",
-        "primary",
-        "received",
-        "size_bytes",
-        "state",
-        "waiters",
-    )
-
-    def __init__(self, object_id: bytes, owner: str = "") -> None:
-        self.object_id = object_id
-        self.owner = owner
-        """The owning node; empty: this one."""
-        self.state = PENDING
-        self.size_bytes = 0
-        self.holds = 0
-        self.lineage_holds = 0
-        self.contained: tuple[bytes, ...] = ()
-        self.waiters: list[Waiter] | None = None
-        self.locations: list[str] | None = None
-        """Other nodes whose store has it."""
-        self.is_error = False
-        self.primary = False
-        """Foreign, and this node keeps the copy that the owner relies on."""
-        self.received = 0
-        """Foreign: loans that the owner has made to this node."""
+    object_id: bytes
+    owner: str = ""
+    """The owning node; empty: this one."""
+    state: int = PENDING
+    size_bytes: int = 0
+    holds: int = 0
+    lineage_holds: int = 0
+    contained: tuple[bytes, ...] = ()
+    waiters: list[Waiter] | None = None
+    locations: list[str] | None = None
+    """Other nodes whose store has it."""
+    is_error: bool = False
+    primary: bool = False
+    """Foreign, and this node keeps the copy that the owner relies on."""
+    received: int = 0
+    """Foreign: loans that the owner has made to this node."""
 
     @property
     def exists(self) -> bool:
@@ -67,16 +60,6 @@ class Entry:
     @property
     def is_local(self) -> bool:
         return self.state == INLINE or self.state == STORED
-
-
-class Waiter:
-    """Something that waits for ``missing`` entries. ``local``: existing somewhere is not enough."""
-
-    __slots__ = ("local", "missing")
-
-    def __init__(self, local: bool) -> None:
-        self.local = local
-        self.missing = 0
 
 
 class ObjectTable:

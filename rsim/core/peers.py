@@ -55,7 +55,7 @@ class Peers:
         self.borrowing = Borrowing(node)
         self.directory = Directory(node)
         self.others: dict[str, Demand] = {}
-        self._unplaced: dict[bytes, Task] = {}
+        self.unplaced: dict[bytes, Task] = {}
         self._infeasible: dict[bytes, str] = {}
         self._burials: dict[int, str] = {}
         self._accepted: list[bytes] = []
@@ -112,7 +112,7 @@ class Peers:
     def ask_placement(self, task: Task) -> None:
         """This node cannot, or should not, run the task by itself."""
         task.state = READY
-        self._unplaced[task.spec.task_id] = task
+        self.unplaced[task.spec.task_id] = task
         self._request(task)
 
     def _request(self, task: Task) -> None:
@@ -149,7 +149,7 @@ class Peers:
         self._infeasible.pop(task.spec.task_id, None)
         if task.requested:
             self.withdraw_request(task)
-        return self._unplaced.pop(task.spec.task_id, None) is not None
+        return self.unplaced.pop(task.spec.task_id, None) is not None
 
     def _placed(self, _source: str, message: m.TaskPlacement) -> None:
         node = self._node
@@ -160,7 +160,7 @@ class Peers:
         task.requested = 0
         self._requests -= 1
         self._infeasible.pop(message.task_id, None)
-        queued = self._unplaced.pop(message.task_id, None) is None
+        queued = self.unplaced.pop(message.task_id, None) is None
         if message.node == node.name:
             self._accepted.append(message.task_id)
             if not queued:
@@ -181,7 +181,7 @@ class Peers:
         if message.final:
             task.requested = 0
             self._requests -= 1
-            if self._unplaced.pop(message.task_id, None) is None:
+            if self.unplaced.pop(message.task_id, None) is None:
                 self._node.scheduler.remove(task)
             text = f"{task.spec.name} cannot be scheduled: {message.reason}"
             self._node.tasks.fail(task, ErrorInfo("TaskUnschedulableError", text))
@@ -328,7 +328,7 @@ class Peers:
         entry.owner = ""
 
     def note_put(self, object_id: bytes, to: str) -> None:
-        """A task of another node's that runs again has put an object: that node may be waiting for it."""
+        """A task of another node's, run again, has put an object: that node may wait for it."""
         refs = self.borrowing.lend(to, (object_id,))
         self.borrowing.send(to, m.PutNote(refs[0]), refs)
 
@@ -343,7 +343,7 @@ class Peers:
             self.query(entry)
 
     def borrow_put(self, entry: Entry, owner: str) -> None:
-        """Another node turned out to own the task that puts the object: have the object made there."""
+        """Another node turned out to own the task that puts the object: have it made there."""
         entry.owner = owner
         entry.received = 1
         self.borrowing.send(owner, m.RefBorrow(entry.object_id, self._node.name))
@@ -472,7 +472,9 @@ class Peers:
         if known is not None and not known.owner:
             known.live = live
             return
-        task = node.tasks.table[spec.task_id] = Task(spec)
+        task = node.tasks.table[spec.task_id] = Task(
+            spec=spec, retries_left=spec.options.max_retries
+        )
         task.state = DONE
         task.recorded = True
         task.live = live
@@ -487,6 +489,6 @@ class Peers:
         return (
             self.directory.active
             or self.borrowing.active
-            or len(self._unplaced) > len(self._infeasible)
+            or len(self.unplaced) > len(self._infeasible)
             or any(task.state == FORWARDED for task in self._node.tasks.table.values())
         )

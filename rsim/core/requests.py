@@ -19,40 +19,30 @@ if TYPE_CHECKING:
     from rsim.core.scheduler import Task
 
 
-class Gather(Waiter):
+class Gather(Waiter, gc=False, eq=False, kw_only=True):
     """Brings objects into this node's memory, pinned for a client; for a ``get`` or for a task
     about to start.
     """
 
-    __slots__ = ("client", "done", "object_ids", "op", "pinned", "task", "timer")
-
-    def __init__(
-        self, client: int, op: int, object_ids: tuple[bytes, ...], task: Task | None = None
-    ) -> None:
-        super().__init__(local=True)
-        self.client = client
-        self.op = op
-        self.object_ids = object_ids
-        self.task = task
-        self.pinned = 0
-        """How many of the objects, from the first, need no more care."""
-        self.timer = 0
-        self.done = False
+    client: int
+    op: int
+    object_ids: tuple[bytes, ...]
+    task: Task | None = None
+    pinned: int = 0
+    """How many of the objects, from the first, need no more care."""
+    timer: int = 0
+    done: bool = False
 
 
-class WaitRequest(Waiter):
+class WaitRequest(Waiter, gc=False, eq=False, kw_only=True):
     """A ``wait`` that is not answered yet. ``missing`` counts objects that are not ready."""
 
-    __slots__ = ("client", "done", "num_returns", "object_ids", "op", "timer")
-
-    def __init__(self, event: WaitRequested) -> None:
-        super().__init__(local=event.fetch_local)
-        self.client = event.client
-        self.op = event.op
-        self.object_ids = event.object_ids
-        self.num_returns = event.num_returns
-        self.timer = 0
-        self.done = False
+    client: int
+    op: int
+    object_ids: tuple[bytes, ...]
+    num_returns: int
+    timer: int = 0
+    done: bool = False
 
 
 class Requests:
@@ -68,7 +58,7 @@ class Requests:
 
     def get(self, event: ObjectsRequested) -> None:
         """A client wants values."""
-        gather = Gather(event.client, event.op, event.object_ids)
+        gather = Gather(local=True, client=event.client, op=event.op, object_ids=event.object_ids)
         self._collect_missing(gather)
         if gather.missing:
             self._open[event.client, event.op] = gather
@@ -81,7 +71,7 @@ class Requests:
 
     def gather_for(self, task: Task, client: int) -> bool:
         """Get a task's deps into memory for a worker; whether that is done already."""
-        gather = Gather(client, 0, task.spec.deps, task)
+        gather = Gather(local=True, client=client, op=0, object_ids=task.spec.deps, task=task)
         self._collect_missing(gather)
         if not gather.missing:
             self._pin_on(gather)
@@ -208,7 +198,13 @@ class Requests:
 
     def wait(self, event: WaitRequested) -> None:
         """A client waits for some of the objects."""
-        request = WaitRequest(event)
+        request = WaitRequest(
+            local=event.fetch_local,
+            client=event.client,
+            op=event.op,
+            object_ids=event.object_ids,
+            num_returns=event.num_returns,
+        )
         node = self._node
         for object_id in event.object_ids:
             entry = node.objects.get(object_id)

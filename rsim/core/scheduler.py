@@ -54,40 +54,24 @@ class NodeConfig(msgspec.Struct, frozen=True):
     """How long a full store waits for something to be unpinned before it refuses."""
 
 
-class Task(Waiter):
+class Task(Waiter, gc=False, eq=False, kw_only=True):
     """A task that this node owns, or runs for another."""
 
-    __slots__ = (
-        "attempt",
-        "cancelled",
-        "executor",
-        "live",
-        "owner",
-        "recorded",
-        "requested",
-        "retries_left",
-        "spec",
-        "state",
-    )
-
-    def __init__(self, spec: TaskSpec, owner: str = "") -> None:
-        self.local = False
-        self.missing = 0
-        self.spec = spec
-        self.owner = owner
-        """The owning node; empty: this one."""
-        self.state = WAITING
-        self.attempt = 0
-        self.retries_left = spec.options.max_retries
-        self.live = 0
-        """How many entries of its results and puts there are."""
-        self.executor: int | str = ""
-        """The worker, or the node, that has it."""
-        self.requested = 0
-        """The number of the open request to the global scheduler for a place; 0: none."""
-        self.cancelled = False
-        self.recorded = False
-        """Its lineage is in the control store."""
+    spec: TaskSpec
+    retries_left: int
+    owner: str = ""
+    """The owning node; empty: this one."""
+    state: int = WAITING
+    attempt: int = 0
+    live: int = 0
+    """How many entries of its results and puts there are."""
+    executor: int | str = ""
+    """The worker, or the node, that has it."""
+    requested: int = 0
+    """The number of the open request to the global scheduler for a place; 0: none."""
+    cancelled: bool = False
+    recorded: bool = False
+    """Its lineage is in the control store."""
 
 
 class Worker:
@@ -251,17 +235,20 @@ class LocalScheduler:
         if worker.blocked or worker.recalled or worker.tasks[0].spec.deps:
             return  # the first would be overtaken if its inputs were still on their way
         tasks = queue.tasks
-        room = self._config.pipeline_depth - len(worker.tasks)
-        tiny_ns = self._config.tiny_task_ns
-        while room > 0 and tasks:
-            task = tasks[0]
-            spec = task.spec
-            if spec.deps or self._mean_ns.get(spec.function_id, tiny_ns) >= tiny_ns:
+        while tasks:
+            spec = tasks[0].spec
+            if spec.deps or len(worker.tasks) >= self._depth(spec.function_id):
                 return
-            tasks.popleft()
             self.queued -= 1
-            room -= 1
-            self._assign(worker, task)
+            self._assign(worker, tasks.popleft())
+
+    def _depth(self, function_id: bytes) -> int:
+        """How many tasks of a function a worker may have: no more than it does in a tiny task's
+        time.
+        """
+        tiny_ns = self._config.tiny_task_ns
+        mean_ns = self._mean_ns.get(function_id, tiny_ns)
+        return min(self._config.pipeline_depth, max(1, tiny_ns // (mean_ns + 1)))
 
     # -- the life of an assignment -----------------------------------------------------------------
 
@@ -282,7 +269,7 @@ class LocalScheduler:
         )
         if worker.tasks:
             worker.since_ns = now_ns
-            if len(worker.tasks) * 2 <= self._config.pipeline_depth and len(self._queues) == 1:
+            if len(self._queues) == 1 and len(worker.tasks) * 2 <= self._depth(function_id):
                 self._refill(worker, self._queues[0])
         else:
             self._vacate(worker)

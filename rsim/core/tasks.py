@@ -40,11 +40,12 @@ class Tasks:
             for object_id in self.claimed_results(known):
                 node.objects.lend(client, object_id)
             return
-        task = self.table[task_id] = Task(spec)
+        task = self.table[task_id] = Task(
+            spec=spec, retries_left=spec.options.max_retries, live=spec.num_returns
+        )
         for index in range(spec.num_returns):
             entry = node.objects.declare(return_id(task_id, index))
             node.objects.lend_entry(client, entry)
-        task.live = spec.num_returns
         self._begin(task)
 
     def claimed_results(self, task: Task) -> list[bytes]:
@@ -68,10 +69,9 @@ class Tasks:
                 self._node.peers.ask_again(spec.task_id, owner, attempt)
             return
         live = 0 if task is None else task.live
-        task = self.table[spec.task_id] = Task(spec, owner)
+        task = self.table[spec.task_id] = Task(spec=spec, retries_left=0, owner=owner)
         task.live = live
         task.attempt = attempt
-        task.retries_left = 0
         self._begin(task)
 
     def _begin(self, task: Task) -> None:
@@ -160,6 +160,8 @@ class Tasks:
         node = self._node
         task = node.scheduler.finished(event.client, event.task_id)
         if task is None or task.state == DONE:
+            for index in range(len(event.results)):
+                node.shelf.abort(return_id(event.task_id, index))
             return
         if not task.owner:
             self.outcome(task, event, "")
@@ -196,6 +198,8 @@ class Tasks:
             if entry is None or entry.exists:
                 if executor and result.payload is None:
                     node.peers.refuse_result(return_id(task_id, index), executor)
+                elif result.payload is None:
+                    node.shelf.abort(return_id(task_id, index))
                 continue
             entry.size_bytes = result.size_bytes
             objects.set_contained(entry, result.contained)
@@ -215,7 +219,8 @@ class Tasks:
                 objects.touch(entry)
         if task.attempt:
             for entry in self._unfinished_puts(task):
-                text = f"object {entry.object_id.hex()} is lost: {task.spec.name} ran again, but did not put it again"
+                name = entry.object_id.hex()
+                text = f"object {name} is lost: {task.spec.name} ran again without putting it"
                 self.fail_object(entry, ErrorInfo("ObjectReconstructionFailedError", text))
         self.conclude(task)
 

@@ -92,8 +92,8 @@ class Client:
     def _own_ref(self, object_id: bytes) -> ObjectRef[Any]:
         """The first ref to an object that this client creates: one loan, unspoken."""
         with self._lock:
-            self._counts[object_id] = self._counts.get(object_id, 0) + _LOAN
-        return ObjectRef(object_id, self)
+            self._counts[object_id] = self._counts.get(object_id, 0) + _OWN
+        return ObjectRef.counted(object_id, self)
 
     def _borrow(self, object_ids: Sequence[bytes]) -> None:
         with self._lock:

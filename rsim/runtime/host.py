@@ -43,6 +43,13 @@ class Host:
         self._inbox: deque[events.Event] = deque()
         self._sent_functions: dict[int, dict[bytes, None]] = {}
         transport, timers, workers = ports.transport, ports.timers, ports.workers
+        self._keepers: dict[type[events.Event], Callable[[Any], bool]] = {
+            events.TaskFinished: self._task_finished,
+            events.ObjectPut: self._object_put,
+            wire.FunctionExported: self._function_exported,
+            wire.FunctionRequested: self._function_requested,
+        }
+        """What to do with an event of a client before the machine sees it; False: it need not."""
         self._actions: dict[type[fx.Effect], Callable[[Any], None]] = {
             fx.StartTask: self._start_task,
             fx.RecallTasks: lambda e: self._deliver(e.client, wire.Recall()),
@@ -106,21 +113,29 @@ class Host:
 
     def receive(self, event: events.Event) -> None:
         """An event from a client: keep the values that came with it, then step."""
-        if isinstance(event, events.TaskFinished):
-            if self.machine.wants_results(event.client, event.task_id):
-                self._keep_results(event.task_id, event.results, event.error)
-        elif isinstance(event, events.ObjectPut):
-            if event.payload is not None:
-                value = Inline(event.payload) if event.contained else event.payload
-                self.values[event.object_id] = value
-        elif isinstance(event, wire.FunctionExported):
-            self.ports.control.put_function(event.function_id, event.blob)
-            return
-        elif isinstance(event, wire.FunctionRequested):
-            blob = self.ports.control.get_function(event.function_id)
-            self._deliver(event.client, wire.FunctionReply(event.op, blob))
-            return
-        self.handle(event)
+        keep = self._keepers.get(type(event))
+        if keep is None or keep(event):
+            self.handle(event)
+
+    def _task_finished(self, event: events.TaskFinished) -> bool:
+        if self.machine.wants_results(event.client, event.task_id):
+            self._keep_results(event.task_id, event.results, event.error)
+        return True
+
+    def _object_put(self, event: events.ObjectPut) -> bool:
+        if event.payload is not None:
+            value = Inline(event.payload) if event.contained else event.payload
+            self.values[event.object_id] = value
+        return True
+
+    def _function_exported(self, event: wire.FunctionExported) -> bool:
+        self.ports.control.put_function(event.function_id, event.blob)
+        return False
+
+    def _function_requested(self, event: wire.FunctionRequested) -> bool:
+        blob = self.ports.control.get_function(event.function_id)
+        self._deliver(event.client, wire.FunctionReply(event.op, blob))
+        return False
 
     def receive_message(self, source: str, message: msgspec.Struct) -> None:
         """A message from another machine: keep the values that came with it, then step."""

@@ -43,6 +43,14 @@ class ObjectRef(Generic[T_co]):
         self._counter = counter
         counter.added(object_id)
 
+    @classmethod
+    def counted(cls, object_id: bytes, counter: RefCounter) -> ObjectRef[Any]:
+        """A ref that the counter has counted already."""
+        ref = cls.__new__(cls)
+        ref._id = object_id
+        ref._counter = counter
+        return ref
+
     def __del__(self) -> None:
         self._counter.dropped(self._id)
 

@@ -119,3 +119,13 @@ def test_output_before_an_error_and_before_a_death(heard, rt):
     for how in ("error", "exit"):
         rsim.wait([last_words.remote(how)])
         heard.await_text("out", f"last words before {how}\n")
+
+
+@pytest.mark.parametrize("backend", ["local"])
+def test_logs_stay_where_the_user_wants_them(init, tmp_path):
+    folder = tmp_path / "logs"
+    init(num_cpus=1, log_dir=folder, log_to_driver=False)
+    rsim.get(greet.remote(5))
+    rsim.shutdown()
+    kept = {path.suffix: path.read_text() for path in folder.iterdir()}
+    assert kept == {".out": "hello 5\n", ".err": "careful 5\n"}

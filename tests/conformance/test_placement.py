@@ -154,3 +154,22 @@ def test_objects_move_between_nodes(cluster):
     # 8 MB at 1.25 GB/s take 6.4 ms; each node gets at most two.
     assert 0.006 < cluster.now() < 0.1
     assert [each[0] for each in rsim.get(made)] == [0, 1, 2]
+
+
+def test_a_policy_of_ones_own():
+    class LastThatFits:
+        """Whoever can do it, from the back."""
+
+        def place(self, task, cluster, choices):
+            fitting = [node.name for node in cluster.nodes if node.fits_now(task.demand)]
+            return fitting[-1] if fitting else None
+
+    with rsim.init(
+        "sim", cluster=rsim.sim.Cluster(3, num_cpus=2), policy=LastThatFits()
+    ) as session:
+        for _ in range(4):
+            rsim.get(work.options(scheduling_strategy="SPREAD").remote())
+        spread = places(session)
+        rsim.get([work.remote() for _ in range(6)])
+        assert sum(places(session).values()) == 10
+    assert sum(spread.values()) == 4

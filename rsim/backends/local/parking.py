@@ -29,9 +29,7 @@ class Loop(Protocol):
     """Guards everything that the loop touches."""
 
     def turn(self, timeout_s: float | None) -> bool:
-        """Wait at most so long (None: without limit) for something to happen; handle it. False:
-        nothing did.
-        """
+        """Wait so long at most (None: for ever) and handle what happens. False: nothing did."""
 
     def wake(self) -> None:
         """End the sleep of the thread that is in ``turn``; safe in a signal handler."""
@@ -40,14 +38,10 @@ class Loop(Protocol):
         """How long to sleep at most after ``rounds`` sleeps in which nothing happened."""
 
     def impatient(self, rounds: int, parked: Sequence[int]) -> None:
-        """Nothing happened for that long, while the threads ``parked`` wait. May raise
-        ``DeadlockError``.
-        """
+        """Nothing happened for so long to the ``parked`` threads. May raise DeadlockError."""
 
     def raise_interrupt(self) -> None:
-        """Let the interrupt that was put off take effect; the main thread calls it without the
-        lock.
-        """
+        """Let an interrupt that was put off take effect: in the main thread, without the lock."""
 
 
 class _Waiter:
@@ -142,10 +136,11 @@ class Parking:
         while me.op not in self.replies:
             if self._closed:
                 raise RsimError(self._closed)
+            gate = me.gate
             if self.interrupted and is_main:
                 self.raise_interrupt()
-            elif me.gate is not None:
-                me.gate.get()
+            elif gate is not None:
+                gate.get()
             elif self._lead(me, rounds):
                 rounds = 0
             else:
@@ -181,9 +176,7 @@ class Parking:
                 gate.put(None)
 
     def _lead(self, me: _Waiter, rounds: int) -> bool:
-        """Run the loop until something has happened. False: nothing did for as long as patience
-        lasts.
-        """
+        """Run the loop until something happens. False: nothing did while patience lasted."""
         turn = self._loop.turn
         if turn(0):
             return True
@@ -227,8 +220,9 @@ class Parking:
             return False
         self.interrupted = True
         if waiter is not None:
-            if waiter.gate is not None:
-                waiter.gate.put(None)
+            gate = waiter.gate  # read once: another thread may be making it the leader
+            if gate is not None:
+                gate.put(None)
             self._loop.wake()
         return True
 

@@ -31,6 +31,7 @@ _GRACE_S: Final = 0.005
 """The background thread steps in when nobody has run the loop for so long."""
 
 Callback = Callable[[], None]
+_Ready = list[tuple[int, int]]
 Reply = ObjectsReply | WaitReply | AllocationReply | FunctionReply
 
 
@@ -58,8 +59,10 @@ class Reactor:
         self._timers: list[tuple[int, int, Callback]] = []
         self._live_timers: dict[int, None] = {}
         self._last_timer = 0
-        self._sleeper_until_ns = 0.0
-        self._background_until_ns = math.inf
+        self._due_ns = math.inf
+        """When the first timer is due."""
+        self._sleepers: dict[int, float] = {}
+        """Until when (ns) each thread sleeps that may have to be woken for a new timer."""
         self._posts: deque[Callback] = deque()
         self.add(self._wakeup, lambda events: self._woken(), PROCESSES)
         self._background = threading.Thread(target=self._stand_in, name="rsim-reactor", daemon=True)
@@ -97,8 +100,10 @@ class Reactor:
         handle = self._last_timer
         self._live_timers[handle] = None
         heapq.heappush(self._timers, (at_ns, handle, callback))
-        if at_ns < self._sleeper_until_ns or at_ns < self._background_until_ns:
-            self.wake()
+        if at_ns < self._due_ns:
+            self._due_ns = at_ns
+            if any(at_ns < until_ns for until_ns in list(self._sleepers.values())):
+                self.wake()
         return handle
 
     def cancel_timer(self, handle: int) -> None:
@@ -107,6 +112,7 @@ class Reactor:
         if len(self._timers) > 2 * len(self._live_timers) + 64:
             self._timers = [timer for timer in self._timers if timer[1] in self._live_timers]
             heapq.heapify(self._timers)
+            self._see_what_is_due()
 
     def answer(self, reply: Reply) -> None:
         """Hand an answer to the thread that asked. The lock is held."""
@@ -115,20 +121,12 @@ class Reactor:
     # -- running -----------------------------------------------------------------------------------
 
     def turn(self, timeout_s: float | None) -> bool:
-        """Wait at most so long (None: without limit) for something to happen; handle it. False:
-        nothing did.
-        """
+        """Wait so long at most (None: for ever) and handle what happens. False: nothing did."""
         self._turns += 1
-        if timeout_s != 0:
-            timeout_s = self._until_timer_s(timeout_s)
-            self._sleeper_until_ns = (
-                math.inf if timeout_s is None else monotonic_ns() + 1e9 * timeout_s
-            )
         if self._closed:
             return False
-        ready = self._epoll.poll(timeout_s)
-        self._sleeper_until_ns = 0.0
-        if not ready and not (self._timers and self._timers[0][0] <= monotonic_ns()):
+        ready = self._epoll.poll(0) if timeout_s == 0 else self._sleep(self._epoll.poll, timeout_s)
+        if not ready and monotonic_ns() < self._due_ns:
             return False
         with self.lock:
             if len(ready) > 1:
@@ -163,13 +161,22 @@ class Reactor:
             if handle in self._live_timers:
                 del self._live_timers[handle]
                 callback()
+        self._see_what_is_due()
 
-    def _until_timer_s(self, limit_s: float | None) -> float | None:
+    def _see_what_is_due(self) -> None:
+        self._due_ns = self._timers[0][0] if self._timers else math.inf
+
+    def _sleep(self, poll: Callable[[float | None], _Ready], limit_s: float | None) -> _Ready:
+        """Poll until something is ready, the next timer is due, or the limit is reached."""
+        me = threading.get_ident()
         with self.lock:
-            if not self._timers:
-                return limit_s
-            left_s = max(0.0, (self._timers[0][0] - monotonic_ns()) / 1e9)
-        return left_s if limit_s is None else min(limit_s, left_s)
+            self._sleepers[me] = until_ns = self._due_ns
+        try:
+            left_s = max(0.0, (until_ns - monotonic_ns()) / 1e9)
+            limit_s = left_s if limit_s is None else min(limit_s, left_s)
+            return poll(None if limit_s == math.inf else limit_s)
+        finally:
+            self._sleepers.pop(me, None)
 
     # -- the background thread ---------------------------------------------------------------------
 
@@ -179,12 +186,7 @@ class Reactor:
         watch.register(self._epoll.fileno(), select.POLLIN)
         parking = self.parking
         while not self._closed:
-            self._background_until_ns = math.inf
-            timeout_s = self._until_timer_s(None)
-            if timeout_s is not None:
-                self._background_until_ns = monotonic_ns() + 1e9 * timeout_s
-            watch.poll(None if timeout_s is None else math.ceil(1e3 * timeout_s))
-            self._background_until_ns = 0.0
+            self._sleep(lambda s: watch.poll(None if s is None else math.ceil(1e3 * s)), None)
             turns = self._turns
             time.sleep(_GRACE_S)
             with self.lock:
@@ -198,6 +200,7 @@ class Reactor:
             self._closed = True
             self._handlers.clear()
             self._timers.clear()
+            self._see_what_is_due()
             self._settle = lambda: None
         os.eventfd_write(self._wakeup, 1)
         if self._background.is_alive() and self._background is not threading.current_thread():

@@ -30,9 +30,7 @@ _MADV_POPULATE_WRITE: Final = 23  # Linux 5.14
 
 
 def default_capacity_bytes() -> int:
-    """30 % of the memory that is available, at least 75 MiB, but no more than /dev/shm has room
-    for.
-    """
+    """30 % of the available memory, at least 75 MiB, but no more than /dev/shm can hold."""
     free_bytes = os.statvfs(SHM_ROOT)
     room_bytes = free_bytes.f_bavail * free_bytes.f_frsize
     wanted_bytes = max(MIN_CAPACITY_BYTES, available_memory_bytes() * 3 // 10)
@@ -97,9 +95,7 @@ class Segment:
         return self._all[offset : offset + size_bytes]
 
     def populate(self, offset: int, size_bytes: int) -> None:
-        """Map the pages of a big room that is about to be written: half the price of touching them
-        one by one.
-        """
+        """Map the pages of a big room that is about to be written: cheaper than one by one."""
         end = offset + size_bytes
         if size_bytes < _POPULATE_FROM_BYTES or end <= self._touched:
             return
@@ -114,12 +110,10 @@ class Segment:
     # -- reserving (the driver only) ---------------------------------------------------------------
 
     def reserve(self, end: int) -> None:
-        """Make sure that the first ``end`` bytes are really there, and reserve some more in the
-        background.
+        """Make sure that the first ``end`` bytes are really there, and soon some more.
 
         Raises:
             MemoryError: /dev/shm is full.
-
         """
         if end > self._goal:
             self._goal = end

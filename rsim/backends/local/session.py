@@ -48,7 +48,7 @@ from rsim.runtime.session import SessionConfig
 from rsim.runtime.trace import NullTrace
 
 _NODE = "local"
-_PIPELINE_DEPTH = 16
+_PIPELINE_DEPTH = 64
 _MEMORY_SHARE = 0.7
 """Of the memory that is available, what tasks may ask for."""
 

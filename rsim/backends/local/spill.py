@@ -19,9 +19,7 @@ from rsim.core.events import Event, RestoreFinished, SpillFinished
 
 
 class SpillFolder:
-    """``done`` is called from the folder's own thread with each ``SpillFinished`` and
-    ``RestoreFinished``.
-    """
+    """``done`` gets each answer (SpillFinished, RestoreFinished) in the folder's thread."""
 
     def __init__(self, path: Path, done: Callable[[Event], None]) -> None:
         self._path = path

@@ -97,10 +97,10 @@ class WorkerChannel:
         """Block until the reply to ``op`` is there; meanwhile others get its tasks."""
         if threading.current_thread() is not threading.main_thread():
             return self.parking.wait(op)
-        with self.lock:
-            self._blocked = True
-            self.give_back()
         try:
+            with self.lock:
+                self._blocked = True
+                self.give_back()
             return self.parking.wait(op)
         finally:
             self._blocked = False
@@ -126,9 +126,7 @@ class WorkerChannel:
     # -- Loop (see parking) ------------------------------------------------------------------------
 
     def turn(self, timeout_s: float | None) -> bool:
-        """Wait at most so long (None: without limit) for something to happen; handle it. False:
-        nothing did.
-        """
+        """Wait so long at most (None: for ever) and handle what happens. False: nothing did."""
         ready = self._poll.poll(None if timeout_s is None else math.ceil(1000 * timeout_s))
         if not ready:
             return False
@@ -218,9 +216,7 @@ class WorkerChannel:
     # -- interrupts --------------------------------------------------------------------------------
 
     def handle_sigint(self, signum: int, frame: FrameType | None) -> None:
-        """Interrupt the running task if it is the one that is meant, now or as soon as it does no
-        harm.
-        """
+        """Interrupt the running task if it is meant: now, or as soon as it does no harm."""
         if not self.parking.interrupt():
             self.raise_interrupt()
 
