@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from dataclasses import asdict
+from io import TextIOWrapper
 from pathlib import Path
 
 import click
@@ -41,6 +42,8 @@ def main(
     quick: bool, rounds: int | None, only: tuple[str, ...], json_path: Path | None, no_ray: bool
 ) -> None:
     """Measure rsim beside multiprocessing.Pool and Ray, in turns; print medians and bars."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without ✓ still gets the figures
     rows = [row for row in ROWS if not only or row.figure in only]
     rounds = rounds or (2 if quick else 5)
     results = Results()

@@ -196,7 +196,7 @@ class RefReturn(Message, frozen=True):
 
 
 class PutNote(Message, frozen=True):
-    """A task of the receiver's, run again by the sender, has put an object again: it is the sender's
+    """A task of the receiver, run again by the sender, put an object again: the sender owns it
     now.
     """
 
