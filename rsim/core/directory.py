@@ -146,6 +146,8 @@ class Directory:
 
         def pinned(offset: int, error: ErrorInfo | None) -> None:
             if error is not None:
+                if error.kind == "ObjectLostError":
+                    node.copy_lost(object_id)
                 node.peers.borrowing.send(source, ObjectAbsence(object_id))
                 return
             node.step.out.append(SendObject(source, object_id, offset, size_bytes))

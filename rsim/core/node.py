@@ -281,6 +281,13 @@ class Node:
         else:
             entry.state = REMOTE if entry.locations else FREED
 
+    def copy_lost(self, object_id: bytes) -> None:
+        """The copy on disk cannot be read: as if it had never been."""
+        entry = self.objects.get(object_id)
+        if entry is not None and entry.state == STORED:
+            self.shelf.delete(object_id)
+            self._evicted(object_id)
+
     def landing_offset(self, object_id: bytes) -> int | None:
         """Where the bytes of an object that is on its way to this node are to be written."""
         return self.peers.landing_offset(object_id)

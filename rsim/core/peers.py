@@ -199,8 +199,9 @@ class Peers:
     def end_step(self) -> None:
         """Ask for places for what cannot start here soon, and report what is free."""
         node = self._node
-        if node.scheduler.queued and self._requests < node.config.placement_window:
-            for task in islice(node.scheduler.ready_tasks(), node.config.placement_window):
+        window = node.config.placement_window
+        if self.others and node.scheduler.queued and self._requests < window:
+            for task in islice(node.scheduler.ready_tasks(), window):
                 if not task.requested and not task.owner and self._may_leave(task):
                     self._request(task)
         state = (node.scheduler.pool.available(), node.scheduler.queued)

@@ -109,6 +109,7 @@ class Requests:
         elif isinstance(waiter, Gather) and not waiter.done:
             if entry.is_error:
                 self._drop_waits(waiter)
+                self._unpin(waiter)
                 waiter.object_ids = (entry.object_id,)
                 waiter.pinned = 0
             if not waiter.missing:
@@ -142,10 +143,13 @@ class Requests:
         if gather.done:
             if error is None:
                 self._node.shelf.unpin(gather.client, object_id)
-        elif error is not None:
+        elif error is not None and error.kind != "ObjectLostError":
             self._finish_gather(gather, error)
         else:
-            gather.pinned += 1
+            if error is None:
+                gather.pinned += 1
+            else:
+                self._node.copy_lost(object_id)
             self._pin_on(gather)
 
     def fail_waiters(self, entry: Entry, error: ErrorInfo) -> None:
@@ -159,8 +163,7 @@ class Requests:
     def _finish_gather(self, gather: Gather, error: ErrorInfo | None) -> None:
         gather.done = True
         if error is not None:
-            for object_id in gather.object_ids[: gather.pinned]:
-                self._node.shelf.unpin(gather.client, object_id)
+            self._unpin(gather)
         if gather.task is not None:
             waited = self._starting.pop(gather.task.spec.task_id, None) is not None
             if error is not None or self._first_error(gather):
@@ -174,6 +177,10 @@ class Requests:
         self._node.step.out.append(
             ReplyObjects(gather.client, gather.op, gather.object_ids, lent, False, error)
         )
+
+    def _unpin(self, gather: Gather) -> None:
+        for object_id in gather.object_ids[: gather.pinned]:
+            self._node.shelf.unpin(gather.client, object_id)
 
     def _first_error(self, gather: Gather) -> bool:
         entry = self._node.objects.get(gather.object_ids[0]) if gather.object_ids else None
@@ -303,8 +310,7 @@ class Requests:
         gather = self._starting.pop(task.spec.task_id)
         gather.done = True
         self._drop_waits(gather)
-        for object_id in gather.object_ids[: gather.pinned]:
-            self._node.shelf.unpin(gather.client, object_id)
+        self._unpin(gather)
 
     @property
     def timed(self) -> bool:

@@ -355,7 +355,6 @@ class Tasks:
             text = f"the worker running {running.spec.name} died: {reason}"
             self.interrupted(running, ErrorInfo("WorkerCrashedError", text))
         if node.scheduler.starts_failed >= node.config.max_starts_failed:
-            node.scheduler.starts_failed = 0
             text = f"no worker process could be started: {reason}"
             for task in list(node.scheduler.ready_tasks()):
                 node.scheduler.remove(task)

@@ -1,12 +1,17 @@
 """Lost objects are computed again: tasks' results, and what tasks put; a driver's put cannot be."""
 
+import os
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import rsim
-from tests.conformance import marks
+from tests.conformance import inspecting, marks
 
 LARGE = 200_000
+MIB = 1 << 20
 
 
 @pytest.fixture
@@ -127,3 +132,43 @@ def test_results_that_only_lineage_wants_are_dropped_and_made_again(init, tmp_pa
     assert rsim.get(last)[-1] == 1
     assert len(others) == 10
     assert session.infeasible() == []
+
+
+def lose_spilled(session):
+    """Delete the files of spilled objects of a local session; how many there were."""
+    marks.await_that(lambda: inspecting.spilled_bytes(session) > 0, "objects to be spilled")
+    folders = Path(tempfile.gettempdir()).glob(f"rsim-{os.getpid()}-*")
+    files = [path for folder in folders for path in folder.iterdir() if path.stat().st_size > MIB]
+    for path in files:
+        path.unlink()
+    return len(files)
+
+
+@pytest.mark.parametrize("backend", ["local"])
+def test_results_that_the_disk_lost_are_computed_again(init, tmp_path):
+    session = init(num_cpus=2, object_store_memory=50 * MIB)
+
+    @rsim.remote
+    def make(folder, number):
+        marks.leave(folder, str(number))
+        return np.full(10 * MIB, number, dtype=np.uint8)
+
+    refs = []
+    for number in range(8):
+        refs.append(make.remote(tmp_path, number))
+        rsim.wait(refs[-1:])
+    lost = lose_spilled(session)
+    assert lost > 0
+    assert [int(rsim.get(ref)[-1]) for ref in refs] == list(range(8))
+    assert sum(marks.count(tmp_path, str(number)) for number in range(8)) >= 8 + lost
+
+
+@pytest.mark.parametrize("backend", ["local"])
+def test_what_the_driver_put_cannot_be_computed_again(init):
+    session = init(num_cpus=2, object_store_memory=50 * MIB)
+    refs = [rsim.put(np.full(10 * MIB, number, dtype=np.uint8)) for number in range(8)]
+    assert lose_spilled(session) > 0
+    with pytest.raises(rsim.exceptions.ObjectLostError, match="put by the driver"):
+        for ref in refs:
+            rsim.get(ref)
+    assert rsim.get(rsim.remote(len).remote("ab")) == 2
