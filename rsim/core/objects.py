@@ -188,6 +188,22 @@ class ObjectTable:
         else:
             loans[entry.object_id] = count + 1
 
+    def lend_once(self, borrower: str, object_id: bytes) -> None:
+        """The one loan that an heir makes to a node that held the ref before; what this node had
+        lent it on behalf of the dead owner is part of that.
+        """
+        loans = self._loans.get(borrower)
+        if loans is not None:
+            if object_id not in loans:
+                self.entries[object_id].holds += 1
+            loans[object_id] = 1
+
+    def forget_loans(self, object_id: bytes, nodes: Iterable[str]) -> None:
+        """Whoever was lent this foreign ref is known to its owner now."""
+        for node in nodes:
+            if self._loans.get(node, {}).pop(object_id, None) is not None:
+                self.release_entry(self.entries[object_id])
+
     def returned(self, borrower: int | str, object_id: bytes, count: int) -> None:
         """The borrower dropped its refs, having seen ``count`` loans."""
         loans = self._loans.get(borrower)

@@ -29,7 +29,7 @@ from rsim.core.ids import creator, return_id
 from rsim.core.objects import INLINE, LOST, PENDING, REMOTE, STORED, Entry, Waiter
 from rsim.core.records import Demand, ErrorInfo, TaskSpec
 from rsim.core.resources import format_demand
-from rsim.core.scheduler import DONE, FORWARDED, READY, WAITING, Task
+from rsim.core.scheduler import DONE, FORWARDED, READY, SETTLED, WAITING, Task
 
 if TYPE_CHECKING:
     from rsim.core.node import Node
@@ -141,6 +141,8 @@ class Peers:
     def withdraw_request(self, task: Task) -> None:
         """The task needs no place any more."""
         op, task.requested = task.requested, 0
+        if op == SETTLED:
+            return
         self._requests -= 1
         self.borrowing.send(m.GLOBAL, m.PlacementWithdrawal(task.spec.task_id, op))
 
@@ -163,6 +165,7 @@ class Peers:
         queued = self.unplaced.pop(message.task_id, None) is None
         if message.node == node.name:
             self._accepted.append(message.task_id)
+            task.requested = SETTLED
             if not queued:
                 node.scheduler.enqueue(task)
             return
@@ -429,6 +432,7 @@ class Peers:
                 continue
             entry.owner = message.owner
             entry.received = 1
+            node.objects.forget_loans(object_id, self.others)
             if not entry.exists and entry.waiters is not None:
                 self.query(entry)
 
@@ -446,7 +450,7 @@ class Peers:
             entry.primary = False
             for holder in holders:
                 if holder in self.others:
-                    node.objects.lend(holder, object_id)
+                    node.objects.lend_once(holder, object_id)
             entry.locations = [each for each in copies if each in self.others] or None
             if entry.state == STORED:
                 node.shelf.set_evictable(object_id, False)

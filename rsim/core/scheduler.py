@@ -28,6 +28,8 @@ from rsim.core.resources import Pool
 WAITING, READY, SENT, FORWARDED, DONE = range(5)
 """States of a task: for inputs; queued; at a worker; at another node; over (kept as lineage)."""
 
+SETTLED = -1
+
 STARTING, IDLE, BUSY, STOPPING = range(4)
 """States of a worker."""
 
@@ -68,7 +70,9 @@ class Task(Waiter, gc=False, eq=False, kw_only=True):
     executor: int | str = ""
     """The worker, or the node, that has it."""
     requested: int = 0
-    """The number of the open request to the global scheduler for a place; 0: none."""
+    """The number of the open request to the global scheduler for a place; 0: none, ``SETTLED``: its
+    answer was this node.
+    """
     cancelled: bool = False
     recorded: bool = False
     """Its lineage is in the control store."""
