@@ -98,7 +98,8 @@ def test_kill_9_of_driver_and_guardian_is_swept_up_by_the_next_session(
     assert holds_in_time(lambda: gone(family))
     with driving(1) as driver:
         driver.call(my_pid)
-        assert not traces_of(program.process.pid)
+        # another session may be sweeping at this very moment
+        assert holds_in_time(lambda: not traces_of(program.process.pid))
 
 
 def test_an_unhandled_error_leaves_nothing(programs: list[Program]) -> None:
@@ -151,13 +152,16 @@ with driving(2) as d:
     thread.start()
     while True:
         try:
-            while thread.is_alive():
-                refs.append((len(refs), d.run(tiny, len(refs))))
-                if len(refs) % 5 == 0:
-                    d.get(refs[-1][1])
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            break
-        except KeyboardInterrupt:
+            try:
+                while thread.is_alive():
+                    refs.append((len(refs), d.run(tiny, len(refs))))
+                    if len(refs) % 5 == 0:
+                        d.get(refs[-1][1])
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+                break
+            except KeyboardInterrupt:
+                interrupts += 1
+        except KeyboardInterrupt:  # the next one came while the first was counted
             interrupts += 1
     assert interrupts
     assert all(d.get(ref) == number for number, ref in refs)
