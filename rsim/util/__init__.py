@@ -1,5 +1,44 @@
-"""What users import beside the calls themselves; named and arranged as in Ray."""
+"""What users import beside the calls themselves; named and arranged as in Ray.
 
-from rsim.util import scheduling_strategies
+Decides which names there are. Must never import a part before it is used. Owns no state.
+"""
 
-__all__ = ["scheduling_strategies"]
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING
+from typing import Any as _Any
+
+if TYPE_CHECKING:
+    from rsim.util import dask, multiprocessing, scheduling_strategies
+    from rsim.util.completion import as_completed, map_unordered
+    from rsim.util.executor import Executor
+    from rsim.util.serializability import inspect_serializability
+
+__all__ = [
+    "Executor",
+    "as_completed",
+    "dask",
+    "inspect_serializability",
+    "map_unordered",
+    "multiprocessing",
+    "scheduling_strategies",
+]
+
+_HOME = {
+    "Executor": "executor",
+    "as_completed": "completion",
+    "inspect_serializability": "serializability",
+    "map_unordered": "completion",
+}
+
+
+def __getattr__(name: str) -> _Any:
+    """The names, each imported when it is first used."""
+    if name in _HOME:
+        return getattr(_import_module(f"rsim.util.{_HOME[name]}"), name)
+    if name in __all__:
+        return _import_module(f"rsim.util.{name}")
+    raise AttributeError(f"module 'rsim.util' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]
