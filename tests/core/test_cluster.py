@@ -9,11 +9,13 @@ import pytest
 from rsim.core import effects as fx
 from rsim.core import events
 from rsim.core.ids import put_id, return_id
-from rsim.core.records import Strategy
+from rsim.core.records import ActorOptions, Strategy
 from tests.core.cluster import MIB, Cluster
 
 
-def run_program(cluster: Cluster, tasks: int = 12, retries: int = 50) -> list[str]:
+def run_program(
+    cluster: Cluster, tasks: int = 12, retries: int = 50, *, actors: float = 0.0
+) -> list[str]:
     """The driver submits tasks on each other's results, waits for all, drops all refs; the errors
     it got.
     """
@@ -27,11 +29,20 @@ def run_program(cluster: Cluster, tasks: int = 12, retries: int = 50) -> list[st
             cluster.step("n0", events.ObjectPut(0, object_id, 10, (), False))
         else:
             known = tuple(refs)
+            living = [each for each in refs if each in cluster.actors]
+            creation, actor = None, b""
+            if rng.random() < actors:
+                if living and rng.random() < 0.8:
+                    actor = rng.choice(living)
+                else:
+                    creation = ActorOptions(max_restarts=-1)
             deps = tuple(rng.sample(known, min(len(known), rng.randint(0, 2))))
             borrows = tuple(rng.sample(known, min(len(known), rng.randint(0, 1))))
             strategy = Strategy("SPREAD") if rng.random() < 0.3 else None
-            spec = driver.spec(deps, borrows, retries, strategy)
+            spec = driver.spec(deps, borrows, retries, strategy, creation=creation, actor=actor)
             object_id = return_id(spec.task_id, 0)
+            if creation is not None:
+                cluster.actors[object_id] = None
             driver.lent((object_id,))
             cluster.step("n0", events.TaskSubmitted(0, spec))
         refs.append(object_id)
@@ -90,3 +101,34 @@ def test_a_tight_store_spills_and_frees_all(seed: int) -> None:
     cluster = Cluster(seed, nodes=1 + seed % 3, capacity_bytes=6 * MIB)
     assert run_program(cluster) == []
     assert_all_freed(cluster)
+
+
+def assert_order(cluster: Cluster) -> None:
+    """Calls of one caller began in the order of their submission."""
+    for calls in cluster.calls.values():
+        last: dict[bytes, int] = {}
+        for caller, index in calls:
+            assert index > last.get(caller, -1)
+            last[caller] = index
+
+
+@pytest.mark.parametrize("seed", range(80))
+def test_actors_answer_every_call_in_order_and_end(seed: int) -> None:
+    cluster = Cluster(seed, nodes=1 + seed % 3, pipeline=1 + 3 * (seed % 2))
+    assert run_program(cluster, tasks=20, actors=0.6) == []
+    assert_order(cluster)
+    assert_all_freed(cluster)
+
+
+@pytest.mark.parametrize("seed", range(80))
+def test_actors_survive_worker_deaths(seed: int) -> None:
+    cluster = Cluster(seed, nodes=1 + seed % 3, crash=0.02, pipeline=1 + 3 * (seed % 2))
+    assert run_program(cluster, tasks=20, actors=0.6) == []
+    assert_all_freed(cluster)
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_actors_and_node_deaths(seed: int) -> None:
+    cluster = Cluster(seed, nodes=4, kill_nodes=2, crash=0.005)
+    errors = run_program(cluster, tasks=20, actors=0.6)
+    assert all(kind == "ActorDiedError" for kind in errors)
