@@ -19,7 +19,15 @@ from typing import Any
 from rsim import exceptions
 from rsim.core import events
 from rsim.core.ids import child_task_id, put_id, return_id
-from rsim.core.records import ErrorInfo, Inline, Located, TaskOptions, TaskSpec, Value
+from rsim.core.records import (
+    ActorOptions,
+    ErrorInfo,
+    Inline,
+    Located,
+    TaskOptions,
+    TaskSpec,
+    Value,
+)
 from rsim.exceptions import GetTimeoutError, RsimError
 from rsim.runtime import errors, wire
 from rsim.runtime.ports import Channel
@@ -142,11 +150,16 @@ class Client:
         options: TaskOptions,
         num_returns: int = 1,
         parameters: Sequence[str] = (),
+        *,
+        creation: ActorOptions | None = None,
+        actor: bytes = b"",
+        method: str = "",
     ) -> list[ObjectRef[Any]]:
         """Submit a task; return its refs at once.
 
         UnserializableError when an argument cannot be pickled. ``parameters``: the function's, for
-        that message.
+        that message. With ``creation`` the task creates an actor, which its first ref stands for;
+        with ``actor`` and ``method`` it is a call of that actor.
         """
         call = serialize_call(args, kwargs, name, parameters)
         payload = call.payload
@@ -174,6 +187,9 @@ class Client:
             borrows,
             num_returns,
             options,
+            creation,
+            actor,
+            method,
         )
         self.channel.send(events.TaskSubmitted(self.number, spec))
         if len(self._dropped) >= _BATCH:
@@ -183,6 +199,10 @@ class Client:
     def cancel(self, ref: ObjectRef[Any], force: bool, recursive: bool) -> None:
         """Cancel the task that creates the object."""
         self.channel.send(events.CancelRequested(self.number, ref.binary(), force, recursive))
+
+    def kill(self, actor: ObjectRef[Any], no_restart: bool) -> None:
+        """End an actor now; ``no_restart``: for good."""
+        self.channel.send(events.ActorKilled(self.number, actor.binary(), no_restart))
 
     # -- objects -----------------------------------------------------------------------------------
 
