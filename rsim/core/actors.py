@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 ACTOR_LOST = "ActorLost"
 """Failure of a call: the actor is not, or no longer, where the call was sent."""
 
+DEADLY = ("WorkerCrashedError", "NodeDiedError", "TaskCancelledError")
+"""Failures of a creation that are the actor's death to who calls it."""
+
 CALLS_AHEAD = 256
 """Most calls sent to an actor's worker before it has answered them."""
 
@@ -57,6 +60,9 @@ class LocalActor(msgspec.Struct, gc=False, eq=False):
     gathering: bool = False
     """The call sent last still waits for its inputs: the next must not overtake it."""
     ended: str = ""
+    """Why it is ending: nothing more is sent to it."""
+    exited: bool = False
+    """It ended itself, and is not to be created again."""
 
 
 class Lane(Waiter, gc=False, eq=False, kw_only=True):
@@ -197,7 +203,7 @@ class Actors:
 
     def _arrive(self, task: Task) -> None:
         living = self._living.get(task.spec.actor)
-        if living is None or living.ended:
+        if living is None:
             if task.owner:
                 text = "the actor does not live here"
                 self._node.peers.send_failure(task, ErrorInfo(ACTOR_LOST, text))
@@ -209,7 +215,9 @@ class Actors:
         self._feed(living)
 
     def _feed(self, living: LocalActor) -> None:
-        """Send calls to the worker, in order of arrival."""
+        """Send calls to the worker, in order of arrival; if it is ending, its exit decides."""
+        if living.ended:
+            return
         scheduler = self._node.scheduler
         worker = scheduler.workers[living.client]
         while living.arrived and not living.gathering and len(worker.tasks) < CALLS_AHEAD:
@@ -250,6 +258,7 @@ class Actors:
         living = self._by_client.get(event.client)
         if living is not None:
             living.ended = "it called exit_actor()"
+            living.exited = True
             self._node.scheduler.stop_worker(event.client, kill=False)
 
     def stop(self, actor_id: bytes, kill: bool) -> None:
@@ -268,10 +277,10 @@ class Actors:
         node = self._node
         reason = living.ended or f"its worker died: {reason}"
         if living.owner:
-            death = ActorDeath(living.actor_id, reason, bool(living.ended))
+            death = ActorDeath(living.actor_id, reason, living.exited)
             node.peers.borrowing.send(living.owner, death)
         else:
-            self.died(living.actor_id, reason, bool(living.ended))
+            self.died(living.actor_id, reason, living.exited)
         for task in (*lost, *living.arrived):
             if task.owner:
                 node.peers.send_failure(task, ErrorInfo(ACTOR_LOST, reason))
@@ -383,9 +392,13 @@ class Actors:
             for queue in lane.queues.values():
                 assert all(task.spec.actor == lane.actor_id for task in queue)
 
-    def never_created(self, task: Task) -> None:
-        """The task that was to create an actor has failed."""
-        self._owned.pop(actor_of(task), None)
+    def never_created(self, task: Task, error: ErrorInfo | None = None) -> ErrorInfo | None:
+        """The task that was to create an actor has failed. What its calls are told."""
+        owned = self._owned.pop(actor_of(task), None)
+        ended = owned.ended if owned is not None else ""
+        if error is None or not (ended or error.kind in DEADLY):
+            return error
+        return ErrorInfo("ActorDiedError", f"{task.spec.name} is dead: {ended or error.message}")
 
     def is_owned(self, actor_id: bytes) -> bool:
         """Whether this node owns such an actor, alive or on its way."""

@@ -171,7 +171,7 @@ class ObjectDeletion(Message, frozen=True):
     object_ids: tuple[bytes, ...]
 
 
-# -- actors ------------------------------------------------------------------------------------------
+# -- actors --------------------------------------------------------------------------------------
 
 
 class ActorDeath(Message, frozen=True):

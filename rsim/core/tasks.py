@@ -263,6 +263,8 @@ class Tasks:
                 self._node.objects.hold_lineage(inputs)
             self._node.objects.release(inputs)
         if spec.actor:
+            if task.queued:  # it failed before its turn: the next must not wait for it
+                self._node.actors.withdraw(task)
             self._node.objects.release((spec.actor,))
         if not task.live:
             self._forget(task)
@@ -276,7 +278,7 @@ class Tasks:
             self.conclude(task)
             return
         if task.spec.creation is not None:
-            self._node.actors.never_created(task)
+            error = self._node.actors.never_created(task, error) or error
         for entry in (*self._unfinished_results(task), *self._unfinished_puts(task)):
             self.fail_object(entry, error)
         self.conclude(task)
@@ -456,7 +458,7 @@ class Tasks:
             self.fail(task, error)
             if not worker.recalled:
                 node.scheduler.recall(worker)
-        elif force:
+        elif force and not task.spec.actor:  # which would end the actor
             node.scheduler.stop_worker(client, kill=True)
         else:
             node.step.out.append(InterruptTask(client, task.spec.task_id))

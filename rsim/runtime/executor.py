@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from rsim.core.events import ActorExited, TaskFinished
@@ -22,13 +23,29 @@ from rsim.runtime.serialization import (
     pack,
     serialize,
 )
-from rsim.runtime.wire import CALL, CREATION, RunTask
+from rsim.runtime.wire import CALL, CREATION, TASK, RunTask
 
 NANOSECONDS = 1_000_000_000
 
 
 class ActorExit(BaseException):
     """Raised in a method of an actor that wants to end."""
+
+
+def _terminate(_actor: object) -> None:
+    raise ActorExit
+
+
+def _apply(actor: object, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return function(actor, *args, **kwargs)
+
+
+_HIDDEN: dict[str, Callable[..., Any]] = {
+    "__ray_ready__": lambda _actor: True,
+    "__ray_terminate__": _terminate,
+    "__ray_call__": _apply,
+}
+"""Methods that every actor has."""
 
 
 class Executor:
@@ -41,6 +58,8 @@ class Executor:
         self._functions: dict[bytes, Callable[..., Any]] = {}
         self._actor: object = None
         """The actor that lives in this worker."""
+        self._exited = False
+        """The actor has ended itself: nobody is left to answer what it was sent before."""
 
     @property
     def hosts_actor(self) -> bool:
@@ -49,16 +68,20 @@ class Executor:
 
     def run(self, task: RunTask) -> None:
         """Run a task and report its end; never raises what user code raised."""
+        if self._exited:
+            return
         client = self._client
         client.context = TaskContext(task.task_id, task.depth)
+        client.hosts_actor = task.kind != TASK
         is_error = retryable = False
         message = ""
         try:
             results = self._run(task)
-        except ActorExit:
-            client.channel.send(ActorExited(client.number))
-            return
         except BaseException as exception:
+            if task.kind == CALL and isinstance(exception, ActorExit):
+                self._exited = True
+                client.channel.send(ActorExited(client.number))
+                return
             is_error = True
             retryable = _is_retryable(exception, task.extras)
             results = _error_results(exception, task)
@@ -89,6 +112,9 @@ class Executor:
     def _function(self, task: RunTask) -> Callable[..., Any]:
         """What to call: a function, the class of an actor, or a method of this worker's actor."""
         if task.kind == CALL:
+            hidden = _HIDDEN.get(task.method)
+            if hidden is not None:
+                return partial(hidden, self._actor)
             method: Callable[..., Any] = getattr(self._actor, task.method)
             return method
         function = self._functions.get(task.function_id)

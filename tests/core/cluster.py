@@ -195,7 +195,8 @@ class Cluster:
             self.give_back(name, e.client)
 
     def _RecallTasks(self, name: str, e: fx.RecallTasks) -> None:
-        self.give_back(name, e.client)
+        if (name, e.client) in self.queued:
+            self.give_back(name, e.client)
 
     def give_back(self, name: str, client: int) -> None:
         queued = self.queued[name, client]

@@ -14,10 +14,15 @@ from tests.core.cluster import MIB, Cluster
 
 
 def run_program(
-    cluster: Cluster, tasks: int = 12, retries: int = 50, *, actors: float = 0.0
+    cluster: Cluster,
+    tasks: int = 12,
+    retries: int = 50,
+    *,
+    actors: float = 0.0,
+    trouble: float = 0.0,
 ) -> list[str]:
     """The driver submits tasks on each other's results, waits for all, drops all refs; the errors
-    it got.
+    it got. ``trouble``: how often something is cancelled, or an actor killed.
     """
     driver, rng = cluster.driver, cluster.rng
     refs: list[bytes] = []
@@ -46,6 +51,12 @@ def run_program(
             driver.lent((object_id,))
             cluster.step("n0", events.TaskSubmitted(0, spec))
         refs.append(object_id)
+        if trouble and rng.random() < trouble:
+            victim, force = rng.choice(refs), rng.random() < 0.5
+            if victim in cluster.actors:
+                cluster.step("n0", events.ActorKilled(0, victim, force))
+            else:
+                cluster.step("n0", events.CancelRequested(0, victim, force, True))
         for _ in range(rng.randint(0, 30)):
             cluster.turn()
     errors = []
@@ -132,3 +143,12 @@ def test_actors_and_node_deaths(seed: int) -> None:
     cluster = Cluster(seed, nodes=4, kill_nodes=2, crash=0.005)
     errors = run_program(cluster, tasks=20, actors=0.6)
     assert all(kind == "ActorDiedError" for kind in errors)
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_actors_cancels_and_kills(seed: int) -> None:
+    crash = 0.01 * (seed % 2)
+    cluster = Cluster(seed, nodes=1 + seed % 3, crash=crash, pipeline=1 + 3 * (seed // 2 % 2))
+    errors = run_program(cluster, tasks=25, actors=0.6, trouble=0.3)
+    assert set(errors) <= {"ActorDiedError", "TaskCancelledError", "WorkerCrashedError"}
+    assert_all_freed(cluster)
