@@ -42,7 +42,7 @@ class OwnedActor(msgspec.Struct, gc=False, eq=False):
     """An actor that this node owns."""
 
     task: Task
-    restarts_left: int
+    """Creates it; its retries are what is left of ``max_restarts``."""
     at: str = ""
     """The node it lives on; empty: it is being created."""
     ended: str = ""
@@ -295,7 +295,8 @@ class Actors:
         """A client of this node creates an actor."""
         assert task.spec.creation is not None
         actor_id = actor_of(task)
-        self._owned[actor_id] = OwnedActor(task, task.spec.creation.max_restarts)
+        task.retries_left = task.spec.creation.max_restarts
+        self._owned[actor_id] = OwnedActor(task)
 
     def created(self, entry: Entry, at: str) -> None:
         """The actor is alive, on the node ``at``."""
@@ -315,14 +316,14 @@ class Actors:
         if owned is None or entry is None or not owned.at:
             return
         owned.at = entry.actor_at = ""
-        if not intended and not owned.ended and owned.restarts_left:
-            owned.restarts_left -= owned.restarts_left > 0
+        task = owned.task
+        if not intended and not owned.ended and task.retries_left:
+            task.retries_left -= task.retries_left > 0
             entry.state = PENDING
-            self._node.tasks.run_again(owned.task)
+            self._node.tasks.run_again(task)
             return
         del self._owned[actor_id]
-        name = owned.task.spec.name
-        text = f"{name} is dead: {owned.ended or reason}"
+        text = f"{task.spec.name} is dead: {owned.ended or reason}"
         self._node.tasks.fail_object(entry, ErrorInfo("ActorDiedError", text))
         lane = self._lanes.get(actor_id)
         if lane is not None:

@@ -388,6 +388,22 @@ def test_a_constructor_that_kills_its_worker(rt, tmp_path, max_restarts):
     assert marks.count(tmp_path, "made") == max_restarts + 1
 
 
+def test_restarts_that_fail_count(rt, tmp_path):
+    @rsim.remote(max_restarts=2, max_task_retries=-1)
+    class Fragile:
+        def __init__(self, folder):
+            marks.leave(folder, "made")
+            if marks.count(folder, "made") > 1:
+                os._exit(3)
+
+        def die(self):
+            os._exit(3)
+
+    with pytest.raises(ActorDiedError, match="Fragile is dead"):
+        rsim.get(Fragile.remote(tmp_path).die.remote())
+    assert marks.count(tmp_path, "made") == 3
+
+
 def test_death_ends_all_calls(rt):
     counter = Counter.remote()
     refs = [counter.add.remote(), counter.die.remote(), *(counter.add.remote() for _ in range(5))]
