@@ -4,7 +4,10 @@ from importlib import import_module as _import_module
 from typing import Any as _Any
 
 from rsim import exceptions
+from rsim.api.actor_options import method
+from rsim.api.actors import ActorClass, kill
 from rsim.api.calls import cancel, get, put, wait
+from rsim.api.handles import ActorHandle
 from rsim.api.remote import RemoteFunction, remote
 from rsim.api.session import Session, init, is_initialized, shutdown
 from rsim.runtime.refs import ObjectRef
@@ -12,6 +15,8 @@ from rsim.runtime.refs import ObjectRef
 __version__ = "0.1.0"
 
 __all__ = [
+    "ActorClass",
+    "ActorHandle",
     "ObjectRef",
     "RemoteFunction",
     "Session",
@@ -21,13 +26,15 @@ __all__ = [
     "get",
     "init",
     "is_initialized",
+    "kill",
+    "method",
     "put",
     "remote",
     "shutdown",
     "wait",
 ]
 
-_ON_DEMAND = ("sim", "util")
+_ON_DEMAND = ("actor", "sim", "util")
 
 
 def __getattr__(name: str) -> _Any:

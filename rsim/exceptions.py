@@ -17,6 +17,7 @@
         ├── RsimActorError
         │   ├── ActorDiedError             dead for good
         │   └── ActorUnavailableError      unreachable for now; the call may or may not have run
+        ├── PendingCallsLimitExceeded      a handle has max_pending_calls calls unanswered
         ├── UnserializableError            (TypeError)  a part of a value cannot be pickled
         │   └── UnserializableCauseError   stands in for a user's exception that cannot be pickled
         ├── DeadlockError                  (sim) nothing can ever run again
@@ -103,6 +104,10 @@ class ActorDiedError(RsimActorError):
 
 class ActorUnavailableError(RsimActorError):
     """The actor cannot be reached for now; the call may or may not have run."""
+
+
+class PendingCallsLimitExceeded(RsimError):
+    """A handle with `max_pending_calls` has as many calls that are not answered yet."""
 
 
 class UnserializableError(RsimError, TypeError):

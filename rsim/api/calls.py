@@ -103,11 +103,17 @@ def cancel(ref: ObjectRef[Any], *, force: bool = False, recursive: bool = True) 
     """Cancel the task that makes an object; its refs then raise TaskCancelledError.
 
     A task that runs gets a KeyboardInterrupt; with `force` its worker is killed. A finished one
-    stays as it is. recursive: also the tasks that it has submitted. Raises TypeError for no ref.
+    stays as it is. recursive: also the tasks that it has submitted. Raises TypeError for no ref,
+    ValueError for a call of an actor with `force`: it would end the actor.
     """
     if type(ref) is not ObjectRef:
         raise TypeError(f"cancel() takes an ObjectRef, not {ref!r}, of type {type(ref).__name__}")
     client = current.client or running_client()
     if ref._counter is not client:
         raise checks.foreign(ref)
+    if force and client.is_call(ref):
+        raise ValueError(
+            "force=True is not for calls of actors, as it would end the actor: "
+            "use force=False, or rsim.kill() to end it"
+        )
     client.cancel(ref, bool(force), bool(recursive))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _STRATEGIES = ("DEFAULT", "SPREAD")
 _ALIASES = {"num_return_vals": "num_returns"}
+_NO_ALIASES: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Options:
     __slots__ = ("_given", "name", "num_returns", "task")
 
     def __init__(self, options: Mapping[str, Any]) -> None:
-        self._given = given = _checked(options)
+        self._given = given = checked(options, _CHECKS, "a remote function", _ALIASES)
         self.name: str = given.get("name", "")
         """Empty: the function's."""
         self.num_returns: int | None = given.get("num_returns")
@@ -54,33 +55,40 @@ class Options:
 
     def changed(self, changes: Mapping[str, Any]) -> Options:
         """These options, but for `changes`; an option that is None there gets its default back."""
-        return Options({**self._given, **_renamed(changes)})
+        return Options({**self._given, **_renamed(changes, _ALIASES)})
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Options, (self._given,)
 
 
-def _renamed(given: Mapping[str, Any]) -> dict[str, Any]:
+def _renamed(given: Mapping[str, Any], aliases: Mapping[str, str]) -> dict[str, Any]:
     """The options under their present names."""
     renamed: dict[str, Any] = {}
     for name, value in given.items():
-        present = _ALIASES.get(name, name)
+        present = aliases.get(name, name)
         if present in renamed:
             raise ValueError(f"{name} is another name for {present}: give one of them")
         renamed[present] = value
     return renamed
 
 
-def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
-    checked: dict[str, Any] = {}
-    for name, value in _renamed(given).items():
-        check = _CHECKS.get(name)
+Checks = dict[str, Callable[[str, Any], Any]]
+"""The options that there are, by name: what makes a checked value of the one given."""
+
+
+def checked(
+    given: Mapping[str, Any], table: Checks, what: str, aliases: Mapping[str, str] = _NO_ALIASES
+) -> dict[str, Any]:
+    """The options, checked, less those that are None. `what`: whose options, for the error."""
+    found: dict[str, Any] = {}
+    for name, value in _renamed(given, aliases).items():
+        check = table.get(name)
         if check is None:
-            valid = ", ".join(sorted((*_CHECKS, *_ALIASES)))
-            raise ValueError(f"{name} is no option of a remote function; valid are {valid}")
+            valid = ", ".join(sorted((*table, *aliases)))
+            raise ValueError(f"{name} is no option of {what}; valid are {valid}")
         if value is not None:
-            checked[name] = check(name, value)
-    return checked
+            found[name] = check(name, value)
+    return found
 
 
 def _gpus(name: str, value: object) -> float:
@@ -127,17 +135,27 @@ def _cost(name: str, value: object) -> object:
     return value if callable(value) else checks.number(name, value)
 
 
-_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+PLACEMENT: Checks = {
     "num_cpus": checks.quantity,
     "num_gpus": _gpus,
     "memory": checks.quantity,
     "resources": checks.resources,
+    "scheduling_strategy": _scheduling_strategy,
+}
+"""What functions and classes have in common."""
+
+CALLING: Checks = {
     "num_returns": _num_returns,
-    "max_retries": lambda name, value: checks.integer(name, value, -1),
     "retry_exceptions": _retry_exceptions,
     "name": _name,
-    "scheduling_strategy": _scheduling_strategy,
     "cost": _cost,
+}
+"""What functions and methods have in common."""
+
+_CHECKS: Checks = {
+    **PLACEMENT,
+    **CALLING,
+    "max_retries": lambda name, value: checks.integer(name, value, -1),
 }
 
 
@@ -155,20 +173,22 @@ def _task_options(given: dict[str, Any]) -> TaskOptions:
         ),
         given.get("max_retries", 3),
         bool(given.get("retry_exceptions")),
-        _strategy(given.get("scheduling_strategy", "DEFAULT")),
-        _extras(given),
+        strategy_of(given),
+        extras_of(given),
     )
 
 
-def _strategy(given: str | NodeAffinitySchedulingStrategy) -> Strategy:
+def strategy_of(options: dict[str, Any]) -> Strategy:
+    """The scheduling strategy among checked options, as the core knows it."""
     from rsim.core.records import Strategy
 
+    given: str | NodeAffinitySchedulingStrategy = options.get("scheduling_strategy", "DEFAULT")
     if isinstance(given, str):
         return Strategy(given)
     return Strategy("AFFINITY", given.node_id, given.soft)
 
 
-def _extras(given: dict[str, Any]) -> bytes:
+def extras_of(given: dict[str, Any]) -> bytes:
     """The options that only the executor reads, pickled."""
     extras = {name: given[name] for name in ("cost", "retry_exceptions") if given.get(name)}
     if not extras:

@@ -12,6 +12,8 @@ from functools import WRAPPER_ASSIGNMENTS
 from typing import Any, Generic, NoReturn, TypeVar, overload
 
 from rsim.api import checks
+from rsim.api.actor_options import CLASS_ONLY, ClassOptions
+from rsim.api.actors import ActorClass, actor_class
 from rsim.api.definitions import Definition
 from rsim.api.options import Options
 from rsim.api.parameters import Parameters
@@ -163,12 +165,15 @@ def _describe(remote_function: RemoteFunction[Any]) -> None:
 
 
 @overload
+def remote(function: type[Any], /) -> ActorClass: ...  # type: ignore[overload-overlap]  # a class is callable, too
+@overload
 def remote(function: Callable[..., R], /) -> RemoteFunction[ObjectRef[R]]: ...
 @overload
-def remote(**options: Any) -> Callable[[Callable[..., Any]], RemoteFunction[Any]]: ...
+def remote(**options: Any) -> Callable[[Callable[..., Any]], Any]: ...
 def remote(*args: Any, **options: Any) -> Any:
-    """Make a function remote: `@remote`, `@remote(num_cpus=2)` or `remote(function)`.
+    """Make a function or a class remote: `@remote`, `@remote(num_cpus=2)` or `remote(function)`.
 
+    Options of functions:
     num_cpus (default 1), num_gpus, resources: what the task takes while it runs, by 0.0001.
     memory: bytes that its node must have free.
     num_returns: how many values the function returns, each to have a ref of its own (default 1).
@@ -179,26 +184,34 @@ def remote(*args: Any, **options: Any) -> Any:
     cost: seconds of virtual time that a call takes in a simulation, or a function of the
         arguments that tells.
 
+    Options of classes: num_cpus, num_gpus, resources, memory and scheduling_strategy are those of
+    the actor, held for its life; without num_cpus it needs one CPU to be placed, and holds none.
+    max_restarts: how often it is created again when its worker died (default 0; -1: always).
+    max_task_retries: how often a call is made again that its death interrupted (default 0; -1).
+    max_pending_calls: most unanswered calls of a handle (default -1: no limit).
+
     Raises TypeError or ValueError for what cannot be made remote and for bad options.
     """
     if len(args) == 1 and not options and callable(args[0]):
-        return _made_remote(args[0], Options({}))
+        return _made_remote(args[0], {})
     if args or not options:
         raise TypeError(
             "remote must be applied either to a function, as in @rsim.remote, or with options by "
             "keyword, as in @rsim.remote(num_cpus=2)"
         )
-    checked = Options(options)
-    return lambda function: _made_remote(function, checked)
+    if CLASS_ONLY.isdisjoint(options):
+        Options(options)  # bad ones are told here, not first where they are applied
+    return lambda function: _made_remote(function, options)
 
 
-def _made_remote(function: Any, options: Options) -> RemoteFunction[Any]:
+def _made_remote(function: Any, given: dict[str, Any]) -> RemoteFunction[Any] | ActorClass:
     if isinstance(function, type):
-        raise NotImplementedError(f"actors: rsim.remote on class {function.__name__}")
-    if isinstance(function, RemoteFunction):
+        return actor_class(function, ClassOptions(given))
+    options = Options(given)
+    if isinstance(function, RemoteFunction | ActorClass):
         raise TypeError(f"{function!r} is remote already; use .options() to change its options")
     if not callable(function):
-        raise TypeError(f"only a function can be made remote, not {function!r}")
+        raise TypeError(f"only a function or a class can be made remote, not {function!r}")
     name = getattr(function, "__name__", None) or type(function).__name__
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         raise ValueError(

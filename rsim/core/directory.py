@@ -81,7 +81,14 @@ class Directory:
         if entry.state == STORED:
             nodes = (self._node.name, *nodes)
         size_bytes = -1 if entry.state == INLINE else entry.size_bytes
-        message = ObjectLocation(entry.object_id, size_bytes, nodes, refs, None, entry.is_error)
+        message = ObjectLocation(
+            entry.object_id,
+            size_bytes,
+            nodes,
+            refs,
+            is_error=entry.is_error,
+            actor_at=entry.actor_at,
+        )
         borrowing.send(to, message, refs)
 
     def located(self, source: str, message: ObjectLocation) -> None:
@@ -99,6 +106,7 @@ class Directory:
             return
         node.objects.set_contained(entry, tuple(ref.object_id for ref in message.contained))
         entry.size_bytes = message.size_bytes
+        entry.actor_at = message.actor_at
         if message.inline is not None:
             entry.state = INLINE
             entry.is_error = message.is_error

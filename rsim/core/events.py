@@ -38,6 +38,8 @@ class TaskFinished(Event, tag="f", frozen=True):
     results: tuple[Result, ...]
     error: bool = False
     retryable: bool = False
+    message: str = ""
+    """What went wrong, in words, if the task was to create an actor."""
 
 
 class ObjectPut(Event, tag="p", frozen=True):
@@ -115,6 +117,20 @@ class CancelRequested(Event, tag="c", frozen=True):
     object_id: bytes
     force: bool
     recursive: bool
+
+
+class ActorKilled(Event, tag="k", frozen=True):
+    """A client wants an actor's worker to end now. ``no_restart``: for good."""
+
+    client: int
+    actor_id: bytes
+    no_restart: bool
+
+
+class ActorExited(Event, tag="e", frozen=True):
+    """The actor of this worker has decided to end, after what it has begun."""
+
+    client: int
 
 
 class TasksReturned(Event, tag="t", frozen=True):

@@ -140,6 +140,8 @@ class ObjectLocation(Message, frozen=True):
     is_error: bool = False
     failure: str = ""
     message: str = ""
+    actor_at: str = ""
+    """The object stands for an actor that lives on this node."""
 
 
 class ObjectPull(Message, frozen=True):
@@ -167,6 +169,31 @@ class ObjectDeletion(Message, frozen=True):
     """The owner freed the objects: holders of copies drop them."""
 
     object_ids: tuple[bytes, ...]
+
+
+# -- actors --------------------------------------------------------------------------------------
+
+
+class ActorDeath(Message, frozen=True):
+    """The worker of an actor that the receiver owns is gone. ``intended``: do not restart it."""
+
+    actor_id: bytes
+    reason: str
+    intended: bool
+
+
+class ActorKill(Message, frozen=True):
+    """To an actor's owner: end it now. ``no_restart``: for good."""
+
+    actor_id: bytes
+    no_restart: bool
+
+
+class ActorStop(Message, frozen=True):
+    """From an actor's owner to where it lives: end it, now (``kill``) or when idle."""
+
+    actor_id: bytes
+    kill: bool
 
 
 # -- references ------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from hashlib import blake2b
 from typing import Any
 
 from rsim.core import events
+from rsim.core.actors import Actors, Lane
 from rsim.core.arena import Arena
 from rsim.core.choices import Choices
 from rsim.core.effects import Effect, ForgetValues, ReplyAllocation
@@ -54,6 +55,7 @@ class Node:
         self.shelf = Shelf(self.step, store, config.store_grace_ns, self._evicted)
         self.tasks = Tasks(self)
         self.requests = Requests(self)
+        self.actors = Actors(self)
         self.peers = Peers(self)
         self.scheduler = LocalScheduler(self.step, Pool(total), config, choices, self.tasks.start)
         self.objects.open_account(DRIVER)
@@ -72,6 +74,8 @@ class Node:
             events.RefsReleased: self._refs_released,
             events.PinsReleased: self._pins_released,
             events.CancelRequested: self._cancel_requested,
+            events.ActorKilled: self.actors.killed,
+            events.ActorExited: self.actors.exited,
             events.TasksReturned: self._tasks_returned,
             events.WorkerStarted: self._worker_started,
             events.WorkerExited: self._worker_exited,
@@ -127,6 +131,8 @@ class Node:
                     waiter.missing -= 1
                     if isinstance(waiter, Task):
                         self.tasks.input_ready(waiter, entry)
+                    elif isinstance(waiter, Lane):
+                        self.actors.entry_ready(waiter)
                     else:
                         self.peers.entry_ready(waiter, entry)
                 if entry.waiters is not None:
@@ -145,6 +151,9 @@ class Node:
     def place(self, task: Task) -> None:
         """A task's inputs exist: queue it here, ask the global scheduler, or both."""
         options = task.spec.options
+        if task.spec.actor:
+            self.actors.call_ready(task)
+            return
         demand = options.demand
         fits = self._fits.get(demand)
         if fits is None:
@@ -268,6 +277,8 @@ class Node:
             self.peers.return_ref(entry)
             if is_put(entry.object_id):
                 return
+        elif self.actors.is_owned(entry.object_id):
+            self.actors.abandoned(entry.object_id)
         self.tasks.object_removed(entry)
 
     def _evicted(self, object_id: bytes) -> None:
@@ -364,6 +375,7 @@ class Node:
         """
         self.scheduler.check()
         self.shelf.check()
+        self.actors.check()
         self.objects.check(self.tasks.holds())
         for entry in self.objects.entries.values():
             if entry.state == STORED:

@@ -50,6 +50,8 @@ class Entry(msgspec.Struct, gc=False, eq=False):
     is_error: bool = False
     primary: bool = False
     """Foreign, and this node keeps the copy that the owner relies on."""
+    actor_at: str = ""
+    """It stands for an actor that lives on this node."""
     received: int = 0
     """Foreign: loans that the owner has made to this node."""
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from rsim.core import messages as m
+from rsim.core.actors import ACTOR_LOST
 from rsim.core.borrowing import Borrowing
 from rsim.core.directory import Directory, RemoteWaiter
 from rsim.core.effects import SetTimer, WarnDriver
@@ -85,6 +86,9 @@ class Peers:
             m.RefReturn: self.borrowing.returned,
             m.PutNote: self._put_noted,
             m.Adoption: self._adopted,
+            m.ActorDeath: lambda _source, message: node.actors.death_reported(message),
+            m.ActorKill: lambda _source, message: node.actors.kill_asked(message),
+            m.ActorStop: lambda _source, message: node.actors.stop_asked(message),
         }
 
     def message_arrived(self, event: MessageArrived) -> None:
@@ -172,7 +176,7 @@ class Peers:
         if queued:
             node.scheduler.remove(task)
         if message.node in self.others:
-            self._forward(task, message.node)
+            self.forward(task, message.node)
         else:
             self.borrowing.send(m.GLOBAL, m.PlacementWithdrawal(message.task_id, message.op))
             node.place(task)
@@ -220,10 +224,13 @@ class Peers:
 
     # -- tasks that run elsewhere ------------------------------------------------------------------
 
-    def _forward(self, task: Task, to: str) -> None:
+    def forward(self, task: Task, to: str) -> None:
+        """Hand a task of this node's own to the node that shall run it."""
         task.state = FORWARDED
         task.executor = to
-        refs = self.borrowing.lend(to, task.spec.deps + task.spec.borrows)
+        spec = task.spec
+        held = (*spec.deps, *spec.borrows, spec.actor) if spec.actor else spec.deps + spec.borrows
+        refs = self.borrowing.lend(to, held)
         self.borrowing.send(to, m.TaskForward(task.spec, task.attempt, refs), refs)
 
     def _forwarded(self, source: str, message: m.TaskForward) -> None:
@@ -308,6 +315,8 @@ class Peers:
             return
         if message.failure == INPUT_FAILED:
             self._input_failed(task)
+        elif message.failure == ACTOR_LOST:
+            node.actors.call_lost(task)
         elif message.failure:
             error = ErrorInfo(message.failure, message.message)
             if message.failure == "WorkerCrashedError":
@@ -387,6 +396,7 @@ class Peers:
             return
         self.borrowing.drop_node(dead)
         self.directory.node_died(dead)
+        node.actors.node_died(dead)
         for task in list(node.tasks.table.values()):
             if task.state == FORWARDED and task.executor == dead:
                 text = f"node {dead}, which was running {task.spec.name}, died"

@@ -43,6 +43,17 @@ class TaskOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """
 
 
+class ActorOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What an actor is started with; part of the spec of the task that creates it."""
+
+    max_restarts: int = 0
+    """How often it is created again after its worker died; -1: always."""
+    held: Demand = ()
+    """Resources held while it lives (those of ``TaskOptions`` are only asked for to place it)."""
+    max_concurrency: int = 1
+    """Calls at a time; the executor's business."""
+
+
 class TaskSpec(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Everything needed to run a task, on any node, any number of times."""
 
@@ -62,6 +73,12 @@ class TaskSpec(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Objects whose refs are nested inside the arguments: kept alive, not resolved."""
     num_returns: int
     options: TaskOptions
+    creation: ActorOptions | None = None
+    """The task creates an actor, which its first result stands for."""
+    actor: bytes = b""
+    """The task is a call of this actor (the object id of the creation's first result)."""
+    method: str = ""
+    """The method called."""
 
 
 class ErrorInfo(msgspec.Struct, frozen=True, array_like=True, tag="E", gc=False):

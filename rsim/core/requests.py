@@ -171,6 +171,8 @@ class Requests:
                 self._node.tasks.start_failed(task, gather.object_ids, error)
             elif waited:
                 self._node.tasks.send(gather.task, gather.client)
+                if gather.task.spec.actor:
+                    self._node.actors.call_begun(gather.task)
             return
         lent = () if error else self._lend_contained(gather)
         self._close(gather)

@@ -30,8 +30,8 @@ WAITING, READY, SENT, FORWARDED, DONE = range(5)
 
 SETTLED = -1
 
-STARTING, IDLE, BUSY, STOPPING = range(4)
-"""States of a worker."""
+STARTING, IDLE, BUSY, ACTOR = range(4)
+"""States of a worker; ACTOR: it is an actor's for life."""
 
 
 class NodeConfig(msgspec.Struct, frozen=True):
@@ -67,6 +67,12 @@ class Task(Waiter, gc=False, eq=False, kw_only=True):
     attempt: int = 0
     live: int = 0
     """How many entries of its results and puts there are."""
+    client: int = 0
+    """Who submitted it, on the owning node."""
+    order: int = 0
+    """The place of a call of an actor among those of this node; 0: not queued for it."""
+    queued: bool = False
+    """A call that waits to be sent to its actor."""
     executor: int | str = ""
     """The worker, or the node, that has it."""
     requested: int = 0
@@ -236,12 +242,15 @@ class LocalScheduler:
 
     def _refill(self, worker: Worker, queue: Queue) -> None:
         """Send tiny tasks ahead to a busy worker."""
-        if worker.blocked or worker.recalled or worker.tasks[0].spec.deps:
+        first = worker.tasks[0].spec
+        if worker.blocked or worker.recalled or first.deps or first.creation is not None:
             return  # the first would be overtaken if its inputs were still on their way
         tasks = queue.tasks
         while tasks:
             spec = tasks[0].spec
-            if spec.deps or len(worker.tasks) >= self._depth(spec.function_id):
+            if spec.deps or spec.creation is not None:
+                return
+            if len(worker.tasks) >= self._depth(spec.function_id):
                 return
             self.queued -= 1
             self._assign(worker, tasks.popleft())
@@ -256,11 +265,15 @@ class LocalScheduler:
 
     # -- the life of an assignment -----------------------------------------------------------------
 
-    def finished(self, client: int, task_id: bytes) -> Task | None:
-        """A worker finished a task: free its place. None when the worker does not have it."""
+    def finished(self, client: int, task_id: bytes, creates_actor: bool) -> Task | None:
+        """A worker finished a task: free its place, unless it has just become an actor's. None
+        when the worker does not have the task.
+        """
         worker = self.workers.get(client)
         if worker is None or not worker.tasks:
             return None
+        if worker.state == ACTOR:
+            return self._call_finished(worker, task_id)
         if worker.tasks[0].spec.task_id != task_id:
             return None
         task = worker.tasks.popleft()
@@ -275,9 +288,34 @@ class LocalScheduler:
             worker.since_ns = now_ns
             if len(self._queues) == 1 and len(worker.tasks) * 2 <= self._depth(function_id):
                 self._refill(worker, self._queues[0])
+        elif creates_actor and task.spec.creation is not None:
+            self._settle_actor(worker, task.spec.creation.held)
         else:
             self._vacate(worker)
         return task
+
+    def _settle_actor(self, worker: Worker, held: Demand) -> None:
+        """The worker is an actor's from now on, and holds no more than the actor asked for."""
+        worker.state = ACTOR
+        self.pool.give(worker.demand)
+        self.pool.take_forced(held)
+        worker.demand = held
+        self.dispatch()
+
+    @staticmethod
+    def _call_finished(worker: Worker, task_id: bytes) -> Task | None:
+        """Calls of one actor may overtake each other if it runs several at a time."""
+        for index, task in enumerate(worker.tasks):
+            if task.spec.task_id == task_id:
+                del worker.tasks[index]
+                return task
+        return None
+
+    def assign_call(self, client: int, task: Task) -> None:
+        """An actor's worker is sent a call."""
+        task.state = SENT
+        task.executor = client
+        self.workers[client].tasks.append(task)
 
     def _vacate(self, worker: Worker) -> None:
         """The worker has nothing left to do: free its resources, and use them."""
@@ -302,6 +340,8 @@ class LocalScheduler:
         worker.recalled = False
         back = [task for task in worker.tasks if task.spec.task_id in task_ids]
         worker.tasks = deque(task for task in worker.tasks if task not in back)
+        if worker.state == ACTOR:
+            return back
         self.requeue([task for task in back if not task.cancelled])
         if not worker.tasks and worker.state == BUSY:
             self._vacate(worker)
@@ -312,7 +352,7 @@ class LocalScheduler:
     def block(self, client: int) -> None:
         """A worker's task waits for something: its CPU can serve others."""
         worker = self.workers.get(client)
-        if worker is None or worker.state != BUSY:
+        if worker is None or worker.state not in (BUSY, ACTOR):
             return
         worker.blocked += 1
         if worker.blocked == 1:
@@ -332,7 +372,7 @@ class LocalScheduler:
         """An assigned task that was never sent will not be: free its place."""
         worker = self.workers[int(task.executor)]
         worker.tasks.remove(task)
-        if not worker.tasks:
+        if not worker.tasks and worker.state == BUSY:
             self._vacate(worker)
 
     # -- recall ------------------------------------------------------------------------------------
@@ -405,7 +445,7 @@ class LocalScheduler:
             self.starts_failed += 1
         elif worker.state == IDLE:
             self._idle.remove(worker)
-        elif worker.state == BUSY:
+        else:
             if worker.blocked:
                 self.pool.take_forced(_cpu_part(worker.demand))
             self.pool.give(worker.demand)
@@ -437,7 +477,8 @@ class LocalScheduler:
         assert self.queued == sum(len(queue.tasks) for queue in self._queues)
         used: dict[str, int] = {}
         for worker in self.workers.values():
-            assert bool(worker.tasks) == (worker.state == BUSY), f"worker {worker.client}"
+            if worker.state != ACTOR:
+                assert bool(worker.tasks) == (worker.state == BUSY), f"worker {worker.client}"
             blocked = _cpu_part(worker.demand) if worker.blocked else ()
             for name, units in worker.demand:
                 used[name] = used.get(name, 0) + units

@@ -41,11 +41,18 @@ class Tasks:
                 node.objects.lend(client, object_id)
             return
         task = self.table[task_id] = Task(
-            spec=spec, retries_left=spec.options.max_retries, live=spec.num_returns
+            spec=spec,
+            retries_left=spec.options.max_retries,
+            live=spec.num_returns,
+            client=client,
         )
         for index in range(spec.num_returns):
             entry = node.objects.declare(return_id(task_id, index))
             node.objects.lend_entry(client, entry)
+        if spec.creation is not None:
+            node.actors.own(task)
+        elif spec.actor:
+            node.actors.enlist(task)
         self._begin(task)
 
     def claimed_results(self, task: Task) -> list[bytes]:
@@ -76,10 +83,13 @@ class Tasks:
 
     def _begin(self, task: Task) -> None:
         spec = task.spec
-        if spec.deps or spec.borrows:
-            self._node.objects.hold(spec.deps + spec.borrows)
+        objects = self._node.objects
+        objects.hold(spec.deps + spec.borrows)
+        if spec.actor:
+            objects.hold((spec.actor,))
+        if spec.deps and not (spec.actor and task.owner):
             self.await_inputs(task)
-        else:
+        else:  # the owner of a call has waited; another wait here could let a later call overtake
             self._node.place(task)
 
     def await_inputs(self, task: Task) -> None:
@@ -96,7 +106,7 @@ class Tasks:
                 node.objects.wait(entry, task)
                 node.need(entry, local=False)
         if failed is not None:
-            self._fail_by(task, failed)
+            self.fail_by(task, failed)
         elif not task.missing:
             node.place(task)
 
@@ -105,7 +115,7 @@ class Tasks:
         if task.state != WAITING:
             return
         if entry.is_error:
-            self._fail_by(task, entry)
+            self.fail_by(task, entry)
         elif not task.missing:
             self._node.place(task)
 
@@ -135,7 +145,8 @@ class Tasks:
     def returned(self, client: int, task_ids: tuple[bytes, ...]) -> None:
         """A worker gave tasks back unopened: what was lent and pinned with them comes back too."""
         node = self._node
-        for task in node.scheduler.returned(client, task_ids):
+        back = node.scheduler.returned(client, task_ids)
+        for task in back:
             for object_id in task.spec.deps:
                 node.shelf.unpin(client, object_id)
                 entry = node.objects.get(object_id)
@@ -143,6 +154,7 @@ class Tasks:
                     node.objects.returned(client, contained, 1)
             for object_id in task.spec.borrows:
                 node.objects.returned(client, object_id, 1)
+        node.actors.returned(client, back)
 
     def start_failed(
         self, task: Task, object_ids: tuple[bytes, ...], error: ErrorInfo | None
@@ -153,16 +165,23 @@ class Tasks:
         if error is not None:
             self.fail(task, error)
         else:
-            self._fail_by(task, self._node.objects.entries[object_ids[0]])
+            self.fail_by(task, self._node.objects.entries[object_ids[0]])
+        if task.spec.actor:
+            self._node.actors.call_begun(task)
 
     def finished(self, event: TaskFinished) -> None:
         """A worker has run a task to its end."""
         node = self._node
-        task = node.scheduler.finished(event.client, event.task_id)
+        task = node.scheduler.finished(event.client, event.task_id, not event.error)
         if task is None or task.state == DONE:
             for index in range(len(event.results)):
                 node.shelf.abort(return_id(event.task_id, index))
             return
+        if task.spec.creation is not None:
+            if event.error:
+                self._creation_failed(task, event.message)
+                return
+            node.actors.settled(task, event.client)
         if not task.owner:
             self.outcome(task, event, "")
         elif event.error and task.cancelled:
@@ -174,6 +193,12 @@ class Tasks:
             for result in event.results:
                 node.objects.release(result.contained)
             self.conclude(task)
+        if task.spec.actor:
+            node.actors.call_finished(event.client)
+
+    def _creation_failed(self, task: Task, message: str) -> None:
+        text = f"{task.spec.name} is dead: its constructor raised {message}"
+        self.fail(task, ErrorInfo("ActorDiedError", text))
 
     def outcome(self, task: Task, event: TaskFinished | TaskOutcome, executor: str) -> None:
         """A task that this node owns has run, here or at the node ``executor``."""
@@ -214,6 +239,8 @@ class Tasks:
                 entry.state = LOST
                 node.need(entry, local=False)
                 continue
+            if task.spec.creation is not None:
+                node.actors.created(entry, executor or node.name)
             node.announce(entry)
             if not entry.holds:
                 objects.touch(entry)
@@ -235,6 +262,10 @@ class Tasks:
             if task.live:
                 self._node.objects.hold_lineage(inputs)
             self._node.objects.release(inputs)
+        if spec.actor:
+            if task.queued:  # it failed before its turn: the next must not wait for it
+                self._node.actors.withdraw(task)
+            self._node.objects.release((spec.actor,))
         if not task.live:
             self._forget(task)
 
@@ -246,13 +277,17 @@ class Tasks:
             self._node.peers.send_failure(task, error)
             self.conclude(task)
             return
+        if task.spec.creation is not None:
+            error = self._node.actors.never_created(task, error) or error
         for entry in (*self._unfinished_results(task), *self._unfinished_puts(task)):
             self.fail_object(entry, error)
         self.conclude(task)
 
-    def _fail_by(self, task: Task, source: Entry) -> None:
+    def fail_by(self, task: Task, source: Entry) -> None:
         """An input is an error: so is each result."""
         objects = self._node.objects
+        if task.spec.creation is not None:
+            self._node.actors.never_created(task)
         for object_id in task.spec.deps:
             entry = objects.get(object_id)
             if entry is not None:
@@ -334,7 +369,9 @@ class Tasks:
         """A worker or node died while it ran the task: try again, if allowed."""
         if task.state == DONE:
             return
-        if not task.owner and self._may_retry(task):
+        if task.spec.actor:
+            self._node.actors.call_lost(task)
+        elif not task.owner and self._may_retry(task):
             self._retry(task)
         elif task.cancelled and error.kind != "WorkerCrashedError":
             self.fail(task, _cancelled(task))
@@ -349,6 +386,9 @@ class Tasks:
         node.requests.client_gone(client)
         node.shelf.client_gone(client)
         node.objects.close_account(client)
+        if node.actors.worker_exited(client, lost, reason):
+            node.scheduler.replace_workers()
+            return
         spared = [task for task in lost if task is not running and not task.cancelled]
         node.scheduler.requeue(spared)
         if running is not None:
@@ -396,7 +436,9 @@ class Tasks:
 
     def _withdraw_wait(self, task: Task) -> None:
         node = self._node
-        if task.state == READY:
+        if task.spec.actor:
+            node.actors.withdraw(task)
+        elif task.state == READY:
             node.withdraw(task)
         for object_id in task.spec.deps:
             entry = node.objects.get(object_id)
@@ -415,7 +457,7 @@ class Tasks:
             self.fail(task, error)
             if not worker.recalled:
                 node.scheduler.recall(worker)
-        elif force:
+        elif force and not task.spec.actor:  # which would end the actor
             node.scheduler.stop_worker(client, kill=True)
         else:
             node.step.out.append(InterruptTask(client, task.spec.task_id))
@@ -477,10 +519,25 @@ class Tasks:
                 )
                 self.fail_object(entry, ErrorInfo("ObjectReconstructionFailedError", text))
                 return
-            inputs = task.spec.deps + task.spec.borrows
-            self._node.objects.hold(inputs)
-            self._node.objects.release_lineage(inputs)
+            if task.spec.creation is not None:
+                text = f"{task.spec.name} is dead: its owner died"
+                self.fail_object(entry, ErrorInfo("ActorDiedError", text))
+                return
+            self._node.objects.release_lineage(self.hold_inputs(task))
             self._retry(task)
+
+    def hold_inputs(self, task: Task) -> tuple[bytes, ...]:
+        """A task that was over is to run again: its inputs, held anew."""
+        spec = task.spec
+        inputs = spec.deps + spec.borrows
+        self._node.objects.hold((*inputs, spec.actor) if spec.actor else inputs)
+        return inputs
+
+    def run_again(self, task: Task) -> None:
+        """Create an actor anew."""
+        self._node.objects.release_lineage(self.hold_inputs(task))
+        task.attempt += 1
+        self.await_inputs(task)
 
     # -- checks ------------------------------------------------------------------------------------
 
@@ -489,7 +546,8 @@ class Tasks:
         held: dict[bytes, int] = {}
         for task in self.table.values():
             if task.state != DONE:
-                for object_id in (*task.spec.deps, *task.spec.borrows):
+                actor = (task.spec.actor,) if task.spec.actor else ()
+                for object_id in (*task.spec.deps, *task.spec.borrows, *actor):
                     held[object_id] = held.get(object_id, 0) + 1
         return held
 

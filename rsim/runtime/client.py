@@ -19,7 +19,15 @@ from typing import Any
 from rsim import exceptions
 from rsim.core import events
 from rsim.core.ids import child_task_id, put_id, return_id
-from rsim.core.records import ErrorInfo, Inline, Located, TaskOptions, TaskSpec, Value
+from rsim.core.records import (
+    ActorOptions,
+    ErrorInfo,
+    Inline,
+    Located,
+    TaskOptions,
+    TaskSpec,
+    Value,
+)
 from rsim.exceptions import GetTimeoutError, RsimError
 from rsim.runtime import errors, wire
 from rsim.runtime.ports import Channel
@@ -38,7 +46,8 @@ INLINE_LIMIT_BYTES = 100 * 1024
 """Larger values go through shared memory (the limit that Ray uses for the same purpose)."""
 
 _LOAN = 1 << 32
-_LIVE = _LOAN - 1
+_CALL = 1 << 31
+_LIVE = _CALL - 1
 _OWN = _LOAN + 1
 _BATCH = 64
 """Dropped refs that are collected before the node is told, unless the client is about to wait."""
@@ -63,6 +72,8 @@ class Client:
         self.channel = channel
         self.number = number
         self.context = TaskContext(task_id, -1)
+        self.hosts_actor = False
+        """Whether this is the client of an actor's worker."""
         self._ops = itertools.count(1)
         self._lock = threading.Lock()
         self._counts: dict[bytes, int] = {}
@@ -73,8 +84,8 @@ class Client:
         self._closed = False
 
     # -- references --------------------------------------------------------------------------------
-    # A count holds the live refs of this process in its low 32 bits, and above them the loans it
-    # has seen.
+    # A count holds the live refs of this process in its low 31 bits, then one that tells results of
+    # an actor's calls, submitted here, from all else, and above them the loans it has seen.
 
     def added(self, object_id: bytes) -> None:
         """A ref came to be in this process."""
@@ -89,11 +100,15 @@ class Client:
         """A ref to an object that exists elsewhere already."""
         return ObjectRef(object_id, self)
 
-    def _own_ref(self, object_id: bytes) -> ObjectRef[Any]:
+    def _own_ref(self, object_id: bytes, mark: int = 0) -> ObjectRef[Any]:
         """The first ref to an object that this client creates: one loan, unspoken."""
         with self._lock:
-            self._counts[object_id] = self._counts.get(object_id, 0) + _OWN
+            self._counts[object_id] = (self._counts.get(object_id, 0) + _OWN) | mark
         return ObjectRef.counted(object_id, self)
+
+    def is_call(self, ref: ObjectRef[Any]) -> bool:
+        """Whether the ref is known here to be the result of an actor's call."""
+        return bool(self._counts.get(ref.binary(), 0) & _CALL)
 
     def _borrow(self, object_ids: Sequence[bytes]) -> None:
         with self._lock:
@@ -142,11 +157,16 @@ class Client:
         options: TaskOptions,
         num_returns: int = 1,
         parameters: Sequence[str] = (),
+        *,
+        creation: ActorOptions | None = None,
+        actor: bytes = b"",
+        method: str = "",
     ) -> list[ObjectRef[Any]]:
         """Submit a task; return its refs at once.
 
         UnserializableError when an argument cannot be pickled. ``parameters``: the function's, for
-        that message.
+        that message. With ``creation`` the task creates an actor, which its first ref stands for;
+        with ``actor`` and ``method`` it is a call of that actor.
         """
         call = serialize_call(args, kwargs, name, parameters)
         payload = call.payload
@@ -161,7 +181,8 @@ class Client:
         context = self.context
         index = next(context.submissions)
         task_id = child_task_id(context.task_id, index)
-        refs = [self._own_ref(return_id(task_id, which)) for which in range(num_returns)]
+        mark = _CALL if actor else 0
+        refs = [self._own_ref(return_id(task_id, which), mark) for which in range(num_returns)]
         spec = TaskSpec(
             task_id,
             context.task_id,
@@ -174,6 +195,9 @@ class Client:
             borrows,
             num_returns,
             options,
+            creation,
+            actor,
+            method,
         )
         self.channel.send(events.TaskSubmitted(self.number, spec))
         if len(self._dropped) >= _BATCH:
@@ -183,6 +207,10 @@ class Client:
     def cancel(self, ref: ObjectRef[Any], force: bool, recursive: bool) -> None:
         """Cancel the task that creates the object."""
         self.channel.send(events.CancelRequested(self.number, ref.binary(), force, recursive))
+
+    def kill(self, actor: ObjectRef[Any], no_restart: bool) -> None:
+        """End an actor now; ``no_restart``: for good."""
+        self.channel.send(events.ActorKilled(self.number, actor.binary(), no_restart))
 
     # -- objects -----------------------------------------------------------------------------------
 

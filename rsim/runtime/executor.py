@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from rsim.core.events import TaskFinished
+from rsim.core.events import ActorExited, TaskFinished
 from rsim.core.ids import return_id
 from rsim.core.records import Result
 from rsim.exceptions import UnserializableError
@@ -22,9 +23,29 @@ from rsim.runtime.serialization import (
     pack,
     serialize,
 )
-from rsim.runtime.wire import RunTask
+from rsim.runtime.wire import CALL, CREATION, TASK, RunTask
 
 NANOSECONDS = 1_000_000_000
+
+
+class ActorExit(BaseException):
+    """Raised in a method of an actor that wants to end."""
+
+
+def _terminate(_actor: object) -> None:
+    raise ActorExit
+
+
+def _apply(actor: object, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return function(actor, *args, **kwargs)
+
+
+_HIDDEN: dict[str, Callable[..., Any]] = {
+    "__ray_ready__": lambda _actor: True,
+    "__ray_terminate__": _terminate,
+    "__ray_call__": _apply,
+}
+"""Methods that every actor has."""
 
 
 class Executor:
@@ -35,28 +56,46 @@ class Executor:
         """The task whose user code is running."""
         self._client = client
         self._functions: dict[bytes, Callable[..., Any]] = {}
+        self._actor: object = None
+        """The actor that lives in this worker."""
+        self._exited = False
+        """The actor has ended itself: nobody is left to answer what it was sent before."""
+
+    @property
+    def hosts_actor(self) -> bool:
+        """Whether an actor lives in this worker: its calls can be run nowhere else."""
+        return self._actor is not None
 
     def run(self, task: RunTask) -> None:
         """Run a task and report its end; never raises what user code raised."""
+        if self._exited:
+            return
         client = self._client
         client.context = TaskContext(task.task_id, task.depth)
+        client.hosts_actor = task.kind != TASK
         is_error = retryable = False
+        message = ""
         try:
             results = self._run(task)
         except BaseException as exception:
+            if task.kind == CALL and isinstance(exception, ActorExit):
+                self._exited = True
+                client.channel.send(ActorExited(client.number))
+                return
             is_error = True
             retryable = _is_retryable(exception, task.extras)
             results = _error_results(exception, task)
-        client.channel.send(TaskFinished(client.number, task.task_id, results, is_error, retryable))
+            if task.kind == CREATION:
+                message = f"{type(exception).__name__}: {exception}"
+        client.channel.send(
+            TaskFinished(client.number, task.task_id, results, is_error, retryable, message)
+        )
         if task.lent or client.has_dropped:  # not before: the results may hold what is dropped here
             client.return_unused(task)
             client.flush()
 
     def _run(self, task: RunTask) -> tuple[Result, ...]:
-        function = self._functions.get(task.function_id)
-        if function is None:
-            assert task.function is not None, f"{task.name} came without its function"
-            function = self._functions[task.function_id] = deserialize_function(task.function)
+        function = self._function(task)
         args, kwargs = self._client.load_arguments(task)
         self.running = task.task_id
         try:
@@ -65,8 +104,24 @@ class Executor:
             value = function(*args, **kwargs)
         finally:
             self.running = None
+        if task.kind == CREATION:
+            self._actor, value = value, None
         del args, kwargs
         return self._results(task, value)
+
+    def _function(self, task: RunTask) -> Callable[..., Any]:
+        """What to call: a function, the class of an actor, or a method of this worker's actor."""
+        if task.kind == CALL:
+            hidden = _HIDDEN.get(task.method)
+            if hidden is not None:
+                return partial(hidden, self._actor)
+            method: Callable[..., Any] = getattr(self._actor, task.method)
+            return method
+        function = self._functions.get(task.function_id)
+        if function is None:
+            assert task.function is not None, f"{task.name} came without its function"
+            function = self._functions[task.function_id] = deserialize_function(task.function)
+        return function
 
     def _spend(self, extras: bytes, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Let the task's declared cost pass."""

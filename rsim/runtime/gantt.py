@@ -199,7 +199,7 @@ class _Chart:
         length_ns = max(self.end_ns - self.start_ns + 1, 2 * columns)
         self.scale = _Scale(self.start_ns, length_ns, columns)
         bars = [bar for row in self.rows for bar in row.bars]
-        self.bars = sorted(bars, key=lambda bar: bar.start_ns)
+        self.bars = sorted(bars, key=_nesting)
         self.pen = _Pen(glyphs, list(dict.fromkeys(bar.name for bar in self.bars if bar.works)))
 
     def lines(self, max_nodes: int) -> Iterator[list[_Text]]:
@@ -431,9 +431,14 @@ def _rows_by_node(spans: Sequence[Span], end_ns: int) -> dict[str, list[_Row]]:
     return nodes
 
 
+def _nesting(bar: _Bar) -> tuple[int, int, bool, str, str]:
+    """Sorts bars so that one comes before those that it contains, in whatever order they come."""
+    return bar.start_ns, -bar.end_ns, bar.kind == BLOCKED, bar.kind, bar.name
+
+
 def _flatten(bars: list[_Bar]) -> list[_Piece]:
     """Sort the bars of a row, and cut them into pieces in which the innermost one shows."""
-    bars.sort(key=lambda bar: (bar.start_ns, -bar.end_ns))
+    bars.sort(key=_nesting)
     pieces: list[_Piece] = []
     stack: list[_Bar] = []
     done_ns = bars[0].start_ns

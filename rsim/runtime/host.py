@@ -180,11 +180,16 @@ class Host:
     def _start_task(self, effect: fx.StartTask) -> None:
         spec = effect.spec
         function_id = spec.function_id
+        kind = wire.TASK
+        if spec.actor:
+            kind = wire.CALL
+        elif spec.creation is not None:
+            kind = wire.CREATION
         sent = self._sent_functions.get(effect.client)
         if sent is None:
             sent = self._sent_functions[effect.client] = {}
         blob = None
-        if function_id not in sent:
+        if kind != wire.CALL and function_id not in sent:
             sent[function_id] = None
             blob = self.ports.control.get_function(function_id)
         deps = tuple(map(self.value, spec.deps)) if spec.deps else ()
@@ -201,6 +206,8 @@ class Host:
             spec.options.extras,
             effect.attempt,
             spec.depth,
+            kind,
+            spec.method,
         )
         self._deliver(effect.client, message)
 

@@ -314,6 +314,29 @@ def deserialize_call(
 # Functions
 
 
+class _ExportPickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """cloudpickle's, less the random mark by which it knows a class again: whoever loads the class
+    that is exported gets one of its own.
+    """
+
+    exported: object
+
+    def reducer_override(self, obj: Any) -> Any:
+        reduced = super().reducer_override(obj)
+        if obj is not self.exported or not isinstance(obj, type) or type(reduced) is not tuple:
+            return reduced
+        make, arguments, *rest = reduced
+        return (
+            make,
+            tuple(None if index == _MARK else each for index, each in enumerate(arguments)),
+            *rest,
+        )
+
+
+_MARK = 4
+"""Where the mark is among the arguments by which cloudpickle makes a class."""
+
+
 def serialize_function(function: Callable[..., Any]) -> bytes:
     """Pickle a function or class: by value if of the script, with all that it captures.
 
@@ -322,7 +345,11 @@ def serialize_function(function: Callable[..., Any]) -> bytes:
     """
     name = getattr(function, "__qualname__", None) or type(function).__qualname__
     try:
-        blob: bytes = cloudpickle.dumps(function, _PROTOCOL)
+        file = io.BytesIO()
+        pickler = _ExportPickler(file, _PROTOCOL)
+        pickler.exported = function
+        pickler.dump(function)
+        blob = file.getvalue()
     except MemoryError:
         raise
     except Exception as error:

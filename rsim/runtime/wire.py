@@ -20,6 +20,10 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False)
     """Base of what a node sends to a client."""
 
 
+TASK, CREATION, CALL = range(3)
+"""Kinds of ``RunTask``: a function; the creation of an actor; a call of the worker's actor."""
+
+
 class RunTask(Delivery, tag="R", frozen=True):
     """Run a task. ``function`` comes with the first task of that function a worker is given."""
 
@@ -38,6 +42,9 @@ class RunTask(Delivery, tag="R", frozen=True):
     extras: bytes
     attempt: int
     depth: int
+    kind: int = TASK
+    method: str = ""
+    """The method that is called."""
 
 
 class ObjectsReply(Delivery, tag="O", frozen=True):
@@ -119,6 +126,8 @@ ClientEvent = (
     | events.RefsReleased
     | events.PinsReleased
     | events.CancelRequested
+    | events.ActorKilled
+    | events.ActorExited
     | events.TasksReturned
     | events.WorkerStarted
     | FunctionExported

@@ -202,7 +202,7 @@ class Worker:
 
     def give_back(self, always: bool = False) -> None:
         """Return the tasks that have not begun."""
-        if self._tasks or always:
+        if always or (self._tasks and not self._executor.hosts_actor):
             returned = tuple(task.task_id for task in self._tasks)
             self._tasks.clear()
             self.post(events.TasksReturned(self.client_number, returned))

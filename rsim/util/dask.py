@@ -73,7 +73,7 @@ def _in_order(graph: Graph, wanted: list[Hashable]) -> Iterator[Hashable]:
             )
         needs[key] = _keys_in(graph[key], graph)
         stack += reversed(needs[key])
-    return TopologicalSorter(needs).static_order()
+    return iter(TopologicalSorter(needs).static_order())
 
 
 def _is_task(computation: Any) -> bool:

@@ -12,6 +12,8 @@ ROOT = Path(__file__).parents[2]
 
 def test_public_names() -> None:
     assert set(rsim.__all__) == {
+        "ActorClass",
+        "ActorHandle",
         "ObjectRef",
         "RemoteFunction",
         "Session",
@@ -21,13 +23,15 @@ def test_public_names() -> None:
         "get",
         "init",
         "is_initialized",
+        "kill",
+        "method",
         "put",
         "remote",
         "shutdown",
         "wait",
     }
     assert all(hasattr(rsim, name) for name in rsim.__all__)
-    assert {"sim", "util"} <= set(dir(rsim))
+    assert {"actor", "sim", "util"} <= set(dir(rsim))
     assert not hasattr(rsim, "missing")
 
 

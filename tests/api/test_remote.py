@@ -89,18 +89,19 @@ def test_remote_takes_a_function_or_options(arguments: tuple[Any, ...]) -> None:
 
 def test_what_cannot_be_made_remote() -> None:
     class Counter:
-        pass
+        async def add(self) -> None:
+            pass
 
     async def later() -> None:
         pass
 
-    with pytest.raises(NotImplementedError, match=r"actors: rsim\.remote on class Counter"):
+    with pytest.raises(NotImplementedError, match=r"Counter\.add is an 'async def' method"):
         rsim.remote(Counter)
     with pytest.raises(ValueError, match="later is an 'async def' function"):
         rsim.remote(later)
     with pytest.raises(TypeError, match="is remote already"):
         rsim.remote(rsim.remote(add))
-    with pytest.raises(TypeError, match="only a function can be made remote, not 3"):
+    with pytest.raises(TypeError, match="only a function or a class can be made remote, not 3"):
         rsim.remote(num_cpus=1)(3)  # type: ignore[arg-type]
 
 

@@ -19,7 +19,15 @@ from rsim.core import events, messages
 from rsim.core.global_scheduler import GlobalScheduler
 from rsim.core.ids import child_task_id, driver_task_id, put_id, return_id
 from rsim.core.node import Node
-from rsim.core.records import DRIVER, ErrorInfo, Result, Strategy, TaskOptions, TaskSpec
+from rsim.core.records import (
+    DRIVER,
+    ActorOptions,
+    ErrorInfo,
+    Result,
+    Strategy,
+    TaskOptions,
+    TaskSpec,
+)
 from rsim.core.scheduler import NodeConfig
 
 CPU = (("CPU", 10_000),)
@@ -67,14 +75,19 @@ class Client:
         borrows: tuple[bytes, ...],
         retries: int,
         strategy: Strategy | None = None,
+        *,
+        creation: ActorOptions | None = None,
+        actor: bytes = b"",
     ) -> TaskSpec:
         task_id = child_task_id(self.task_id, self.submitted)
         self.submitted += 1
         options = TaskOptions(CPU, retries, False, strategy or Strategy())
         function = b"f" * 16
+        if actor:
+            options = TaskOptions((), retries, False, Strategy())
         return TaskSpec(
             task_id, self.task_id, self.submitted - 1, self.depth + 1, function,
-            f"t{task_id.hex()[:6]}", b"x", deps, borrows, 1, options,
+            f"t{task_id.hex()[:6]}", b"x", deps, borrows, 1, options, creation, actor, "method",
         )  # fmt: skip
 
 
@@ -113,10 +126,12 @@ class Cluster:
         self.timers: list[tuple[int, str, int]] = []
         self.acts: dict[tuple[str, int], Acting] = {}
         self.clients: dict[tuple[str, int], Client] = {}
-        self.queued: dict[tuple[str, int], deque[fx.StartTask]] = {}
+        self.queued: dict[tuple[str, int], deque[fx.StartTask | None]] = {}
         self.parked: dict[tuple[str, int], None] = {}
         self.errors: dict[tuple[str, bytes], ErrorInfo] = {}
         self.executions: dict[bytes, int] = {}
+        self.actors: dict[bytes, None] = {}
+        self.calls: dict[bytes, list[tuple[bytes, int]]] = {}
         self.answers: dict[int, fx.Effect] = {}
         self.steps = 0
         for name in self.nodes:
@@ -167,7 +182,10 @@ class Cluster:
         self.queued[name, e.client] = deque()
 
     def _StopWorker(self, name: str, e: fx.StopWorker) -> None:
-        self.kill_worker(name, e.client, "stopped")
+        if e.kill:
+            self.kill_worker(name, e.client, "killed")
+        elif (name, e.client) in self.queued:
+            self.queued[name, e.client].append(None)
 
     def _StartTask(self, name: str, e: fx.StartTask) -> None:
         if (name, e.client) not in self.queued:
@@ -177,12 +195,15 @@ class Cluster:
             self.give_back(name, e.client)
 
     def _RecallTasks(self, name: str, e: fx.RecallTasks) -> None:
-        self.give_back(name, e.client)
+        if (name, e.client) in self.queued:
+            self.give_back(name, e.client)
 
     def give_back(self, name: str, client: int) -> None:
         queued = self.queued[name, client]
-        task_ids = tuple(each.spec.task_id for each in queued)
+        kept = [each for each in queued if each is None or each.spec.actor]
+        task_ids = tuple(each.spec.task_id for each in queued if each and not each.spec.actor)
         queued.clear()
+        queued.extend(kept)
         self.post((name, f"w{client}"), name, events.TasksReturned(client, task_ids))
 
     def _InterruptTask(self, name: str, e: fx.InterruptTask) -> None:
@@ -242,7 +263,13 @@ class Cluster:
         rng = self.rng
         mine = list(dict.fromkeys(start.lent))
         got: tuple[bytes, ...] = ()
-        if start.spec.depth < 3 and rng.random() < 0.5:
+        reachable = [each for each in mine if each in self.actors]
+        for actor in reachable[: rng.randint(0, 1)] if start.spec.depth < 3 else ():
+            spec = client.spec((), (), 50, actor=actor)
+            result_id = return_id(spec.task_id, 0)
+            client.lent((result_id,))
+            yield events.TaskSubmitted(client.number, spec)
+        if start.spec.depth < 3 and not start.spec.actor and rng.random() < 0.5:
             children = []
             for _ in range(rng.randint(1, 2)):
                 pool = (*start.spec.deps, *mine, *children)
@@ -264,7 +291,7 @@ class Cluster:
             yield events.ObjectPut(client.number, object_id, 10, (), False)
         kept = tuple(each for each in dict.fromkeys(mine) if rng.random() < 0.5)
         result = Result(b"v", 1, kept)
-        if rng.random() < 0.4:
+        if rng.random() < 0.4 and start.spec.creation is None:
             size_bytes = rng.randint(MIB // 2, MIB)
             client.ops += 1
             task_id = start.spec.task_id
@@ -345,8 +372,14 @@ class Cluster:
         else:
             name, number = ready[which - len(lanes)]
             start = self.queued[name, number].popleft()
+            if start is None:
+                self.kill_worker(name, number, "stopped")
+                return True
             task_id = start.spec.task_id
             self.executions[task_id] = self.executions.get(task_id, 0) + 1
+            if start.spec.actor:
+                call = (start.spec.parent_id, start.spec.index)
+                self.calls.setdefault(start.spec.actor, []).append(call)
             client = Client(name, number, task_id, start.spec.depth)
             client.lent(start.lent)
             self.clients[name, number] = client

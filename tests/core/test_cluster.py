@@ -9,13 +9,20 @@ import pytest
 from rsim.core import effects as fx
 from rsim.core import events
 from rsim.core.ids import put_id, return_id
-from rsim.core.records import Strategy
+from rsim.core.records import ActorOptions, Strategy
 from tests.core.cluster import MIB, Cluster
 
 
-def run_program(cluster: Cluster, tasks: int = 12, retries: int = 50) -> list[str]:
+def run_program(
+    cluster: Cluster,
+    tasks: int = 12,
+    retries: int = 50,
+    *,
+    actors: float = 0.0,
+    trouble: float = 0.0,
+) -> list[str]:
     """The driver submits tasks on each other's results, waits for all, drops all refs; the errors
-    it got.
+    it got. ``trouble``: how often something is cancelled, or an actor killed.
     """
     driver, rng = cluster.driver, cluster.rng
     refs: list[bytes] = []
@@ -27,14 +34,29 @@ def run_program(cluster: Cluster, tasks: int = 12, retries: int = 50) -> list[st
             cluster.step("n0", events.ObjectPut(0, object_id, 10, (), False))
         else:
             known = tuple(refs)
+            living = [each for each in refs if each in cluster.actors]
+            creation, actor = None, b""
+            if rng.random() < actors:
+                if living and rng.random() < 0.8:
+                    actor = rng.choice(living)
+                else:
+                    creation = ActorOptions(max_restarts=-1)
             deps = tuple(rng.sample(known, min(len(known), rng.randint(0, 2))))
             borrows = tuple(rng.sample(known, min(len(known), rng.randint(0, 1))))
             strategy = Strategy("SPREAD") if rng.random() < 0.3 else None
-            spec = driver.spec(deps, borrows, retries, strategy)
+            spec = driver.spec(deps, borrows, retries, strategy, creation=creation, actor=actor)
             object_id = return_id(spec.task_id, 0)
+            if creation is not None:
+                cluster.actors[object_id] = None
             driver.lent((object_id,))
             cluster.step("n0", events.TaskSubmitted(0, spec))
         refs.append(object_id)
+        if trouble and rng.random() < trouble:
+            victim, force = rng.choice(refs), rng.random() < 0.5
+            if victim in cluster.actors:
+                cluster.step("n0", events.ActorKilled(0, victim, force))
+            else:
+                cluster.step("n0", events.CancelRequested(0, victim, force, True))
         for _ in range(rng.randint(0, 30)):
             cluster.turn()
     errors = []
@@ -89,4 +111,44 @@ def test_node_deaths_are_survived(seed: int) -> None:
 def test_a_tight_store_spills_and_frees_all(seed: int) -> None:
     cluster = Cluster(seed, nodes=1 + seed % 3, capacity_bytes=6 * MIB)
     assert run_program(cluster) == []
+    assert_all_freed(cluster)
+
+
+def assert_order(cluster: Cluster) -> None:
+    """Calls of one caller began in the order of their submission."""
+    for calls in cluster.calls.values():
+        last: dict[bytes, int] = {}
+        for caller, index in calls:
+            assert index > last.get(caller, -1)
+            last[caller] = index
+
+
+@pytest.mark.parametrize("seed", range(80))
+def test_actors_answer_every_call_in_order_and_end(seed: int) -> None:
+    cluster = Cluster(seed, nodes=1 + seed % 3, pipeline=1 + 3 * (seed % 2))
+    assert run_program(cluster, tasks=20, actors=0.6) == []
+    assert_order(cluster)
+    assert_all_freed(cluster)
+
+
+@pytest.mark.parametrize("seed", range(80))
+def test_actors_survive_worker_deaths(seed: int) -> None:
+    cluster = Cluster(seed, nodes=1 + seed % 3, crash=0.02, pipeline=1 + 3 * (seed % 2))
+    assert run_program(cluster, tasks=20, actors=0.6) == []
+    assert_all_freed(cluster)
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_actors_and_node_deaths(seed: int) -> None:
+    cluster = Cluster(seed, nodes=4, kill_nodes=2, crash=0.005)
+    errors = run_program(cluster, tasks=20, actors=0.6)
+    assert all(kind == "ActorDiedError" for kind in errors)
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_actors_cancels_and_kills(seed: int) -> None:
+    crash = 0.01 * (seed % 2)
+    cluster = Cluster(seed, nodes=1 + seed % 3, crash=crash, pipeline=1 + 3 * (seed // 2 % 2))
+    errors = run_program(cluster, tasks=25, actors=0.6, trouble=0.3)
+    assert set(errors) <= {"ActorDiedError", "TaskCancelledError", "WorkerCrashedError"}
     assert_all_freed(cluster)

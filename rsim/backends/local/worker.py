@@ -183,8 +183,12 @@ class WorkerChannel:
                 self._allocated = delivery.offset
             self.parking.deliver(delivery.op, delivery)
 
-    def give_back(self) -> None:
-        """Return the tasks that were not begun. The lock is held."""
+    def give_back(self, always: bool = False) -> None:
+        """Return the tasks that were not begun; calls of an actor only if asked for (``always``).
+        The lock is held.
+        """
+        if self.executor.hosts_actor and not always:
+            return
         returned = []
         while True:
             try:
@@ -240,7 +244,7 @@ def control(channel: WorkerChannel, sock: socket.socket) -> None:
                 else:
                     with channel.lock:
                         channel.drain()
-                        channel.give_back()
+                        channel.give_back(always=True)
     except BaseException:  # EOFError, or what must not leave a worker without control
         os._exit(1)
 

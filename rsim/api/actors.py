@@ -1,0 +1,168 @@
+"""Actor classes: what `@rsim.remote` makes of a class, and how actors end.
+
+Decides which classes can be actors' and what `.remote()` checks before it submits a creation. Must
+never make an instance. Owns nothing: what is known of a class is in its definition.
+"""
+
+from __future__ import annotations
+
+from functools import WRAPPER_ASSIGNMENTS
+from typing import Any, NoReturn
+
+from rsim.api import checks
+from rsim.api.actor_options import ClassOptions
+from rsim.api.definitions import Definition
+from rsim.api.handles import ActorHandle, Described, Interface, methods_of
+from rsim.api.parameters import Parameters
+from rsim.api.session import running_client
+from rsim.runtime import current
+from rsim.runtime.refs import ObjectRef
+
+
+class ActorClass:
+    """A class whose instances are actors: `Class.remote(...)`. Made by `remote`."""
+
+    def __init__(
+        self, definition: Definition, options: ClassOptions, methods: dict[str, Described]
+    ) -> None:
+        self._definition = definition
+        self._options = options
+        self._methods = methods
+        limits = options.max_task_retries, options.max_pending_calls
+        self._interface = Interface(definition.name, methods, *limits)
+        _describe(self)
+
+    def remote(self, *args: Any, **kwargs: Any) -> ActorHandle:
+        """Create an actor; return its handle at once.
+
+        The arguments are the constructor's, and are treated as those of remote functions. Raises
+        TypeError when they do not fit, UnserializableError when one cannot be pickled. If the
+        constructor raises, calls of the actor raise ActorDiedError.
+        """
+        client = current.client or running_client()
+        definition = self._definition
+        definition.parameters.check(definition.name, args, kwargs)
+        for value in (*args, *kwargs.values()):
+            if type(value) is ObjectRef and value._counter is not client:
+                raise checks.foreign(value)
+        if definition.client() is not client:
+            definition.bind(client)
+        (ref,) = client.submit(
+            definition.function_id,
+            definition.name,
+            args,
+            kwargs,
+            self._options.task,
+            1,
+            definition.parameters.names,
+            creation=self._options.creation,
+        )
+        return ActorHandle(ref, self._interface)
+
+    def options(self, **options: Any) -> ActorClass:
+        """The same class with some options changed. They are those of `remote`."""
+        return ActorClass(self._definition, self._options.changed(options), self._methods)
+
+    @property
+    def _cls(self) -> Any:
+        """The class itself. AttributeError where it is defined in another process."""
+        if self._definition.function is None:
+            raise AttributeError(f"{self!r} is defined in another process")
+        return self._definition.function
+
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        name = self._definition.name
+        raise TypeError(
+            f"the actor class {name} cannot be instantiated directly: "
+            f"instead of {name}(), use {name}.remote()"
+        )
+
+    def __mro_entries__(self, bases: tuple[Any, ...]) -> NoReturn:
+        name = self._definition.name
+        raise TypeError(
+            f"the actor class {name} cannot be inherited from: let both classes inherit from one "
+            f"that is not remote, or make {name} remote under another name"
+        )
+
+    def __repr__(self) -> str:
+        return f"<rsim actor class {self._definition.name}>"
+
+    def __copy__(self) -> ActorClass:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ActorClass:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        definition, client = self._definition, current.client
+        if client is None:
+            raise RuntimeError(
+                f"cannot pickle {self!r}: no runtime is running; call rsim.init() first"
+            )
+        function_id = definition.id_for(client)
+        state = definition.name, definition.parameters, self._options, self._methods
+        return _rebuild, (function_id, *state)
+
+
+def _rebuild(
+    function_id: bytes,
+    name: str,
+    parameters: Parameters,
+    options: ClassOptions,
+    methods: dict[str, Described],
+) -> ActorClass:
+    client = current.client
+    if client is None:
+        raise RuntimeError(
+            f"cannot unpickle the actor class {name}: no runtime is running in this process; "
+            "call rsim.init() first"
+        )
+    definition = Definition(name, parameters)
+    definition.bind(client, function_id)
+    return ActorClass(definition, options, methods)
+
+
+def _describe(actor_class: ActorClass) -> None:
+    """Give it the name, docstring and module of its class, for help() and its like."""
+    definition = actor_class._definition
+    described = vars(actor_class)
+    described["__name__"] = described["__qualname__"] = definition.name
+    if definition.function is not None:
+        for attribute in WRAPPER_ASSIGNMENTS:
+            if hasattr(definition.function, attribute):
+                described[attribute] = getattr(definition.function, attribute)
+        described["__wrapped__"] = definition.function
+
+
+def actor_class(cls: type, options: ClassOptions) -> ActorClass:
+    """Make a class remote. NotImplementedError if it has 'async def' methods."""
+    return ActorClass(Definition(cls.__name__, Parameters.of(cls), cls), options, methods_of(cls))
+
+
+def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:
+    """End an actor at once; its calls that are not answered yet raise ActorDiedError.
+
+    no_restart: for good; otherwise it is as if its worker had died, and `max_restarts` decides.
+    Does nothing when the actor is dead. Raises ValueError for anything but a handle.
+    """
+    if type(actor) is not ActorHandle:
+        raise ValueError(f"kill() takes the handle of an actor, not {actor!r}; for tasks: cancel()")
+    client = current.client or running_client()
+    ref = actor._rsim_ref
+    if ref._counter is not client:
+        raise checks.foreign(ref)
+    client.kill(ref, bool(no_restart))
+
+
+def exit_actor() -> NoReturn:
+    """End the actor in whose method this is called; it is not restarted.
+
+    The call that does it, and those that the actor has not begun, raise ActorDiedError. Raises
+    TypeError outside of an actor.
+    """
+    from rsim.runtime.executor import ActorExit
+
+    client = current.client
+    if client is None or not client.hosts_actor:
+        raise TypeError("exit_actor() can be called in the methods of an actor only")
+    raise ActorExit("exit_actor() was called")

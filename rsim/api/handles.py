@@ -1,0 +1,264 @@
+"""Handles of actors, and the methods that are called through them.
+
+Decides which methods an actor has and what `.remote()` checks before it submits a call. Must never
+run a method, nor wait. Owns, for handles with `max_pending_calls`, their unanswered calls.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from inspect import Parameter
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from rsim.api import checks
+from rsim.api.actor_options import MethodOptions
+from rsim.api.parameters import Parameters
+from rsim.api.session import running_client
+from rsim.exceptions import PendingCallsLimitExceeded
+from rsim.runtime import current
+from rsim.runtime.refs import ObjectRef
+
+if TYPE_CHECKING:
+    from rsim.runtime.client import Client
+
+Described = tuple[Parameters, dict[str, Any], bool]
+"""A method's parameters and options, and whether it is a generator."""
+
+_HIDDEN: dict[str, Described] = {
+    "__ray_ready__": (Parameters(()), {}, False),
+    "__ray_terminate__": (Parameters(()), {}, False),
+    "__ray_call__": (Parameters(None), {}, False),
+}
+
+
+class Interface:
+    """What handles know of an actor's class."""
+
+    __slots__ = ("max_pending_calls", "max_task_retries", "methods", "name")
+
+    def __init__(
+        self,
+        name: str,
+        methods: dict[str, Described],
+        max_task_retries: int,
+        max_pending_calls: int,
+    ) -> None:
+        self.name = name
+        self.methods = methods
+        self.max_task_retries = max_task_retries
+        self.max_pending_calls = max_pending_calls
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = self.name, self.methods, self.max_task_retries, self.max_pending_calls
+        return Interface, state
+
+
+def methods_of(cls: type) -> dict[str, Described]:
+    """The methods that can be called. NotImplementedError for an 'async def' method."""
+    return dict(_described_methods(cls))
+
+
+def _described_methods(cls: type) -> Iterator[tuple[str, Described]]:
+    for name in dir(cls):
+        if name.startswith("__") and name.endswith("__") and name != "__call__":
+            continue
+        static = inspect.getattr_static(cls, name)
+        bound = isinstance(static, staticmethod | classmethod)
+        if not (bound or inspect.isroutine(static)):
+            continue
+        function = getattr(cls, name)
+        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+            raise NotImplementedError(
+                f"{cls.__name__}.{name} is an 'async def' method: async actors are not there yet"
+            )
+        parameters = Parameters.of(function)
+        if not bound:
+            parameters = _without_self(parameters)
+        options = getattr(function, "__rsim_method__", {})
+        yield name, (parameters, options, inspect.isgeneratorfunction(function))
+
+
+def _without_self(parameters: Parameters) -> Parameters:
+    shape = parameters.shape
+    if shape and shape[0][1] <= Parameter.POSITIONAL_OR_KEYWORD:
+        return Parameters(shape[1:])
+    return parameters
+
+
+class ActorHandle:
+    """An actor, for whoever wants to call it: `handle.method.remote(...)`.
+
+    Made by `ActorClass.remote`. Handles may be passed on like refs, in arguments, results and
+    objects; the actor ends when none is left and its calls are done.
+    """
+
+    def __init__(self, ref: ObjectRef[Any], interface: Interface) -> None:
+        self._rsim_ref = ref
+        self._rsim_interface = interface
+        limit = interface.max_pending_calls
+        self._rsim_pending = _PendingCalls(limit) if limit > 0 else None
+
+    def __getattr__(self, name: str) -> ActorMethod:
+        interface = self._rsim_interface
+        described = interface.methods.get(name) or _HIDDEN.get(name)
+        if described is None:
+            methods = ", ".join(interface.methods) or "none"
+            message = f"the actor {interface.name} has no method {name!r}; it has {methods}"
+            raise AttributeError(message, name=name, obj=self)
+        options = MethodOptions(described[1], interface.max_task_retries)
+        method = ActorMethod(self, name, described, options)
+        vars(self)[name] = method  # it holds the ref, not the handle: no cycle
+        return method
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._rsim_interface.methods]
+
+    def __repr__(self) -> str:
+        return f"Actor({self._rsim_interface.name}, {self._rsim_ref.hex()})"
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not ActorHandle:
+            return NotImplemented
+        return self._rsim_ref == other._rsim_ref
+
+    def __hash__(self) -> int:
+        return hash(self._rsim_ref)
+
+    def __copy__(self) -> ActorHandle:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ActorHandle:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ActorHandle, (self._rsim_ref, self._rsim_interface)
+
+
+class ActorMethod:
+    """A method of an actor: `.remote(...)` calls it. Made by handles."""
+
+    __slots__ = (
+        "_actor",
+        "_described",
+        "_fewest",
+        "_interface",
+        "_most",
+        "_name",
+        "_num_returns",
+        "_options",
+        "_pending",
+        "_qualified",
+        "_ref",
+        "_task",
+    )
+
+    def __init__(
+        self,
+        handle: ActorHandle | ActorMethod,
+        name: str,
+        described: Described,
+        options: MethodOptions,
+    ) -> None:
+        if isinstance(handle, ActorHandle):
+            self._ref = handle._rsim_ref
+            self._interface, self._pending = handle._rsim_interface, handle._rsim_pending
+        else:
+            self._ref = handle._ref
+            self._interface, self._pending = handle._interface, handle._pending
+        self._actor = self._ref.binary()
+        self._name = name
+        self._described = described
+        self._options = options
+        self._qualified = options.name or f"{self._interface.name}.{name}"
+        self._task = options.task
+        self._num_returns = 1 if options.num_returns is None else options.num_returns
+        parameters, _, streams = described
+        self._fewest, self._most = parameters.fewest, parameters.most
+        if streams and options.num_returns is None:
+            self._most = -1  # so that every call is checked, and refused
+
+    def remote(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the method; return the refs of its results at once: one, or a list, None for 0.
+
+        Calls through handles of one process run in the order in which they were made. Arguments are
+        as those of remote functions. Raises TypeError when they do not fit the method,
+        UnserializableError when one cannot be pickled, PendingCallsLimitExceeded when the actor's
+        `max_pending_calls` of this handle are not answered yet.
+        """
+        client = current.client or running_client()
+        if self._ref._counter is not client:
+            raise checks.foreign(self._ref)
+        if kwargs or not self._fewest <= len(args) <= self._most:
+            self._check(args, kwargs)
+        for value in (*args, *kwargs.values()) if kwargs else args:
+            if type(value) is ObjectRef and value._counter is not client:
+                raise checks.foreign(value)
+        if self._pending is not None:
+            self._pending.make_room(client, self._qualified)
+        refs = client.submit(
+            b"",
+            self._qualified,
+            args,
+            kwargs,
+            self._task,
+            self._num_returns,
+            self._described[0].names,
+            actor=self._actor,
+            method=self._name,
+        )
+        if self._pending is not None:
+            self._pending.calls += refs[:1]
+        return refs[0] if self._num_returns == 1 else refs or None
+
+    def options(self, **options: Any) -> ActorMethod:
+        """The same method with some options changed. They are those of `rsim.method`."""
+        changed = self._options.changed(options, self._interface.max_task_retries)
+        return ActorMethod(self, self._name, self._described, changed)
+
+    def _check(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        parameters, _, streams = self._described
+        if streams and self._options.num_returns is None:
+            raise NotImplementedError(
+                f"{self._qualified} is a generator, and streaming generators are not there yet: "
+                "give the number of its values by the option num_returns"
+            )
+        parameters.check(self._qualified, args, kwargs)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        name = f"{self._interface.name}.{self._name}"
+        raise TypeError(
+            f"the actor's method {name} cannot be called directly: "
+            f"instead of {self._name}(), use {self._name}.remote()"
+        )
+
+    def __repr__(self) -> str:
+        return f"<rsim actor method {self._interface.name}.{self._name} of {self._ref.hex()}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        handle = ActorHandle(self._ref, self._interface)
+        return _rebuild_method, (handle, self._name, self._options._given)
+
+
+def _rebuild_method(handle: ActorHandle, name: str, options: dict[str, Any]) -> ActorMethod:
+    method: ActorMethod = getattr(handle, name)
+    return method.options(**options)
+
+
+class _PendingCalls:
+    """The calls of one handle that may not be answered yet."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.calls: list[ObjectRef[Any]] = []
+
+    def make_room(self, client: Client, name: str) -> None:
+        """Forget those that are answered, if it matters; raise if there is room for no more."""
+        if len(self.calls) < self.limit:
+            return
+        self.calls = client.wait(self.calls, len(self.calls), 0, fetch_local=False)[1]
+        if len(self.calls) >= self.limit:
+            raise PendingCallsLimitExceeded(
+                f"{name} cannot be called now: {len(self.calls)} calls through this handle are not "
+                f"answered yet, and max_pending_calls is {self.limit}"
+            )

@@ -1,0 +1,411 @@
+"""Actors: who owns them, where they live, and in which order their calls arrive.
+
+Decides when an actor is created again and what becomes of its calls when it dies. Must never let
+two calls of one caller overtake each other, nor lose a call without an answer. Owns three tables:
+the actors that this node owns, those that live here, and the calls that its clients are waiting to
+send.
+
+An actor is the first result of the task that creates it: handles are refs to that object, so it
+ends when the last handle goes. The object exists while the actor is alive, is pending while it is
+being created (again), and is an error once it is dead; callers learn where it lives, and what
+became of it, as they learn of any object.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from rsim.core.events import ActorExited, ActorKilled
+from rsim.core.ids import return_id
+from rsim.core.messages import ActorDeath, ActorKill, ActorStop
+from rsim.core.objects import PENDING, Entry, Waiter
+from rsim.core.records import ErrorInfo
+from rsim.core.scheduler import DONE, READY, Task
+
+if TYPE_CHECKING:
+    from rsim.core.node import Node
+
+ACTOR_LOST = "ActorLost"
+"""Failure of a call: the actor is not, or no longer, where the call was sent."""
+
+DEADLY = ("WorkerCrashedError", "NodeDiedError", "TaskCancelledError")
+"""Failures of a creation that are the actor's death to who calls it."""
+
+CALLS_AHEAD = 256
+"""Most calls sent to an actor's worker before it has answered them."""
+
+
+class OwnedActor(msgspec.Struct, gc=False, eq=False):
+    """An actor that this node owns."""
+
+    task: Task
+    """Creates it; its retries are what is left of ``max_restarts``."""
+    at: str = ""
+    """The node it lives on; empty: it is being created."""
+    ended: str = ""
+    """Why it must not be created again."""
+
+
+class LocalActor(msgspec.Struct, gc=False, eq=False):
+    """An actor that lives on this node."""
+
+    actor_id: bytes
+    client: int
+    owner: str
+    arrived: deque[Task]
+    """Calls that are not sent to the worker yet, in order."""
+    gathering: bool = False
+    """The call sent last still waits for its inputs: the next must not overtake it."""
+    ended: str = ""
+    """Why it is ending: nothing more is sent to it."""
+    exited: bool = False
+    """It ended itself, and is not to be created again."""
+
+
+class Lane(Waiter, gc=False, eq=False, kw_only=True):
+    """The calls of this node's clients to one actor, by caller. Waits for the actor to exist."""
+
+    actor_id: bytes
+    queues: dict[int, deque[Task]]
+    lost: list[Task]
+    """Calls that the actor's death has overtaken: what becomes of it decides what they raise."""
+
+
+class Actors:
+    """The part of a node that knows actors."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._owned: dict[bytes, OwnedActor] = {}
+        self._living: dict[bytes, LocalActor] = {}
+        self._by_client: dict[int, LocalActor] = {}
+        self._lanes: dict[bytes, Lane] = {}
+        self._calls = 0
+
+    # -- the caller's side -------------------------------------------------------------------------
+
+    def enlist(self, task: Task) -> None:
+        """A client of this node calls an actor: the call has its place from now on."""
+        self._calls += 1
+        task.order = self._calls
+        task.queued = True
+        self._lane(task.spec.actor).queues.setdefault(task.client, deque()).append(task)
+
+    def _lane(self, actor_id: bytes) -> Lane:
+        lane = self._lanes.get(actor_id)
+        if lane is None:
+            lane = Lane(actor_id=actor_id, queues={}, lost=[])
+            self._lanes[actor_id] = lane
+        return lane
+
+    def call_ready(self, task: Task) -> None:
+        """The inputs of a call exist."""
+        task.state = READY
+        if task.owner:
+            self._arrive(task)
+            return
+        lane = self._lane(task.spec.actor)
+        if not task.queued:
+            self._requeue(lane, task)
+        self._pump(lane)
+
+    def _pump(self, lane: Lane) -> None:
+        """Send what can be sent, caller by caller, in each one's order."""
+        entry = self._node.objects.entries.get(lane.actor_id)
+        if entry is None:
+            return
+        if not entry.exists:
+            if not lane.missing:
+                self._node.objects.wait(entry, lane)
+                self._node.need(entry, local=False)
+            return
+        self._judge_lost(lane, entry)
+        for client in list(lane.queues):
+            queue = lane.queues.get(client)
+            while queue and queue[0].state in (READY, DONE):
+                task = queue.popleft()
+                task.queued = False
+                if task.state == DONE:
+                    continue
+                if entry.is_error:
+                    self._node.tasks.fail_by(task, entry)
+                elif entry.actor_at in ("", self._node.name):
+                    self._arrive(task)
+                else:
+                    self._node.peers.forward(task, entry.actor_at)
+            if not queue:
+                lane.queues.pop(client, None)
+        if not lane.queues and not lane.lost:
+            self._lanes.pop(lane.actor_id, None)
+
+    def _judge_lost(self, lane: Lane, entry: Entry) -> None:
+        lost, lane.lost = lane.lost, []
+        for task in lost:
+            if entry.is_error:
+                self._node.tasks.fail_by(task, entry)
+            else:
+                text = f"the actor died while it ran {task.spec.name}, and was restarted"
+                self._node.tasks.fail(task, ErrorInfo("ActorUnavailableError", text))
+
+    def entry_ready(self, lane: Lane) -> None:
+        """The actor exists, or is known to be dead."""
+        self._pump(lane)
+
+    def call_lost(self, task: Task) -> None:
+        """The actor died, or had moved, before it answered a call of this node's."""
+        if task.state == DONE:
+            return
+        lane = self._lane(task.spec.actor)
+        entry = self._node.objects.entries[task.spec.actor]
+        if entry.owner and entry.exists and not entry.is_error:
+            entry.state = PENDING  # what we knew of it is out of date: ask its owner again
+        if task.cancelled:
+            self._node.tasks.fail(task, ErrorInfo("TaskCancelledError", f"{task.spec.name}"))
+        elif task.retries_left:
+            task.retries_left -= task.retries_left > 0
+            task.attempt += 1
+            task.state = READY
+            self._requeue(lane, task)
+        else:
+            lane.lost.append(task)
+        self._pump(lane)
+
+    @staticmethod
+    def _requeue(lane: Lane, task: Task) -> None:
+        """Put a call back in the place that its submission gave it."""
+        task.queued = True
+        queue = lane.queues.setdefault(task.client, deque())
+        earlier = sum(each.order < task.order for each in queue)
+        queue.insert(earlier, task)
+
+    def withdraw(self, task: Task) -> None:
+        """A call that is not sent yet is cancelled."""
+        lane = self._lanes.get(task.spec.actor)
+        queue = lane.queues.get(task.client) if lane is not None else None
+        if lane is not None and queue is not None and task in queue:
+            queue.remove(task)
+            task.queued = False
+            self._pump(lane)
+        living = self._living.get(task.spec.actor)
+        if living is not None and task in living.arrived:
+            living.arrived.remove(task)
+
+    # -- where the actor lives ---------------------------------------------------------------------
+
+    def settled(self, task: Task, client: int) -> None:
+        """A worker has created an actor, and is its worker from now on."""
+        actor_id = actor_of(task)
+        living = LocalActor(actor_id, client, task.owner, deque())
+        self._living[actor_id] = self._by_client[client] = living
+
+    def _arrive(self, task: Task) -> None:
+        living = self._living.get(task.spec.actor)
+        if living is None:
+            if task.owner:
+                text = "the actor does not live here"
+                self._node.peers.send_failure(task, ErrorInfo(ACTOR_LOST, text))
+                self._node.tasks.conclude(task)
+            else:
+                self.call_lost(task)
+            return
+        living.arrived.append(task)
+        self._feed(living)
+
+    def _feed(self, living: LocalActor) -> None:
+        """Send calls to the worker, in order of arrival; if it is ending, its exit decides."""
+        if living.ended:
+            return
+        scheduler = self._node.scheduler
+        worker = scheduler.workers[living.client]
+        while living.arrived and not living.gathering and len(worker.tasks) < CALLS_AHEAD:
+            task = living.arrived.popleft()
+            scheduler.assign_call(living.client, task)
+            if task.owner:
+                self._node.peers.accepted(task)
+            if not task.spec.deps or self._node.requests.gather_for(task, living.client):
+                self._node.tasks.send(task, living.client)
+            else:
+                living.gathering = self._node.requests.is_starting(task.spec.task_id)
+
+    def call_begun(self, task: Task) -> None:
+        """The inputs of a call are there, and it was sent; or they never will be."""
+        living = self._living.get(task.spec.actor)
+        if living is not None:
+            living.gathering = False
+            self._feed(living)
+
+    def call_finished(self, client: int) -> None:
+        """The worker has answered a call: there is room for another."""
+        living = self._by_client.get(client)
+        if living is not None and living.arrived:
+            self._feed(living)
+
+    def returned(self, client: int, back: list[Task]) -> None:
+        """The worker gave calls back unopened."""
+        living = self._by_client.get(client)
+        if living is not None:
+            kept = [task for task in back if task.state != DONE]
+            for task in kept:
+                task.state = READY
+            living.arrived.extendleft(reversed(kept))
+            self._feed(living)
+
+    def exited(self, event: ActorExited) -> None:
+        """An actor ends itself."""
+        living = self._by_client.get(event.client)
+        if living is not None:
+            living.ended = "it called exit_actor()"
+            living.exited = True
+            self._node.scheduler.stop_worker(event.client, kill=False)
+
+    def stop(self, actor_id: bytes, kill: bool) -> None:
+        """The owner ends an actor that lives here."""
+        living = self._living.get(actor_id)
+        if living is not None:
+            living.ended = living.ended or ("it was killed" if kill else "all its handles are gone")
+            self._node.scheduler.stop_worker(living.client, kill)
+
+    def worker_exited(self, client: int, lost: list[Task], reason: str) -> bool:
+        """Whether the dead worker was an actor's; then its calls and its owner are told."""
+        living = self._by_client.pop(client, None)
+        if living is None:
+            return False
+        self._living.pop(living.actor_id, None)
+        node = self._node
+        reason = living.ended or f"its worker died: {reason}"
+        if living.owner:
+            death = ActorDeath(living.actor_id, reason, living.exited)
+            node.peers.borrowing.send(living.owner, death)
+        else:
+            self.died(living.actor_id, reason, living.exited)
+        for task in (*lost, *living.arrived):
+            if task.owner:
+                node.peers.send_failure(task, ErrorInfo(ACTOR_LOST, reason))
+                node.tasks.conclude(task)
+            else:
+                self.call_lost(task)
+        return True
+
+    # -- the owner's side --------------------------------------------------------------------------
+
+    def own(self, task: Task) -> None:
+        """A client of this node creates an actor."""
+        assert task.spec.creation is not None
+        actor_id = actor_of(task)
+        task.retries_left = task.spec.creation.max_restarts
+        self._owned[actor_id] = OwnedActor(task)
+
+    def created(self, entry: Entry, at: str) -> None:
+        """The actor is alive, on the node ``at``."""
+        owned = self._owned.get(entry.object_id)
+        entry.actor_at = at
+        if owned is None:
+            self._stop_at(entry.object_id, at, kill=False)
+            return
+        owned.at = at
+        if owned.ended:
+            self._stop_at(entry.object_id, at, kill=True)
+
+    def died(self, actor_id: bytes, reason: str, intended: bool) -> None:
+        """The actor's worker is gone: create it again, or let its object be the error."""
+        owned = self._owned.get(actor_id)
+        entry = self._node.objects.get(actor_id)
+        if owned is None or entry is None or not owned.at:
+            return
+        owned.at = entry.actor_at = ""
+        task = owned.task
+        if not intended and not owned.ended and task.retries_left:
+            task.retries_left -= task.retries_left > 0
+            entry.state = PENDING
+            self._node.tasks.run_again(task)
+            return
+        del self._owned[actor_id]
+        text = f"{task.spec.name} is dead: {owned.ended or reason}"
+        self._node.tasks.fail_object(entry, ErrorInfo("ActorDiedError", text))
+        lane = self._lanes.get(actor_id)
+        if lane is not None:
+            self._pump(lane)
+
+    def node_died(self, dead: str) -> None:
+        """Actors that lived there are gone, and those that it owned have nobody left."""
+        for actor_id, owned in list(self._owned.items()):
+            if owned.at == dead:
+                self.died(actor_id, f"its node {dead} died", intended=False)
+        for living in list(self._living.values()):
+            if living.owner == dead:
+                self.stop(living.actor_id, kill=True)
+
+    def killed(self, event: ActorKilled) -> None:
+        """A client wants an actor's end."""
+        entry = self._node.objects.get(event.actor_id)
+        if entry is not None and entry.owner:
+            kill = ActorKill(event.actor_id, event.no_restart)
+            self._node.peers.borrowing.send(entry.owner, kill)
+        else:
+            self.kill(event.actor_id, event.no_restart)
+
+    def kill(self, actor_id: bytes, no_restart: bool) -> None:
+        """End an actor that this node owns."""
+        owned = self._owned.get(actor_id)
+        if owned is None:
+            return
+        if no_restart:
+            owned.ended = "it was killed by rsim.kill()"
+        if owned.at:
+            self._stop_at(actor_id, owned.at, kill=True)
+        elif no_restart:
+            self._node.tasks.cancel_task(owned.task, force=True, recursive=False)
+
+    def abandoned(self, actor_id: bytes) -> None:
+        """The last handle is gone: the actor ends when it has done what it was asked to."""
+        owned = self._owned.pop(actor_id, None)
+        if owned is not None and owned.at:
+            self._stop_at(actor_id, owned.at, kill=False)
+
+    def _stop_at(self, actor_id: bytes, at: str, kill: bool) -> None:
+        if at == self._node.name:
+            self.stop(actor_id, kill)
+        else:
+            self._node.peers.borrowing.send(at, ActorStop(actor_id, kill))
+
+    # -- messages ----------------------------------------------------------------------------------
+
+    def death_reported(self, message: ActorDeath) -> None:
+        """From the node where our actor lived."""
+        self.died(message.actor_id, message.reason, message.intended)
+
+    def kill_asked(self, message: ActorKill) -> None:
+        """From the node of a client with a handle."""
+        self.kill(message.actor_id, message.no_restart)
+
+    def stop_asked(self, message: ActorStop) -> None:
+        """From the owner of an actor that lives here."""
+        self.stop(message.actor_id, message.kill)
+
+    def check(self) -> None:
+        """Tables agree with each other."""
+        for living in self._living.values():
+            assert self._by_client.get(living.client) is living
+        for lane in self._lanes.values():
+            for queue in lane.queues.values():
+                assert all(task.spec.actor == lane.actor_id for task in queue)
+
+    def never_created(self, task: Task, error: ErrorInfo | None = None) -> ErrorInfo | None:
+        """The task that was to create an actor has failed. What its calls are told."""
+        owned = self._owned.pop(actor_of(task), None)
+        ended = owned.ended if owned is not None else ""
+        if error is None or not (ended or error.kind in DEADLY):
+            return error
+        return ErrorInfo("ActorDiedError", f"{task.spec.name} is dead: {ended or error.message}")
+
+    def is_owned(self, actor_id: bytes) -> bool:
+        """Whether this node owns such an actor, alive or on its way."""
+        return actor_id in self._owned
+
+
+def actor_of(task: Task) -> bytes:
+    """The id of the actor that a creation task creates."""
+    return return_id(task.spec.task_id, 0)

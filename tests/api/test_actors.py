@@ -1,0 +1,105 @@
+"""Actor classes and handles, without a node: options, and what the core is told."""
+
+from typing import Any
+
+import pytest
+
+import rsim
+from rsim.core import events
+from rsim.core.records import ActorOptions, Strategy, TaskOptions
+
+
+class Plain:
+    """A plain class."""
+
+    def __init__(self, a: int, b: int = 0) -> None:
+        pass
+
+    def run(self, x: int, *, y: int = 0) -> None:
+        pass
+
+    def stream(self) -> Any:
+        yield 1
+
+
+Actor = rsim.remote(Plain)
+
+
+def test_it_describes_its_class() -> None:
+    assert (Actor.__name__, Actor.__doc__) == ("Plain", "A plain class.")
+    assert Actor._cls is Plain
+    assert rsim.remote(num_cpus=1)(Plain).options(num_cpus=2)._cls is Plain
+
+
+def test_what_the_core_is_told(session: rsim.Session) -> None:
+    Actor.remote(1, b=2)
+    actor = Actor.options(num_cpus=2, max_restarts=3, max_task_retries=4).remote(1)
+    actor.run.remote(1)
+    actor.run.options(max_task_retries=-1, num_returns=2, name="named").remote(1, y=3)
+    plain, rich, call, changed = session.specs
+    assert plain.creation == ActorOptions(0, ())
+    assert plain.options == TaskOptions((("CPU", 10_000),), 0, strategy=Strategy())
+    assert rich.creation == ActorOptions(3, (("CPU", 20_000),))
+    assert (rich.options.demand, rich.options.max_retries) == ((("CPU", 20_000),), 3)
+    assert call.actor == rich.task_id + bytes(4) == changed.actor
+    assert (call.name, call.method, call.num_returns) == ("Plain.run", "run", 1)
+    assert (call.options.demand, call.options.max_retries) == ((), 4)
+    assert (changed.name, changed.num_returns, changed.options.max_retries) == ("named", 2, -1)
+    rsim.kill(actor, no_restart=False)
+    assert session.channel.sent[-1] == events.ActorKilled(0, call.actor, False)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({"max_retries": 1}, ValueError, "max_retries is no option of an actor class; valid are"),
+        ({"max_restarts": -2}, ValueError, "max_restarts must be -1 or more"),
+        ({"max_task_retries": 1.5}, TypeError, "max_task_retries must be an int"),
+        ({"max_pending_calls": 0}, ValueError, "max_pending_calls must be -1, for no limit, or"),
+        ({"max_concurrency": 2}, NotImplementedError, "max_concurrency"),
+        ({"name": "x"}, NotImplementedError, "name"),
+        ({"lifetime": "detached"}, NotImplementedError, "lifetime"),
+    ],
+)
+def test_bad_options(given: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        rsim.remote(**given)(Plain)
+    with pytest.raises(error, match=message):
+        Actor.options(**given)
+
+
+def test_bad_options_of_functions_and_methods(session: rsim.Session) -> None:
+    with pytest.raises(ValueError, match="max_restarts is no option of a remote function"):
+        rsim.remote(max_restarts=1)(abs)
+    with pytest.raises(TypeError, match="options by keyword"):
+        rsim.method()
+    with pytest.raises(ValueError, match="num_cpus is no option of an actor's method"):
+        rsim.method(num_cpus=1)
+    with pytest.raises(ValueError, match="max_retries is no option of an actor's method"):
+        Actor.remote(1).run.options(max_retries=1)
+
+
+def test_wrong_calls_are_not_submitted(session: rsim.Session) -> None:
+    with pytest.raises(TypeError, match=r"^Plain\(a, b=\.\.\.\): missing a required argument: 'a'"):
+        Actor.remote()
+    actor = Actor.remote(1)
+    with pytest.raises(TypeError, match=r"^Plain\.run\(x, \*, y=\.\.\.\): "):
+        actor.run.remote(1, 2)
+    with pytest.raises(NotImplementedError, match=r"Plain\.stream is a generator"):
+        actor.stream.remote()
+    assert len(actor.stream.options(num_returns=2).remote()) == 2
+    with pytest.raises(TypeError, match="is remote already"):
+        rsim.remote(Actor)
+    assert len(session.specs) == 2
+
+
+def test_a_handle_of_an_earlier_session(session: rsim.Session) -> None:
+    actor = Actor.remote(1)
+    session.shutdown()
+    with rsim.init() as second:
+        with pytest.raises(ValueError, match="an earlier session"):
+            actor.run.remote(1)
+        with pytest.raises(ValueError, match="an earlier session"):
+            rsim.kill(actor)
+        Actor.remote(1)
+        assert len(second.specs) == 1
