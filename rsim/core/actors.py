@@ -320,7 +320,7 @@ class Actors:
         if not intended and not owned.ended and task.retries_left:
             task.retries_left -= task.retries_left > 0
             entry.state = PENDING
-            self._node.tasks.run_again(task)
+            self._node.lineage.run_again(task)
             return
         del self._owned[actor_id]
         text = f"{task.spec.name} is dead: {owned.ended or reason}"

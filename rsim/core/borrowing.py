@@ -120,7 +120,7 @@ class Borrowing:
             entry = node.objects.declare_foreign(object_id, owner)
             if owner not in node.peers.others:
                 if entry.owner == owner:
-                    node.peers.report_orphans(owner, [entry])
+                    node.peers.succession.report_orphans(owner, [entry])
                 continue
             if owner != source:
                 self.send(owner, RefBorrow(object_id, source))
@@ -134,7 +134,7 @@ class Borrowing:
         node = self._node
         if node.objects.get(message.object_id) is None:
             node.objects.declare(message.object_id).state = LOST
-            node.tasks.object_claimed(message.object_id)
+            node.lineage.object_claimed(message.object_id)
         node.objects.lend(source, message.object_id)
         self.send(message.lender, BorrowNote(message.object_id, source))
 

@@ -20,6 +20,7 @@ from rsim.core.arena import Arena
 from rsim.core.choices import Choices
 from rsim.core.effects import Effect, ForgetValues, ReplyAllocation
 from rsim.core.ids import is_put
+from rsim.core.lineage import Lineage
 from rsim.core.machine import Step
 from rsim.core.messages import TaskOutcome
 from rsim.core.objects import FREED, INLINE, LOST, PENDING, REMOTE, STORED, Entry, ObjectTable
@@ -54,6 +55,7 @@ class Node:
         store = ObjectStore(Arena(capacity_bytes), spill_limit_bytes)
         self.shelf = Shelf(self.step, store, config.store_grace_ns, self._evicted)
         self.tasks = Tasks(self)
+        self.lineage = Lineage(self)
         self.requests = Requests(self)
         self.actors = Actors(self)
         self.peers = Peers(self)
@@ -140,7 +142,7 @@ class Node:
                 continue
             entry, local = needed.popleft()
             if entry.state in (FREED, LOST) and not entry.owner:
-                self.tasks.reconstruct(entry)
+                self.lineage.reconstruct(entry)
             elif not entry.exists and entry.owner:
                 self.peers.query(entry)
             elif entry.state == REMOTE and local:
@@ -186,7 +188,7 @@ class Node:
         objects.lend_entry(event.client, entry)
         if known is None or (entry.owner and not entry.exists):
             self.peers.own(entry)
-            self.tasks.object_put(entry)
+            self.lineage.object_put(entry)
         if entry.exists:
             return
         entry.size_bytes = event.size_bytes
@@ -233,7 +235,7 @@ class Node:
             self.requests.timer_fired(op)
             or self.scheduler.timer_fired(op)
             or self.shelf.timer_fired(op)
-            or self.peers.timer_fired(op)
+            or self.peers.succession.timer_fired(op)
         )
 
     def _spill_finished(self, event: events.SpillFinished) -> None:
@@ -251,7 +253,7 @@ class Node:
         object_id = entry.object_id
         if entry.owner and keep:
             return True
-        stays = keep and not self.tasks.can_recompute(object_id)
+        stays = keep and not self.lineage.can_recompute(object_id)
         if entry.state == INLINE:
             if not stays:
                 self._forgotten.append(object_id)
@@ -279,7 +281,7 @@ class Node:
                 return
         elif self.actors.is_owned(entry.object_id):
             self.actors.abandoned(entry.object_id)
-        self.tasks.object_removed(entry)
+        self.lineage.object_removed(entry)
 
     def _evicted(self, object_id: bytes) -> None:
         """The store dropped a copy that was free to go."""

@@ -3,7 +3,7 @@ and owners.
 
 Decides when to ask the global scheduler for a place and what a peer's death means for tasks. Must
 never assume that a message arrives, or arrives once. Owns the tasks that wait for a place, the view
-of who is alive, and the parts ``borrowing`` and ``directory``.
+of who is alive, and the parts ``borrowing``, ``directory`` and ``succession``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rsim.core import messages as m
 from rsim.core.actors import ACTOR_LOST
 from rsim.core.borrowing import Borrowing
 from rsim.core.directory import Directory, RemoteWaiter
-from rsim.core.effects import SetTimer, WarnDriver
+from rsim.core.effects import WarnDriver
 from rsim.core.events import (
     LineageRecorded,
     MessageArrived,
@@ -26,20 +26,15 @@ from rsim.core.events import (
     ObjectReceived,
     TaskFinished,
 )
-from rsim.core.ids import creator, return_id
-from rsim.core.objects import INLINE, LOST, PENDING, REMOTE, STORED, Entry, Waiter
-from rsim.core.records import Demand, ErrorInfo, TaskSpec
+from rsim.core.ids import return_id
+from rsim.core.objects import PENDING, REMOTE, STORED, Entry, Waiter
+from rsim.core.records import Demand, ErrorInfo
 from rsim.core.resources import format_demand
-from rsim.core.scheduler import DONE, FORWARDED, READY, SETTLED, WAITING, Task
+from rsim.core.scheduler import FORWARDED, READY, SETTLED, WAITING, Task
+from rsim.core.succession import Succession
 
 if TYPE_CHECKING:
     from rsim.core.node import Node
-
-BURIAL_NS = 5_000_000_000
-"""How long loans to a dead node are kept: those it lent on may still be registered, and heirs
-found.
-"""
-
 
 INPUT_FAILED = "InputFailed"
 """Failure of a forwarded task that the owner should look at its inputs again, and place it anew."""
@@ -55,10 +50,10 @@ class Peers:
         self._node = node
         self.borrowing = Borrowing(node)
         self.directory = Directory(node)
+        self.succession = Succession(node)
         self.others: dict[str, Demand] = {}
         self.unplaced: dict[bytes, Task] = {}
         self._infeasible: dict[bytes, str] = {}
-        self._burials: dict[int, str] = {}
         self._accepted: list[bytes] = []
         self._requests = 0
         self._report_seq = 0
@@ -85,7 +80,7 @@ class Peers:
             m.BorrowNote: lambda _source, message: self.borrowing.noted(message),
             m.RefReturn: self.borrowing.returned,
             m.PutNote: self._put_noted,
-            m.Adoption: self._adopted,
+            m.Adoption: self.succession.adopted,
             m.ActorDeath: lambda _source, message: node.actors.death_reported(message),
             m.ActorKill: lambda _source, message: node.actors.kill_asked(message),
             m.ActorStop: lambda _source, message: node.actors.stop_asked(message),
@@ -348,7 +343,7 @@ class Peers:
     def _put_noted(self, source: str, message: m.PutNote) -> None:
         entry = self._node.objects.get(message.ref.object_id)
         if entry is not None and not entry.owner and not entry.exists:
-            self._node.tasks.object_removed(entry)
+            self._node.lineage.object_removed(entry)
             entry.owner = source
             entry.state = PENDING
         self.borrowing.receive(source, (message.ref,))
@@ -405,98 +400,7 @@ class Peers:
                 if task.state == READY:
                     node.withdraw(task)
                 node.tasks.conclude(task)
-        self.report_orphans(dead, list(node.objects.owned_by(dead)))
-        timer = node.step.next_op()
-        self._burials[timer] = dead
-        node.step.out.append(SetTimer(timer, node.step.now_ns + BURIAL_NS))
-
-    def report_orphans(self, dead: str, orphans: list[Entry]) -> None:
-        """Tell the global scheduler which objects of a dead node are wanted here."""
-        copies = tuple(entry.object_id for entry in orphans if entry.is_local)
-        report = m.OrphanReport(dead, tuple(entry.object_id for entry in orphans), copies)
-        self.borrowing.send(m.GLOBAL, report)
-
-    def timer_fired(self, op: int) -> bool:
-        """Whether the timer was ours; then a dead node's loans end."""
-        dead = self._burials.pop(op, None)
-        if dead is None:
-            return False
-        self._node.objects.close_account(dead)
-        return True
-
-    def _adopted(self, _source: str, message: m.Adoption) -> None:
-        """Orphaned objects have a new owner, perhaps this node."""
-        node = self._node
-        if message.owner == node.name:
-            self._adopt(message)
-            return
-        if message.owner not in self.others:
-            self.report_orphans(
-                message.owner, list(filter(None, map(node.objects.get, message.object_ids)))
-            )
-            return
-        for object_id in message.object_ids:
-            entry = node.objects.get(object_id)
-            if entry is None or not entry.owner or entry.owner in self.others:
-                self.borrowing.send(message.owner, m.RefReturn((object_id,), (1,)))
-                continue
-            entry.owner = message.owner
-            entry.received = 1
-            node.objects.forget_loans(object_id, self.others)
-            if not entry.exists and entry.waiters is not None:
-                self.query(entry)
-
-    def _adopt(self, message: m.Adoption) -> None:
-        node = self._node
-        heirs = []
-        for object_id, holders, copies in zip(
-            message.object_ids, message.holders, message.copies, strict=True
-        ):
-            entry = node.objects.declare(object_id)
-            if not entry.owner and entry.received == 0 and entry.exists:
-                continue
-            entry.owner = ""
-            entry.received = 0
-            entry.primary = False
-            for holder in holders:
-                if holder in self.others:
-                    node.objects.lend_once(holder, object_id)
-            entry.locations = [each for each in copies if each in self.others] or None
-            if entry.state == STORED:
-                node.shelf.set_evictable(object_id, False)
-            elif entry.state != INLINE:
-                entry.state = REMOTE if entry.locations else LOST
-            heirs.append(entry)
-        for spec in message.specs:
-            self._inherit(spec)
-        for entry in heirs:
-            if entry.exists:
-                node.announce(entry)
-            elif entry.waiters is not None:
-                node.need(entry, local=False)
-
-    def _inherit(self, spec: TaskSpec) -> None:
-        """Take over the lineage of an orphan, as a task that has finished."""
-        node = self._node
-        live = sum(
-            1
-            for entry in node.objects.entries.values()
-            if not entry.owner and creator(entry.object_id) == spec.task_id
-        )
-        known = node.tasks.table.get(spec.task_id)
-        if known is not None and not known.owner:
-            known.live = live
-            return
-        task = node.tasks.table[spec.task_id] = Task(
-            spec=spec, retries_left=spec.options.max_retries
-        )
-        task.state = DONE
-        task.recorded = True
-        task.live = live
-        for object_id in (*spec.deps, *spec.borrows):
-            if node.objects.get(object_id) is None:
-                node.objects.declare(object_id).state = LOST
-        node.objects.hold_lineage(spec.deps + spec.borrows)
+        self.succession.node_died(dead)
 
     @property
     def active(self) -> bool:

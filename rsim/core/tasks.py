@@ -14,7 +14,7 @@ from rsim.core.effects import CopyError, InterruptTask, StartTask, StoreError
 from rsim.core.events import TaskFinished
 from rsim.core.ids import creator, is_put, return_id
 from rsim.core.messages import TaskOutcome
-from rsim.core.objects import FREED, INLINE, LOST, PENDING, STORED, Entry
+from rsim.core.objects import INLINE, LOST, PENDING, STORED, Entry
 from rsim.core.records import ErrorInfo, Result, TaskSpec
 from rsim.core.scheduler import DONE, FORWARDED, READY, SENT, WAITING, Task, Worker
 
@@ -203,7 +203,7 @@ class Tasks:
     def outcome(self, task: Task, event: TaskFinished | TaskOutcome, executor: str) -> None:
         """A task that this node owns has run, here or at the node ``executor``."""
         if event.error and event.retryable and self._may_retry(task):
-            self._retry(task)
+            self.retry(task)
         elif event.error and task.cancelled:
             self.fail(task, _cancelled(task))
         else:
@@ -267,7 +267,7 @@ class Tasks:
                 self._node.actors.withdraw(task)
             self._node.objects.release((spec.actor,))
         if not task.live:
-            self._forget(task)
+            self._node.lineage.forget(task)
 
     # -- failure -----------------------------------------------------------------------------------
 
@@ -359,7 +359,8 @@ class Tasks:
     def _may_retry(self, task: Task) -> bool:
         return task.retries_left != 0 and not task.cancelled
 
-    def _retry(self, task: Task) -> None:
+    def retry(self, task: Task) -> None:
+        """Run the task once more, at the cost of a retry."""
         if task.retries_left > 0:
             task.retries_left -= 1
         task.attempt += 1
@@ -372,7 +373,7 @@ class Tasks:
         if task.spec.actor:
             self._node.actors.call_lost(task)
         elif not task.owner and self._may_retry(task):
-            self._retry(task)
+            self.retry(task)
         elif task.cancelled and error.kind != "WorkerCrashedError":
             self.fail(task, _cancelled(task))
         else:
@@ -461,83 +462,6 @@ class Tasks:
             node.scheduler.stop_worker(client, kill=True)
         else:
             node.step.out.append(InterruptTask(client, task.spec.task_id))
-
-    # -- lineage -----------------------------------------------------------------------------------
-
-    def object_put(self, entry: Entry) -> None:
-        """A task's ``put`` can be made again as long as the task is known."""
-        task = self.object_claimed(entry.object_id)
-        if task is not None and task.owner and task.attempt:
-            self._node.peers.note_put(entry.object_id, task.owner)
-
-    def object_claimed(self, object_id: bytes) -> Task | None:
-        """One reason more to remember the task that makes an object."""
-        task = self.table.get(creator(object_id))
-        if task is not None:
-            task.live += 1
-        return task
-
-    def object_removed(self, entry: Entry) -> None:
-        """One reason less to remember the task that made it."""
-        task = self.table.get(creator(entry.object_id))
-        if task is None or (task.owner and not is_put(entry.object_id)):
-            return
-        task.live -= 1
-        if task.state == DONE and not task.live:
-            self._node.objects.release_lineage(task.spec.deps + task.spec.borrows)
-            self._forget(task)
-
-    def _forget(self, task: Task) -> None:
-        if self.table.get(task.spec.task_id) is task:
-            del self.table[task.spec.task_id]
-            if task.recorded:
-                self._node.peers.forget_lineage(task.spec.task_id)
-
-    def can_recompute(self, object_id: bytes) -> bool:
-        """Whether the task that made the object is known."""
-        return creator(object_id) in self.table
-
-    def reconstruct(self, entry: Entry) -> None:
-        """Somebody wants an object whose value is gone: run its task again, if that is allowed."""
-        if entry.state not in (FREED, LOST):
-            return
-        entry.state = PENDING
-        task = self.table.get(creator(entry.object_id))
-        name = entry.object_id.hex()
-        if task is None:
-            made = (
-                "put by the driver"
-                if is_put(entry.object_id)
-                else "made by a task that is forgotten"
-            )
-            text = f"object {name} is lost: it was {made}, so it cannot be computed again"
-            self.fail_object(entry, ErrorInfo("ObjectLostError", text))
-        elif task.state == DONE:
-            if task.retries_left == 0:
-                text = (
-                    f"object {name} is lost, and {task.spec.name} has no retries left (max_retries)"
-                )
-                self.fail_object(entry, ErrorInfo("ObjectReconstructionFailedError", text))
-                return
-            if task.spec.creation is not None:
-                text = f"{task.spec.name} is dead: its owner died"
-                self.fail_object(entry, ErrorInfo("ActorDiedError", text))
-                return
-            self._node.objects.release_lineage(self.hold_inputs(task))
-            self._retry(task)
-
-    def hold_inputs(self, task: Task) -> tuple[bytes, ...]:
-        """A task that was over is to run again: its inputs, held anew."""
-        spec = task.spec
-        inputs = spec.deps + spec.borrows
-        self._node.objects.hold((*inputs, spec.actor) if spec.actor else inputs)
-        return inputs
-
-    def run_again(self, task: Task) -> None:
-        """Create an actor anew."""
-        self._node.objects.release_lineage(self.hold_inputs(task))
-        task.attempt += 1
-        self.await_inputs(task)
 
     # -- checks ------------------------------------------------------------------------------------
 

@@ -1,15 +1,29 @@
-"""One running session per module and backend: the utilities keep nothing of a session."""
+"""Every test on both backends: a simulated session each, and a local one for all of a module."""
 
 from collections.abc import Iterator
-from typing import Any
+from contextlib import ExitStack
 
 import pytest
 
 import rsim
 
+CPUS = 2
+
 
 @pytest.fixture(scope="module", params=("sim", "local"))
-def rt(request: pytest.FixtureRequest) -> Iterator[Any]:
+def backend(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of a backend; the local one has been started."""
+    with ExitStack() as sessions:
+        if request.param == "local":
+            sessions.enter_context(rsim.init("local", num_cpus=CPUS))
+        yield request.param
+
+
+@pytest.fixture
+def rt(backend: str) -> Iterator[None]:
     """A running session with two CPUs."""
-    with rsim.init(request.param, num_cpus=2) as session:
-        yield session
+    with ExitStack() as sessions:
+        # not for longer than a test: the test runner's own waits would be in virtual time
+        if backend == "sim":
+            sessions.enter_context(rsim.init("sim", num_cpus=CPUS))
+        yield

@@ -106,6 +106,7 @@ def test_shutdown(rt, tmp_path):
 
     executor = Executor()
     future = executor.submit(behind, tmp_path, "never")
+    marks.await_marks(tmp_path, "begun")
     executor.shutdown(cancel_futures=True)
     assert future.cancelled()
 

@@ -15,6 +15,7 @@ def refuse(value):
 
 
 def behind(folder, gate):
+    marks.leave(folder, "begun")
     marks.await_marks(folder, gate)
     return gate
 
@@ -84,6 +85,7 @@ def test_close_and_join(rt):
 def test_terminate_cancels(rt, tmp_path):
     with Pool() as pool:
         result = pool.apply_async(behind, (tmp_path, "never"))
+        marks.await_marks(tmp_path, "begun")
     pool.join()
     assert result.ready() and not result.successful()
 

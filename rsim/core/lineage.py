@@ -1,0 +1,103 @@
+"""Lineage: what is known of how objects came about, and how lost ones are made again.
+
+Decides when a finished task can be forgotten, and whether a lost object may be computed again. Must
+never run a task again that has no retries left. Owns no state of its own: the task table is the
+lineage, where a finished task stays as long as one of its objects is known.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rsim.core.ids import creator, is_put
+from rsim.core.objects import FREED, LOST, PENDING, Entry
+from rsim.core.records import ErrorInfo
+from rsim.core.scheduler import DONE, Task
+
+if TYPE_CHECKING:
+    from rsim.core.node import Node
+
+
+class Lineage:
+    """The finished tasks of a node, as the origin of its objects."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def object_put(self, entry: Entry) -> None:
+        """A task's ``put`` can be made again as long as the task is known."""
+        task = self.object_claimed(entry.object_id)
+        if task is not None and task.owner and task.attempt:
+            self._node.peers.note_put(entry.object_id, task.owner)
+
+    def object_claimed(self, object_id: bytes) -> Task | None:
+        """One reason more to remember the task that makes an object."""
+        task = self._node.tasks.table.get(creator(object_id))
+        if task is not None:
+            task.live += 1
+        return task
+
+    def object_removed(self, entry: Entry) -> None:
+        """One reason less to remember the task that made it."""
+        task = self._node.tasks.table.get(creator(entry.object_id))
+        if task is None or (task.owner and not is_put(entry.object_id)):
+            return
+        task.live -= 1
+        if task.state == DONE and not task.live:
+            self._node.objects.release_lineage(task.spec.deps + task.spec.borrows)
+            self.forget(task)
+
+    def forget(self, task: Task) -> None:
+        """Nothing of what the task made is known any more."""
+        if self._node.tasks.table.get(task.spec.task_id) is task:
+            del self._node.tasks.table[task.spec.task_id]
+            if task.recorded:
+                self._node.peers.forget_lineage(task.spec.task_id)
+
+    def can_recompute(self, object_id: bytes) -> bool:
+        """Whether the task that made the object is known."""
+        return creator(object_id) in self._node.tasks.table
+
+    def reconstruct(self, entry: Entry) -> None:
+        """Somebody wants an object whose value is gone: run its task again, if that is allowed."""
+        if entry.state not in (FREED, LOST):
+            return
+        entry.state = PENDING
+        task = self._node.tasks.table.get(creator(entry.object_id))
+        error = self._obstacle(entry, task)
+        if error is not None:
+            self._node.tasks.fail_object(entry, error)
+        elif task is not None and task.state == DONE:
+            self._node.objects.release_lineage(self.hold_inputs(task))
+            self._node.tasks.retry(task)
+
+    @staticmethod
+    def _obstacle(entry: Entry, task: Task | None) -> ErrorInfo | None:
+        """Why an object cannot be made again."""
+        lost = f"object {entry.object_id.hex()} is lost"
+        if task is None:
+            made = "put by the driver" if is_put(entry.object_id) else "made by a forgotten task"
+            return ErrorInfo(
+                "ObjectLostError", f"{lost}: it was {made}, so it cannot be computed again"
+            )
+        if task.state != DONE:
+            return None
+        if task.spec.creation is not None:
+            return ErrorInfo("ActorDiedError", f"{task.spec.name} is dead: its owner died")
+        if task.retries_left == 0:
+            text = f"{lost}, and {task.spec.name} has no retries left (max_retries)"
+            return ErrorInfo("ObjectReconstructionFailedError", text)
+        return None
+
+    def hold_inputs(self, task: Task) -> tuple[bytes, ...]:
+        """A task that was over is to run again: its inputs, held anew."""
+        spec = task.spec
+        inputs = spec.deps + spec.borrows
+        self._node.objects.hold((*inputs, spec.actor) if spec.actor else inputs)
+        return inputs
+
+    def run_again(self, task: Task) -> None:
+        """Create an actor anew."""
+        self._node.objects.release_lineage(self.hold_inputs(task))
+        task.attempt += 1
+        self._node.tasks.await_inputs(task)
