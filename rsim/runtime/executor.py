@@ -27,6 +27,9 @@ from rsim.runtime.wire import CALL, CREATION, TASK, RunTask
 
 NANOSECONDS = 1_000_000_000
 
+_EARLY_INTERRUPTS = 64
+"""How many interrupts of tasks that are not running are kept: most come too late, not too early."""
+
 
 class ActorExit(BaseException):
     """Raised in a method of an actor that wants to end."""
@@ -56,10 +59,24 @@ class Executor:
         """The task whose user code is running."""
         self._client = client
         self._functions: dict[bytes, Callable[..., Any]] = {}
+        self._early: dict[bytes, None] = {}
+        """Tasks to interrupt that had not begun when the interrupt came."""
         self._actor: object = None
         """The actor that lives in this worker."""
         self._exited = False
         """The actor has ended itself: nobody is left to answer what it was sent before."""
+
+    def interrupt(self, task_id: bytes) -> bool:
+        """Whether a task to interrupt is running now: then the caller raises KeyboardInterrupt in
+        it. Otherwise the task raises by itself if it should begin later. Called from any thread.
+        """
+        self._early[task_id] = None
+        if self.running == task_id:
+            self._early.pop(task_id, None)
+            return True
+        while len(self._early) > _EARLY_INTERRUPTS:
+            self._early.pop(next(iter(self._early)), None)
+        return False
 
     @property
     def hosts_actor(self) -> bool:
@@ -99,6 +116,9 @@ class Executor:
         args, kwargs = self._client.load_arguments(task)
         self.running = task.task_id
         try:
+            if self._early and task.task_id in self._early:
+                self._early.pop(task.task_id, None)
+                raise KeyboardInterrupt
             if task.extras:
                 self._spend(task.extras, args, kwargs)
             value = function(*args, **kwargs)

@@ -181,7 +181,7 @@ class Worker:
             self._hub.world.post(None, self.strand.key, self._interrupt, running)
 
     def _interrupt(self, task_id: bytes) -> None:
-        if self._executor.running == task_id:
+        if self._executor.interrupt(task_id):
             self._hub.throw(self.strand, KeyboardInterrupt())
 
     def kill(self, reason: str) -> None:

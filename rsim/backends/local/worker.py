@@ -238,7 +238,7 @@ def control(channel: WorkerChannel, sock: socket.socket) -> None:
             for frame in link.frames():
                 delivery = decode_delivery(frame)
                 if isinstance(delivery, Interrupt):
-                    if channel.executor.running == delivery.task_id:
+                    if channel.executor.interrupt(delivery.task_id):
                         channel.interrupt_target = delivery.task_id
                         signal.pthread_kill(main_thread, signal.SIGINT)
                 else:
