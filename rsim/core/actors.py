@@ -23,7 +23,7 @@ from rsim.core.ids import return_id
 from rsim.core.messages import ActorDeath, ActorKill, ActorStop
 from rsim.core.objects import PENDING, Entry, Waiter
 from rsim.core.records import ErrorInfo
-from rsim.core.scheduler import DONE, READY, Task
+from rsim.core.work import DONE, READY, Task
 
 if TYPE_CHECKING:
     from rsim.core.node import Node

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rsim.core.ids import creator, is_put
 from rsim.core.objects import FREED, LOST, PENDING, Entry
 from rsim.core.records import ErrorInfo
-from rsim.core.scheduler import DONE, Task
+from rsim.core.work import DONE, Task
 
 if TYPE_CHECKING:
     from rsim.core.node import Node
@@ -44,7 +44,9 @@ class Lineage:
             return
         task.live -= 1
         if task.state == DONE and not task.live:
-            self._node.objects.release_lineage(task.spec.deps + task.spec.borrows)
+            spec = task.spec
+            if spec.deps or spec.borrows:
+                self._node.objects.release_lineage(spec.deps + spec.borrows)
             self.forget(task)
 
     def forget(self, task: Task) -> None:

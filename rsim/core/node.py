@@ -28,10 +28,11 @@ from rsim.core.peers import Peers
 from rsim.core.records import DRIVER, Demand, ErrorInfo, Located
 from rsim.core.requests import Requests
 from rsim.core.resources import Pool, format_demand
-from rsim.core.scheduler import FORWARDED, READY, SENT, LocalScheduler, NodeConfig, Task
+from rsim.core.scheduler import LocalScheduler, NodeConfig
 from rsim.core.shelf import Shelf
 from rsim.core.store import ObjectStore
 from rsim.core.tasks import Tasks
+from rsim.core.work import FORWARDED, READY, SENT, Task
 
 
 class Node:

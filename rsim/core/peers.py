@@ -30,8 +30,8 @@ from rsim.core.ids import return_id
 from rsim.core.objects import PENDING, REMOTE, STORED, Entry, Waiter
 from rsim.core.records import Demand, ErrorInfo
 from rsim.core.resources import format_demand
-from rsim.core.scheduler import FORWARDED, READY, SETTLED, WAITING, Task
 from rsim.core.succession import Succession
+from rsim.core.work import FORWARDED, READY, SETTLED, WAITING, Task
 
 if TYPE_CHECKING:
     from rsim.core.node import Node

@@ -16,7 +16,7 @@ from rsim.core.records import DRIVER, ErrorInfo
 
 if TYPE_CHECKING:
     from rsim.core.node import Node
-    from rsim.core.scheduler import Task
+    from rsim.core.work import Task
 
 
 class Gather(Waiter, gc=False, eq=False, kw_only=True):

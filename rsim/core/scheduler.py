@@ -21,17 +21,19 @@ import msgspec
 from rsim.core.choices import Choices
 from rsim.core.effects import RecallTasks, SetTimer, StartWorker, StopWorker
 from rsim.core.machine import Step
-from rsim.core.objects import Waiter
-from rsim.core.records import Demand, TaskSpec
+from rsim.core.records import Demand
 from rsim.core.resources import Pool
-
-WAITING, READY, SENT, FORWARDED, DONE = range(5)
-"""States of a task: for inputs; queued; at a worker; at another node; over (kept as lineage)."""
-
-SETTLED = -1
-
-STARTING, IDLE, BUSY, ACTOR = range(4)
-"""States of a worker; ACTOR: it is an actor's for life."""
+from rsim.core.work import (
+    ACTOR,
+    BUSY,
+    IDLE,
+    READY,
+    SENT,
+    STARTING,
+    Queue,
+    Task,
+    Worker,
+)
 
 
 class NodeConfig(msgspec.Struct, frozen=True):
@@ -54,64 +56,6 @@ class NodeConfig(msgspec.Struct, frozen=True):
     """
     store_grace_ns: int = 2_000_000_000
     """How long a full store waits for something to be unpinned before it refuses."""
-
-
-class Task(Waiter, gc=False, eq=False, kw_only=True):
-    """A task that this node owns, or runs for another."""
-
-    spec: TaskSpec
-    retries_left: int
-    owner: str = ""
-    """The owning node; empty: this one."""
-    state: int = WAITING
-    attempt: int = 0
-    live: int = 0
-    """How many entries of its results and puts there are."""
-    client: int = 0
-    """Who submitted it, on the owning node."""
-    order: int = 0
-    """The place of a call of an actor among those of this node; 0: not queued for it."""
-    queued: bool = False
-    """A call that waits to be sent to its actor."""
-    executor: int | str = ""
-    """The worker, or the node, that has it."""
-    requested: int = 0
-    """The number of the open request to the global scheduler for a place; 0: none, ``SETTLED``: its
-    answer was this node.
-    """
-    cancelled: bool = False
-    recorded: bool = False
-    """Its lineage is in the control store."""
-
-
-class Worker:
-    """A worker of this node and the tasks at it, the running one first."""
-
-    __slots__ = ("blocked", "client", "demand", "recalled", "since_ns", "state", "tasks")
-
-    def __init__(self, client: int) -> None:
-        self.client = client
-        self.state = STARTING
-        self.tasks: deque[Task] = deque()
-        self.demand: Demand = ()
-        self.blocked = 0
-        """Requests of its task that are not answered yet."""
-        self.recalled = False
-        self.since_ns = 0
-        """When the running task began, as far as the node can know."""
-
-
-class Queue:
-    """Ready tasks of one demand and depth."""
-
-    __slots__ = ("demand", "depth", "stalled", "tasks")
-
-    def __init__(self, demand: Demand, depth: int) -> None:
-        self.demand = demand
-        self.depth = depth
-        self.tasks: deque[Task] = deque()
-        self.stalled = False
-        """Nothing can be dispatched from it until a worker's state changes."""
 
 
 class LocalScheduler:

@@ -14,7 +14,7 @@ from rsim.core.effects import SetTimer
 from rsim.core.ids import creator
 from rsim.core.objects import INLINE, LOST, REMOTE, STORED, Entry
 from rsim.core.records import TaskSpec
-from rsim.core.scheduler import DONE, Task
+from rsim.core.work import DONE, Task
 
 if TYPE_CHECKING:
     from rsim.core.node import Node

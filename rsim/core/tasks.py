@@ -16,7 +16,7 @@ from rsim.core.ids import creator, is_put, return_id
 from rsim.core.messages import TaskOutcome
 from rsim.core.objects import INLINE, LOST, PENDING, STORED, Entry
 from rsim.core.records import ErrorInfo, Result, TaskSpec
-from rsim.core.scheduler import DONE, FORWARDED, READY, SENT, WAITING, Task, Worker
+from rsim.core.work import DONE, FORWARDED, READY, SENT, WAITING, Task, Worker
 
 if TYPE_CHECKING:
     from rsim.core.node import Node
