@@ -87,6 +87,8 @@ class LocalScheduler:
         self._starting = 0
         self._last_client = 0
         self._mean_ns: dict[bytes, int] = {}
+        self._depths: dict[bytes, int] = {}
+        """Most tasks of a function at one worker; 1 until the function has run."""
         self._recall_timer = 0
 
     # -- queues ------------------------------------------------------------------------------------
@@ -194,18 +196,20 @@ class LocalScheduler:
             spec = tasks[0].spec
             if spec.deps or spec.creation is not None:
                 return
-            if len(worker.tasks) >= self._depth(spec.function_id):
+            if len(worker.tasks) >= self._depths.get(spec.function_id, 1):
                 return
             self.queued -= 1
             self._assign(worker, tasks.popleft())
 
-    def _depth(self, function_id: bytes) -> int:
-        """How many tasks of a function a worker may have: no more than it does in a tiny task's
-        time.
+    def _learn(self, function_id: bytes, sample_ns: int) -> int:
+        """A run of a function took so long: how many of its tasks a worker may have from now on,
+        no more than it does in a tiny task's time.
         """
-        tiny_ns = self._config.tiny_task_ns
-        mean_ns = self._mean_ns.get(function_id, tiny_ns)
-        return min(self._config.pipeline_depth, max(1, tiny_ns // (mean_ns + 1)))
+        mean_ns = self._mean_ns.get(function_id, sample_ns)
+        mean_ns = self._mean_ns[function_id] = (3 * mean_ns + sample_ns) // 4
+        depth = min(self._config.pipeline_depth, max(1, self._config.tiny_task_ns // (mean_ns + 1)))
+        self._depths[function_id] = depth
+        return depth
 
     # -- the life of an assignment -----------------------------------------------------------------
 
@@ -222,15 +226,10 @@ class LocalScheduler:
             return None
         task = worker.tasks.popleft()
         now_ns = self._step.now_ns
-        function_id = task.spec.function_id
-        sample_ns = now_ns - worker.since_ns
-        mean_ns = self._mean_ns.get(function_id)
-        self._mean_ns[function_id] = (
-            sample_ns if mean_ns is None else (3 * mean_ns + sample_ns) // 4
-        )
+        depth = self._learn(task.spec.function_id, now_ns - worker.since_ns)
         if worker.tasks:
             worker.since_ns = now_ns
-            if len(self._queues) == 1 and len(worker.tasks) * 2 <= self._depth(function_id):
+            if len(self._queues) == 1 and len(worker.tasks) * 2 <= depth:
                 self._refill(worker, self._queues[0])
         elif creates_actor and task.spec.creation is not None:
             self._settle_actor(worker, task.spec.creation.held)
