@@ -18,7 +18,7 @@ from rsim.core.records import DRIVER, ErrorInfo, Inline
 from rsim.exceptions import RsimError
 from rsim.runtime.wire import AllocationReply, Delivery, FunctionExported
 
-_SENDS_PER_TURN: Final = 32
+_SENDS_PER_TURN: Final = 64
 
 
 class DriverChannel:
