@@ -8,7 +8,6 @@ clients" of ``rsim.core.events``.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 
 import msgspec
 
@@ -149,21 +148,18 @@ def append_frame(buffer: bytearray, message: msgspec.Struct) -> None:
     _LENGTH.pack_into(buffer, start, len(buffer) - start - HEADER_BYTES)
 
 
-def split_frames(buffer: bytearray) -> Iterator[memoryview]:
-    """Yield the complete frames at the front of ``buffer``, then remove them from it.
-
-    Each view is valid until the next step of the iterator; run the iterator to its end.
+def split_frames(view: memoryview) -> tuple[list[memoryview], int]:
+    """The complete frames at the front of ``view``, and how many bytes the first one that is not
+    complete takes in all (0: not known yet, or there is none).
     """
-    end = len(buffer)
+    frames: list[memoryview] = []
+    end = len(view)
     position = 0
-    with memoryview(buffer) as view:
-        while end - position >= HEADER_BYTES:
-            (length,) = _LENGTH.unpack_from(view, position)
-            stop = position + HEADER_BYTES + length
-            if stop > end:
-                break
-            with view[position + HEADER_BYTES : stop] as frame:
-                yield frame
-            position = stop
-    if position:
-        del buffer[:position]
+    while end - position >= HEADER_BYTES:
+        start = position + HEADER_BYTES
+        stop = start + _LENGTH.unpack_from(view, position)[0]
+        if stop > end:
+            return frames, stop - position
+        frames.append(view[start:stop])
+        position = stop
+    return frames, 0

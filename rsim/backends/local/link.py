@@ -7,12 +7,11 @@ complete yet.
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 from typing import Final
 
 import msgspec
 
-from rsim.runtime.wire import append_frame, split_frames
+from rsim.runtime.wire import HEADER_BYTES, append_frame, split_frames
 
 READ_BYTES: Final = 1 << 18
 """Size of the buffer that a link reads into; links that are not read at the same time may share
@@ -28,6 +27,8 @@ class Link:
         self.out = bytearray()
         self._scratch = scratch
         self._partial = bytearray()
+        self._wanted = 0
+        """The size of the frame that ``_partial`` begins, if known."""
 
     def append(self, message: msgspec.Struct) -> None:
         """Add a message to what is to be sent."""
@@ -49,15 +50,27 @@ class Link:
                 del out[:sent]
         return True
 
-    def frames(self) -> Iterator[memoryview]:
-        """Read once; the complete frames. Run it to its end. EOFError at the end of the stream."""
+    def frames(self) -> list[memoryview]:
+        """Read once; the complete frames, valid until the next read. EOFError at the end of the
+        stream.
+        """
         try:
             size_bytes = self.sock.recv_into(self._scratch, 0, socket.MSG_DONTWAIT)
         except BlockingIOError:
-            return
+            return []
         except OSError:
             size_bytes = 0
         if not size_bytes:
             raise EOFError
-        self._partial += self._scratch[:size_bytes]
-        yield from split_frames(self._partial)
+        view = self._scratch[:size_bytes]
+        if self._partial:
+            self._partial += view
+            if len(self._partial) < self._wanted:
+                return []
+            view = memoryview(bytes(self._partial))
+            self._partial.clear()
+        frames, self._wanted = split_frames(view)
+        used = sum(map(len, frames)) + HEADER_BYTES * len(frames)
+        if used < len(view):
+            self._partial += view[used:]
+        return frames
