@@ -143,7 +143,9 @@ def test_a_storm_of_ctrl_c_never_corrupts_the_node(programs: list[Program]) -> N
         """
 with driving(2) as d:
     refs, interrupts = [], 0
+    sheltered = threading.Event()
     def storm():
+        sheltered.wait()
         pause = threading.Event()
         for _ in range(500):
             pause.wait(0.0007)
@@ -153,6 +155,7 @@ with driving(2) as d:
     while True:
         try:
             try:
+                sheltered.set()
                 while thread.is_alive():
                     refs.append((len(refs), d.run(tiny, len(refs))))
                     if len(refs) % 5 == 0:
