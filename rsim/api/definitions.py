@@ -16,6 +16,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from rsim.api.parameters import Parameters
+from rsim.runtime import current
 
 if TYPE_CHECKING:
     from rsim.runtime.client import Client
@@ -51,6 +52,14 @@ class Definition:
         known = function_id or self._ids.get(client) or _export(self, client)
         self._ids[client] = self.function_id = known
         self.client = weakref.ref(client)
+
+    def id_here(self, pickled: object) -> bytes:
+        """The id for the client that acts now. RuntimeError when no runtime is running."""
+        if current.client is None:
+            raise RuntimeError(
+                f"cannot pickle {pickled!r}: no runtime is running; call rsim.init() first"
+            )
+        return self.id_for(current.client)
 
     def id_for(self, client: Client) -> bytes:
         """The id to be pickled: while functions are being pickled for export, theirs are marks."""

@@ -128,12 +128,8 @@ class RemoteFunction(Generic[T_co]):
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        definition, client = self._definition, current.client
-        if client is None:
-            raise RuntimeError(
-                f"cannot pickle {self!r}: no runtime is running; call rsim.init() first"
-            )
-        function_id = definition.id_for(client)
+        definition = self._definition
+        function_id = definition.id_here(self)
         state = definition.name, definition.parameters, self._options, self._streams
         return _rebuild, (function_id, *state)
 

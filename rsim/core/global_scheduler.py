@@ -35,6 +35,7 @@ from rsim.core.choices import Choices
 from rsim.core.effects import Effect, Send
 from rsim.core.events import Event, MessageArrived, NodeDied, NodeJoined, TimerFired
 from rsim.core.messages import (
+    GLOBAL,
     OrphanReport,
     PlacementFailure,
     PlacementRequest,
@@ -109,6 +110,9 @@ class GlobalScheduler:
     ``policy``: a name, an object with ``place``, or None for Ray's. `PolicyError` out of `handle`
     when it names a node that does not exist or can never run the task.
     """
+
+    name = GLOBAL
+    """Its address."""
 
     def __init__(
         self, policy: object, choices: Choices, lineage: LineageView | None = None

@@ -65,10 +65,6 @@ _frozen = False
 """Whether what this process had imported was put out of the garbage collector's sight."""
 
 
-class _GlobalMachine(GlobalScheduler):
-    name = GLOBAL
-
-
 def start(config: SessionConfig, source: Source | None = None) -> SimSession:
     """Start a simulated cluster. `source` decides the free choices; without it the seed does.
 
@@ -223,7 +219,7 @@ class SimSession:
         cluster, world = self._cluster, self._world
         first = cluster.members[0].name
         scheduler = Site(GLOBAL, world)
-        machine = _GlobalMachine(config.policy, self.tape, self._tables)
+        machine = GlobalScheduler(config.policy, self.tape, self._tables)
         # It has neither clients nor objects: these stay unused.
         no_memory = SimMemory(0)
         no_workers = SimWorkers(scheduler, no_memory, self._shared, None)

@@ -69,7 +69,7 @@ class Processes:
         self,
         module: Any,
         name: str,
-        simulated: Callable[..., Any],
+        replacement: Callable[..., Any],
         real: dict[str, Callable[..., Any]],
     ) -> None:
         present = getattr(module, name)
@@ -77,7 +77,7 @@ class Processes:
 
         def call(*args: Any) -> Any:
             process = self._running()
-            return original(*args) if process is None else simulated(process, *args)
+            return original(*args) if process is None else replacement(process, *args)
 
         call.__name__ = call.__qualname__ = name
         call.__module__ = module.__name__

@@ -30,11 +30,10 @@ def programs() -> list[tuple[str, str]]:
     return found
 
 
-@pytest.mark.parametrize(("place", "code"), programs(), ids=[place for place, _ in programs()])
-def test_a_program_from_the_docs(place: str, code: str, tmp_path: Path) -> None:
+def run(code: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
     script = tmp_path / "program.py"
-    script.write_text(code + CALL_TESTS)
-    done = subprocess.run(
+    script.write_text(code)
+    return subprocess.run(
         [sys.executable, str(script)],
         capture_output=True,
         text=True,
@@ -42,20 +41,16 @@ def test_a_program_from_the_docs(place: str, code: str, tmp_path: Path) -> None:
         cwd=ROOT,
         check=False,
     )
+
+
+@pytest.mark.parametrize(("place", "code"), programs(), ids=[place for place, _ in programs()])
+def test_a_program_from_the_docs(place: str, code: str, tmp_path: Path) -> None:
+    done = run(code + CALL_TESTS, tmp_path)
     assert done.returncode == 0, f"{place}: {done.stderr}"
 
 
 def test_the_readme_says_what_its_program_prints(tmp_path: Path) -> None:
     (code,) = (code for place, code in programs() if place == "README.md-0")
-    script = tmp_path / "program.py"
-    script.write_text(code)
-    out = subprocess.run(
-        [sys.executable, str(script)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        cwd=ROOT,
-        check=False,
-    ).stdout.splitlines()
+    out = run(code, tmp_path).stdout.splitlines()
     assert out[0] == "285 1.0001" and out[2] == "285"
     assert re.fullmatch(r"[0-9a-f]{32}", out[1])

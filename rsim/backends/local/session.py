@@ -55,10 +55,6 @@ _MEMORY_SHARE = 0.7
 _sessions: weakref.WeakSet[LocalSession] = weakref.WeakSet()
 
 
-class _EmbeddedScheduler(GlobalScheduler):
-    name = GLOBAL
-
-
 class _Timers:
     """A machine's timers in the reactor."""
 
@@ -178,7 +174,7 @@ class LocalSession:
             for address in (_NODE, GLOBAL)
         }
         host = self._host = self._connect(node, ports[_NODE])
-        scheduler = _EmbeddedScheduler(config.policy, choices, control)
+        scheduler = GlobalScheduler(config.policy, choices, control)
         self._connect(scheduler, ports[GLOBAL])
         control.handle = host.handle
         processes.receive = host.receive
