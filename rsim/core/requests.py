@@ -31,6 +31,8 @@ class Gather(Waiter, gc=False, eq=False, kw_only=True):
     pinned: int = 0
     """How many of the objects, from the first, need no more care."""
     timer: int = 0
+    stint: int = -1
+    """Of the worker that it blocks."""
     done: bool = False
 
 
@@ -42,6 +44,7 @@ class WaitRequest(Waiter, gc=False, eq=False, kw_only=True):
     object_ids: tuple[bytes, ...]
     num_returns: int
     timer: int = 0
+    stint: int = -1
     done: bool = False
 
 
@@ -253,7 +256,7 @@ class Requests:
             self._timers[request.timer] = request
             step.out.append(SetTimer(request.timer, step.now_ns + timeout_ns))
         if request.client != DRIVER:
-            self._node.scheduler.block(request.client)
+            request.stint = self._node.scheduler.block(request.client)
 
     def _close(self, request: Gather | WaitRequest) -> None:
         if self._open.pop((request.client, request.op), None) is None:
@@ -263,7 +266,7 @@ class Requests:
             self._node.step.out.append(CancelTimer(request.timer))
             request.timer = 0
         if request.client != DRIVER:
-            self._node.scheduler.unblock(request.client)
+            self._node.scheduler.unblock(request.client, request.stint)
 
     def timer_fired(self, op: int) -> bool:
         """Whether the timer was ours; then the request's time is up."""

@@ -227,6 +227,9 @@ class LocalScheduler:
         task = worker.tasks.popleft()
         now_ns = self._step.now_ns
         depth = self._learn(task.spec.function_id, now_ns - worker.since_ns)
+        worker.stint += 1
+        if worker.blocked:
+            self._take_back(worker)
         if worker.tasks:
             worker.since_ns = now_ns
             if len(self._queues) == 1 and len(worker.tasks) * 2 <= depth:
@@ -260,11 +263,16 @@ class LocalScheduler:
         task.executor = client
         self.workers[client].tasks.append(task)
 
+    def _take_back(self, worker: Worker) -> None:
+        """The worker's task is over, whatever it still waited for."""
+        worker.blocked = 0
+        self.pool.take_forced(_cpu_part(worker.demand))
+
     def _vacate(self, worker: Worker) -> None:
         """The worker has nothing left to do: free its resources, and use them."""
+        worker.stint += 1
         if worker.blocked:
-            worker.blocked = 0
-            self.pool.take_forced(_cpu_part(worker.demand))
+            self._take_back(worker)
         self.pool.give(worker.demand)
         worker.demand = ()
         worker.recalled = False
@@ -292,20 +300,23 @@ class LocalScheduler:
             self.dispatch()
         return back
 
-    def block(self, client: int) -> None:
-        """A worker's task waits for something: its CPU can serve others."""
+    def block(self, client: int) -> int:
+        """A worker's task waits for something: its CPU can serve others. Its stint, for
+        ``unblock``.
+        """
         worker = self.workers.get(client)
         if worker is None or worker.state not in (BUSY, ACTOR):
-            return
+            return -1
         worker.blocked += 1
         if worker.blocked == 1:
             self.pool.give(_cpu_part(worker.demand))
             self.dispatch()
+        return worker.stint
 
-    def unblock(self, client: int) -> None:
+    def unblock(self, client: int, stint: int) -> None:
         """What the worker's task waited for is there: it goes on at once."""
         worker = self.workers.get(client)
-        if worker is None or not worker.blocked:
+        if worker is None or worker.stint != stint:
             return
         worker.blocked -= 1
         if worker.blocked == 0:

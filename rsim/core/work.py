@@ -51,7 +51,7 @@ class Task(Waiter, gc=False, eq=False, kw_only=True):
 class Worker:
     """A worker of this node and the tasks at it, the running one first."""
 
-    __slots__ = ("blocked", "client", "demand", "recalled", "since_ns", "state", "tasks")
+    __slots__ = ("blocked", "client", "demand", "recalled", "since_ns", "state", "stint", "tasks")
 
     def __init__(self, client: int) -> None:
         self.client = client
@@ -60,6 +60,8 @@ class Worker:
         self.demand: Demand = ()
         self.blocked = 0
         """Requests of its task that are not answered yet."""
+        self.stint = 0
+        """Counts the tasks that it has done with: requests that one left open block no other."""
         self.recalled = False
         self.since_ns = 0
         """When the running task began, as far as the node can know."""

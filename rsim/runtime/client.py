@@ -281,10 +281,26 @@ class Client:
             self.flush()
         reply = self.channel.park(op)
         assert isinstance(reply, wire.ObjectsReply)
-        if reply.error is not None:
-            raise exception_of(reply.error)
         if reply.timed_out:
             raise GetTimeoutError(_overdue(reply.object_ids, len(refs), timeout_s))
+        return self._open(refs, reply)
+
+    def ask(self, ref: ObjectRef[Any], callback: Callable[[wire.ObjectsReply], None]) -> None:
+        """Ask for a value without waiting. ``callback`` is handed the answer, for ``open``; the
+        rules of ``Channel.subscribe`` are its.
+        """
+        op = next(self._ops)
+        self.channel.subscribe(op, callback)
+        self.channel.send(events.ObjectsRequested(self.number, op, (ref.binary(),)))
+
+    def open(self, ref: ObjectRef[Any], reply: wire.ObjectsReply) -> Any:
+        """The value of a ref, from the answer to ``ask``; raises if it is an error."""
+        return self._open((ref,), reply)[0]
+
+    def _open(self, refs: Sequence[ObjectRef[Any]], reply: wire.ObjectsReply) -> list[Any]:
+        if reply.error is not None:
+            raise exception_of(reply.error)
+        peek = self.channel.peek
         self._borrow(reply.lent)
         try:
             found = dict(zip(reply.object_ids, reply.values, strict=True))

@@ -7,9 +7,9 @@ and ``Tracer``; a client's side is ``Channel``, whose ``park`` is the one call t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -138,6 +138,18 @@ class Channel(Protocol):
         or the user presses Ctrl-C, and ``DeadlockError`` when the backend can show that no answer
         will ever come.
         """
+
+    def subscribe(self, op: int, callback: Callable[[Any], None]) -> None:
+        """Hand the answer to request ``op``, which is sent next, to ``callback`` instead of to
+        ``park``.
+
+        The callback is called once, wherever the answer comes in, perhaps under a lock: it may
+        only hand the answer on. When the backend ends, or no answer can come, the answer is an
+        error.
+        """
+
+    def run(self, callback: Callable[[], object]) -> None:
+        """Call ``callback`` soon, in a thread of this client's that may block."""
 
     def peek(self, object_id: bytes) -> bytes | Inline | ErrorInfo | None:
         """The inline value of an object if it is at hand in this very process, else None."""

@@ -9,10 +9,14 @@ whenever another (simulated) process begins to run.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Generic, NoReturn, Protocol, TypeVar, final
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar, final
 
 from rsim.core.ids import OBJECT_ID_BYTES, TASK_ID_BYTES
+
+if TYPE_CHECKING:
+    import asyncio
+    import concurrent.futures
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -69,6 +73,64 @@ class ObjectRef(Generic[T_co]):
     def is_nil(self) -> bool:
         """Whether this refers to no object at all."""
         return self._id == NIL_ID
+
+    # -- as a future ---------------------------------------------------------------------------
+
+    def future(self) -> concurrent.futures.Future[T_co]:
+        """The value as a future for threads. Its callbacks run in a thread of their own."""
+        from rsim.runtime import futures
+
+        return futures.concurrent_future(self)
+
+    def as_future(self) -> asyncio.Future[T_co]:
+        """The value as a future of the running event loop. RuntimeError when there is none."""
+        from rsim.runtime import futures
+
+        return futures.asyncio_future(self)
+
+    def __await__(self) -> Generator[Any, None, T_co]:
+        return self.as_future().__await__()
+
+    def _on_completed(self, callback: Callable[[Any], object]) -> None:
+        """Call `callback`, in a thread of its own, with the value, or with the error that it is."""
+        from rsim.runtime import futures
+
+        futures.when_done(self, lambda value_of: futures.call_back(callback, value_of))
+
+    # What `asyncio.wait` asks of what it waits for; each needs a running event loop.
+
+    def add_done_callback(self, callback: Callable[[Any], object], **context: Any) -> None:
+        """Call `callback(ref)` on the running event loop when the value is there."""
+        from rsim.runtime import futures
+
+        futures.watch(self, callback, **context)
+
+    def remove_done_callback(self, callback: Callable[[Any], object]) -> int:
+        """Forget a callback; returns how many were forgotten."""
+        from rsim.runtime import futures
+
+        return futures.unwatch(self, callback)
+
+    def done(self) -> bool:
+        """Whether the value is there, as far as this process has been told."""
+        future = self._watched()
+        return future is not None and future.done()
+
+    def cancelled(self) -> bool:
+        """Always false: a cancelled task's value is an error."""
+        return False
+
+    def exception(self) -> BaseException | None:
+        """The error that the value is, if it is there."""
+        future = self._watched()
+        return future.exception() if future is not None and future.done() else None
+
+    def _watched(self) -> asyncio.Future[Any] | None:
+        from rsim.runtime import futures
+
+        return futures.watched(self)
+
+    # -- as a value ----------------------------------------------------------------------------
 
     def __repr__(self) -> str:
         return f"ObjectRef({self._id.hex()})"

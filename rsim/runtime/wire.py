@@ -93,6 +93,12 @@ class Stop(Delivery, tag="S", frozen=True):
     """Leave when idle."""
 
 
+class Nudge(Delivery, tag="N", frozen=True):
+    """Nothing: it only wakes a thread of the process that it is made in."""
+
+    op: int
+
+
 AnyDelivery = (
     RunTask | ObjectsReply | WaitReply | AllocationReply | FunctionReply | Recall | Interrupt | Stop
 )

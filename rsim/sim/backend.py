@@ -231,7 +231,15 @@ class SimSession:
             self._memories.append(memory)
             if node.name == first:
                 site.is_drivers = True
-                self._channel = SimChannel(site, self._hub, self._hub.driver, DRIVER, memory)
+                self._channel = SimChannel(
+                    site,
+                    self._hub,
+                    self._hub.driver,
+                    DRIVER,
+                    memory,
+                    self._shared.seed,
+                    self._forget,
+                )
             driver = self._channel if site.is_drivers else None
             workers = self._workers[node.name] = SimWorkers(site, memory, self._shared, driver)
             node_machine = NodeMachine(

@@ -7,12 +7,14 @@ another in the world. Owns the request that the client waits for.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from rsim.core import events
 from rsim.core.records import ErrorInfo, Inline, Located
 from rsim.runtime import wire
 from rsim.runtime.wire import Delivery, FunctionExported, FunctionRequested
+from rsim.sim.context import StrandContext
 from rsim.sim.engine import Lane
 from rsim.sim.greenlets import Hub, Strand
 from rsim.sim.site import Site
@@ -34,7 +36,21 @@ REQUESTS = (
 class SimChannel:
     """The channel of one client; also what the node's answers come in by."""
 
-    def __init__(self, site: Site, hub: Hub, strand: Strand, client: int, memory: Any) -> None:
+    def __init__(
+        self,
+        site: Site,
+        hub: Hub,
+        strand: Strand,
+        client: int,
+        memory: Any,
+        seed: int,
+        forget: Callable[[StrandContext], None],
+    ) -> None:
+        self.offshoots: dict[Strand, None] = {}
+        """Strands beside the client's own, which run callbacks."""
+        self._offshoots_made = 0
+        self._seed = seed
+        self._forget = forget
         self._site = site
         self._hub = hub
         self._strand = strand
@@ -42,14 +58,15 @@ class SimChannel:
         self._memory = memory
         self._world = hub.world
         self._early: dict[int, Delivery] = {}
+        self._parked: dict[int, tuple[Strand, events.Event | None]] = {}
+        """Who is stopped until which request is answered."""
+        self._subscriptions: dict[int, Callable[[Any], None]] = {}
         self._abandoned: dict[int, events.Event | None] = {}
         """Requests whose answers are still to come, though nobody waits for them any more."""
         self._vain_at_ns = -1
         self._vain_polls = 0
-        self.awaited: int | None = None
-        """The request that the client is stopped for."""
         self.request: events.Event | None = None
-        """The last one sent; while the client is stopped, what it waits for."""
+        """The last one sent."""
         self.inbox = Lane()
         """Of what the node sends."""
 
@@ -66,6 +83,27 @@ class SimChannel:
             self._let_time_pass()
         return reply
 
+    def subscribe(self, op: int, callback: Callable[[Any], None]) -> None:
+        self._subscriptions[op] = callback
+
+    def run(self, callback: Callable[[], object]) -> None:
+        self._offshoots_made += 1
+        parent = self._strand
+        name = f"{parent.name}.callback-{self._offshoots_made}"
+        offshoot = Strand(name, name, parent.streams)
+        offshoot.process, offshoot.client = parent.process, parent.client
+        context = offshoot.virtual = StrandContext(self._hub, offshoot, name, self._seed)
+        self.offshoots[offshoot] = None
+
+        def live() -> None:
+            try:
+                callback()
+            finally:
+                self._forget(context)
+                del self.offshoots[offshoot]
+
+        self._world.post(None, name, self._launch, offshoot, live)
+
     def peek(self, object_id: bytes) -> bytes | Inline | ErrorInfo | None:
         value: bytes | Inline | ErrorInfo | None = self._site.host.peek(object_id)
         return value
@@ -80,26 +118,45 @@ class SimChannel:
     def spend(self, duration_ns: int) -> None:
         self._hub.sleep(round(duration_ns / self._site.speed))
 
+    def _launch(self, offshoot: Strand, live: Callable[[], None]) -> None:
+        if offshoot.alive:
+            self._hub.launch(offshoot, live)
+
     def answer(self, reply: Any) -> None:
         """An answer of the node has come in (called in the hub)."""
         op = reply.op
-        if op == self.awaited:
-            self._hub.resume(self._strand, reply)
+        if op in self._parked:
+            self._hub.resume(self._parked[op][0], reply)
+        elif op in self._subscriptions:
+            self._subscriptions.pop(op)(reply)
         elif op in self._abandoned:
             self._give_back(reply, self._abandoned.pop(op))
         else:
             self._early[op] = reply
 
+    @property
+    def waiting(self) -> list[tuple[Strand, events.Event | None]]:
+        """Who is stopped until a request is answered."""
+        return list(self._parked.values())
+
+    @property
+    def awaits(self) -> bool:
+        """Whether any answer is awaited, by somebody who is stopped or not."""
+        return bool(self._parked or self._subscriptions)
+
     def _wait(self, op: int) -> Delivery:
+        request = self.request
         self._hub.pause()
-        self.awaited = op
+        strand = self._hub.running
+        assert strand is not None
+        self._parked[op] = strand, request
         try:
             reply: Delivery = self._hub.suspend()
         except BaseException:
-            self._abandoned[op] = self.request
+            self._abandoned[op] = request
             raise
         finally:
-            self.awaited = None
+            del self._parked[op]
         return reply
 
     def _give_back(self, reply: Delivery, request: events.Event | None) -> None:

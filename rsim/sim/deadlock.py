@@ -5,7 +5,7 @@ Decides only the words. Must never change anything. Owns nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from rsim.core import events
 from rsim.exceptions import DeadlockError
@@ -24,7 +24,12 @@ def deadlock(
     names: Names,
 ) -> DeadlockError:
     """The error that says so. `clients`: the driver and all workers."""
-    lines = [_waiting(strand, channel, names) for strand, channel in clients if strand.alive]
+    lines = [
+        line
+        for strand, channel in clients
+        if strand.alive
+        for line in (_asleep(strand, names), *_waiting(channel, names))
+    ]
     for site in sites:
         if site.alive:
             lines += getattr(site.host.machine, "waiting_report", list)()
@@ -35,14 +40,22 @@ def deadlock(
     )
 
 
-def _waiting(strand: Strand, channel: SimChannel, names: Names) -> str:
+def _asleep(strand: Strand, names: Names) -> str:
+    return f"{_who(strand, names)} is asleep: {strand.napping}" if strand.napping else ""
+
+
+def _who(strand: Strand, names: Names) -> str:
     who = names(strand.key)
-    who = f"{strand.name} (task {who})" if who != strand.name else who
-    if strand.napping:
-        return f"{who} is asleep: {strand.napping}"
-    request = channel.request
-    if channel.awaited is None or request is None:
-        return ""
+    return f"{strand.name} (task {who})" if who != strand.name else who
+
+
+def _waiting(channel: SimChannel, names: Names) -> Iterator[str]:
+    for strand, request in channel.waiting:
+        if request is not None:
+            yield _stopped(_who(strand, names), request, names)
+
+
+def _stopped(who: str, request: events.Event, names: Names) -> str:
     verb = {events.ObjectsRequested: "get", events.WaitRequested: "wait for"}.get(type(request))
     if verb is None:
         return f"{who} waits for the answer to its {type(request).__name__}"

@@ -19,7 +19,7 @@ from typing import Any, NoReturn, TextIO
 from greenlet import GreenletExit, getcurrent, greenlet
 from simpy.core import EmptySchedule
 
-from rsim.exceptions import SimulationEscapeError
+from rsim.exceptions import RsimError, SimulationEscapeError
 from rsim.sim.engine import Happening, Key, World
 
 _PATIENCE = 100
@@ -271,7 +271,7 @@ class Hub:
         """A strand that shall end waits once more."""
         strand = self._current()
         if strand is self.driver:
-            raise RuntimeError("the simulation has ended: there is nothing left to wait for")
+            raise RsimError("the simulation has ended: there is nothing left to wait for")
         strand.refusals += 1
         if strand.refusals >= _PATIENCE:
             current = getcurrent()

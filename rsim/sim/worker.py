@@ -11,7 +11,7 @@ import sys
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NoReturn, TextIO, cast
+from typing import Any, NoReturn, TextIO, cast
 
 from rsim.core import events
 from rsim.core.records import DRIVER
@@ -96,7 +96,9 @@ class WorkerChannel(SimChannel):
     """A worker's channel: what it sends happens in the world, in the order sent."""
 
     def __init__(self, worker: Worker, memory: SimMemory, hub: Hub) -> None:
-        super().__init__(worker.site, hub, worker.strand, worker.client_number, memory)
+        shared = worker.shared
+        own = worker.site, hub, worker.strand, worker.client_number, memory
+        super().__init__(*own, shared.seed, shared.forget)
         self._worker = worker
 
     def send(self, event: events.Event) -> None:
@@ -113,6 +115,10 @@ class WorkerChannel(SimChannel):
         self._worker.waited(now_ns)
         return reply
 
+    def subscribe(self, op: int, callback: Callable[[Any], None]) -> None:
+        super().subscribe(op, callback)
+        self._worker.give_back()
+
     def peek(self, object_id: bytes) -> None:
         return None
 
@@ -127,7 +133,7 @@ class Worker:
         self.client_number = client_number
         self.pid = shared.processes.new_pid()
         shared.processes.add(self)
-        self._shared = shared
+        self.shared = shared
         self._hub = hub = shared.hub
         name = f"{site.name}.w{client_number}"
         self.strand = Strand(name, name, cast(tuple[TextIO, TextIO], shared.outputs))
@@ -161,7 +167,7 @@ class Worker:
             self._tasks.append(message)
             if self._idle:
                 self._hub.resume(self.strand)
-            elif self.channel.awaited is not None:
+            elif self.channel.awaits:
                 self.give_back()
         elif isinstance(message, wire.Recall):
             self.give_back(always=True)
@@ -208,9 +214,10 @@ class Worker:
             self.post(events.TasksReturned(self.client_number, returned))
 
     def _die(self) -> None:
-        self._hub.kill(self.strand)
+        for strand in (self.strand, *self.channel.offshoots):
+            self._hub.kill(strand)
         self._end_span(DIED)
-        for output in self._shared.outputs:
+        for output in self.shared.outputs:
             output.finish(self.strand)
 
     # -- in the strand -------------------------------------------------------------------------
@@ -233,7 +240,7 @@ class Worker:
             self._idle = True
 
     def _execute(self, task: RunTask) -> None:
-        shared, strand = self._shared, self.strand
+        shared, strand = self.shared, self.strand
         path = shared.names(task.task_id)
         context = StrandContext(self._hub, strand, path, shared.seed, task.attempt)
         strand.key, strand.virtual = task.task_id, context
@@ -265,8 +272,8 @@ class Worker:
         now_ns = self._hub.world.now_ns
         if now_ns > since_ns:
             place = (self.site.name, self.client_number)
-            span = self._shared.trace.span_started(*place, "waiting", since_ns, BLOCKED)
-            self._shared.trace.span_ended(span, now_ns)
+            span = self.shared.trace.span_started(*place, "waiting", since_ns, BLOCKED)
+            self.shared.trace.span_ended(span, now_ns)
 
     def _pausing(self) -> None:
         self._strike(AT_PAUSE)
@@ -277,16 +284,16 @@ class Worker:
         if doom is None or doom.when != when:
             return
         self._doom = None
-        now_ns, path = self._hub.world.now_ns, self._shared.names(self.strand.key)
+        now_ns, path = self._hub.world.now_ns, self.shared.names(self.strand.key)
         slot = None if doom.victim == NODE else self.client_number
         name = f"kill {doom.victim}"
-        self._shared.trace.instant(self.site.name, slot, name, now_ns, args={"task": path})
+        self.shared.trace.instant(self.site.name, slot, name, now_ns, args={"task": path})
         if doom.victim == NODE:
-            self._shared.kill_node(self.site.name)
+            self.shared.kill_node(self.site.name)
             self._hub.perish()
         self.exit(f"fault injected by the simulation: {name}")
 
     def _end_span(self, outcome: str) -> None:
         if self._span is not None:
-            self._shared.trace.span_ended(self._span, self._hub.world.now_ns, outcome)
+            self.shared.trace.span_ended(self._span, self._hub.world.now_ns, outcome)
             self._span = None

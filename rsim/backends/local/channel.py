@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from rsim.backends.local.late import give_back
+from rsim.backends.local.pump import Pump
 from rsim.backends.local.reactor import Reactor
 from rsim.backends.local.segment import Segment
 from rsim.core.events import Event
@@ -38,6 +39,7 @@ class DriverChannel:
         self._reactor = reactor
         self._parking = reactor.parking
         self._parking.discard = lambda reply: give_back(DRIVER, reply, self.send)
+        self.pump = Pump(self._parking, reactor.lock)
         self._lock = reactor.lock
         self._stepping = reactor.lock._is_owned  # type: ignore[attr-defined]
         self._receive = receive
@@ -77,6 +79,16 @@ class DriverChannel:
         if type(reply) is AllocationReply:
             self._allocated = reply.offset
         return reply
+
+    def subscribe(self, op: int, callback: Callable[[Any], None]) -> None:
+        """Hand the answer to ``op`` to ``callback``."""
+        if self.closed:
+            raise RsimError(self.closed)
+        self.pump.subscribe(op, callback)
+
+    def run(self, callback: Callable[[], object]) -> None:
+        """Call ``callback`` in a thread of its own."""
+        self.pump.run(callback)
 
     def view(self, offset: int, size_bytes: int) -> memoryview:
         """A writable view of the node's shared memory."""

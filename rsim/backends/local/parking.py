@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from time import monotonic_ns
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from rsim.exceptions import RsimError
 from rsim.runtime.wire import Delivery
@@ -61,6 +61,8 @@ class Parking:
         self.discard: Callable[[Delivery], None] = _ignore
         """Takes replies that came after their threads had given up; the lock is held."""
         self.replies: dict[int, Delivery] = {}
+        self.subscriptions: dict[int, Callable[[Any], None]] = {}
+        """Who takes replies that no thread waits for."""
         self.background_leads = False
         """Set by a thread that runs the loop for want of a better one."""
         self.interrupted = False
@@ -87,7 +89,12 @@ class Parking:
         return op in self._waiters
 
     def deliver(self, op: int, reply: Delivery) -> None:
-        """Hand a reply to the thread that waits, or will wait, for it. The lock is held."""
+        """Hand a reply to who takes it: a subscriber, or the thread that waits, or will wait, for
+        it. The lock is held.
+        """
+        if self.subscriptions and op in self.subscriptions:
+            self.subscriptions.pop(op)(reply)
+            return
         if op in self._abandoned:
             del self._abandoned[op]
             self.discard(reply)

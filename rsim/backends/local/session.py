@@ -136,6 +136,7 @@ class LocalSession:
         with self._reactor.lock:
             self._channel.closed = "the session has been shut down"
             self._reactor.parking.close(self._channel.closed)
+        self._channel.pump.close()
         atexit.unregister(self.shutdown)
         _sessions.discard(self)
         self._undo.close()

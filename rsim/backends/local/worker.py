@@ -16,9 +16,9 @@ import socket
 import sys
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -26,6 +26,7 @@ from rsim.backends.local.late import give_back
 from rsim.backends.local.link import READ_BYTES, Link
 from rsim.backends.local.logs import TaskStream
 from rsim.backends.local.parking import Parking
+from rsim.backends.local.pump import Pump
 from rsim.backends.local.segment import Segment
 from rsim.core.events import Event, TaskFinished, TasksReturned, WorkerStarted
 from rsim.core.records import ErrorInfo, Inline
@@ -66,6 +67,8 @@ class WorkerChannel:
         self._streams = streams
         self._functions: dict[bytes, bytes] = {}
         """Functions that came with tasks which were given back: they will not be sent again."""
+        self._subscribed: dict[int, bytes | None] = {}
+        """Which task was running when it asked for an answer without waiting."""
         self._allocated = -1
         self._blocked = False
         self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -74,6 +77,7 @@ class WorkerChannel:
         self._poll.register(self._wakeup, select.POLLIN)
         self.parking = Parking(self)
         self.parking.discard = lambda reply: give_back(client, reply, self.send)
+        self.pump = Pump(self.parking, self.lock)
 
     # -- Channel -----------------------------------------------------------------------------------
 
@@ -105,6 +109,22 @@ class WorkerChannel:
         finally:
             self._blocked = False
 
+    def subscribe(self, op: int, callback: Callable[[Any], None]) -> None:
+        """Hand the answer to ``op`` to ``callback``; until it comes others get the tasks."""
+
+        def taken(reply: Any) -> None:
+            del self._subscribed[op]
+            callback(reply)
+
+        with self.lock:
+            self._subscribed[op] = self.executor.running
+            self.pump.subscribe(op, taken)
+            self.give_back()
+
+    def run(self, callback: Callable[[], object]) -> None:
+        """Call ``callback`` in a thread of its own."""
+        self.pump.run(callback)
+
     def peek(self, object_id: bytes) -> bytes | Inline | ErrorInfo | None:
         """No values are kept here."""
         return None
@@ -122,6 +142,12 @@ class WorkerChannel:
 
     def spend(self, duration_ns: int) -> None:
         """Real time passes by itself."""
+
+    @property
+    def _awaiting(self) -> bool:
+        """Whether a task waits for something without being parked."""
+        running = self.executor.running
+        return running is not None and running in self._subscribed.values()
 
     # -- Loop (see parking) ------------------------------------------------------------------------
 
@@ -170,7 +196,7 @@ class WorkerChannel:
     def _take(self, delivery: AnyDelivery) -> None:
         if isinstance(delivery, RunTask):
             self.tasks.append(delivery)
-            if self._blocked:
+            if self._blocked or self._awaiting:
                 self.give_back()
             elif self.parking.awaits(_IDLE):
                 self.parking.deliver(_IDLE, delivery)

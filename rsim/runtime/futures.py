@@ -1,0 +1,170 @@
+"""Refs as futures: for asyncio, for `concurrent.futures`, and for callbacks.
+
+Decides in which thread or loop a value is unpacked: an asyncio future's on its loop, all others in
+the client's own thread for callbacks. Must never unpack where the answer came in, as that may be
+under the lock of a node. Owns the futures by which `asyncio.wait` watches refs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import traceback
+from asyncio import events
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakKeyDictionary
+
+from rsim.runtime import wire
+from rsim.runtime.refs import ObjectRef
+
+if TYPE_CHECKING:
+    from rsim.runtime.client import Client
+
+AnyFuture = asyncio.Future[Any] | concurrent.futures.Future[Any]
+
+
+class RefFuture(concurrent.futures.Future[Any]):
+    """The value of a ref, when it is there. Who asks for it waits as in `get`."""
+
+    def __init__(self, ref: ObjectRef[Any]) -> None:
+        super().__init__()
+        self._ref = ref
+        self.set_running_or_notify_cancel()  # the task is cancelled by `rsim.cancel`, not by this
+
+    def result(self, timeout: float | None = None) -> Any:
+        """The value. Raises TimeoutError after `timeout` seconds, and what the value is if it is
+        an error.
+        """
+        self._await(timeout)
+        return super().result(0)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """The error that the value is, if any. Raises TimeoutError after `timeout` seconds."""
+        self._await(timeout)
+        return super().exception(0)
+
+    def _await(self, timeout: float | None) -> None:
+        if self.done():
+            return
+        client = _client_of(self._ref)
+        ready, _ = client.wait((self._ref,), 1, timeout)
+        if not ready:
+            raise TimeoutError(f"{self._ref!r} was not ready after {timeout} s")
+        _settle(self, lambda: client.get((self._ref,))[0])
+
+
+def concurrent_future(ref: ObjectRef[Any]) -> RefFuture:
+    """A future for threads."""
+    future = RefFuture(ref)
+    when_done(ref, partial(_settle, future))
+    return future
+
+
+def asyncio_future(ref: ObjectRef[Any]) -> asyncio.Future[Any]:
+    """A future of the running event loop. RuntimeError when there is none."""
+    client = _client_of(ref)
+    loop = asyncio.get_running_loop()
+    future = loop.create_future()
+
+    def answered(reply: wire.ObjectsReply) -> None:
+        settle = partial(_settle, future, partial(client.open, ref, reply))
+        if events._get_running_loop() is loop:
+            loop.call_soon(settle)
+            return
+        try:
+            loop.call_soon_threadsafe(settle)
+        except RuntimeError:  # the loop is closed
+            client.channel.run(settle)
+
+    client.ask(ref, answered)
+    return future
+
+
+def when_done(ref: ObjectRef[Any], use: Callable[[Callable[[], Any]], object]) -> None:
+    """Call `use` when the ref's value is there, in the client's thread for callbacks, with a
+    function that gives the value or raises the error that it is.
+    """
+    client = _client_of(ref)
+
+    def answered(reply: wire.ObjectsReply) -> None:
+        client.channel.run(partial(use, partial(client.open, ref, reply)))
+
+    client.ask(ref, answered)
+
+
+def call_back(callback: Callable[[Any], object], value_of: Callable[[], Any]) -> None:
+    """Call back with a value, or with the error that it is."""
+    try:
+        value = value_of()
+    except BaseException as error:
+        value = error
+    try:
+        callback(value)
+    except Exception:
+        traceback.print_exc()  # nobody else is there to see it
+
+
+def _client_of(ref: ObjectRef[Any]) -> Client:
+    return cast("Client", ref._counter)
+
+
+def _settle(future: AnyFuture, value_of: Callable[[], Any]) -> None:
+    try:
+        value = value_of()  # also when nobody wants it any more: what it lends goes back
+    except BaseException as error:
+        problem = error
+        if isinstance(error, StopIteration):  # futures refuse it
+            problem = RuntimeError(f"the task raised {error!r}")
+            problem.__cause__ = error
+        _end(future, lambda: future.set_exception(problem))
+    else:
+        _end(future, lambda: future.set_result(value))
+
+
+def _end(future: AnyFuture, end: Callable[[], object]) -> None:
+    if not future.done():
+        try:
+            end()
+        except concurrent.futures.InvalidStateError:
+            pass  # another thread was quicker
+
+
+# -- what `asyncio.wait` asks of what it waits for -------------------------------------------------
+
+_Watch = tuple["asyncio.Future[Any]", dict[Callable[..., object], Callable[..., object]]]
+_watched: WeakKeyDictionary[ObjectRef[Any], _Watch] = WeakKeyDictionary()
+
+
+def watch(ref: ObjectRef[Any], callback: Callable[[Any], object], **context: Any) -> None:
+    """Call `callback(ref)` on the running loop when the value is there."""
+    known = _watched.get(ref)
+    if known is None or known[0].get_loop() is not asyncio.get_running_loop():
+        known = _watched[ref] = asyncio_future(ref), {}
+    future, callbacks = known
+
+    def call(done: asyncio.Future[Any]) -> None:
+        if not done.cancelled():
+            done.exception()  # it is seen: asyncio need not complain
+        callback(ref)
+
+    callbacks[callback] = call
+    future.add_done_callback(call, **context)
+
+
+def unwatch(ref: ObjectRef[Any], callback: Callable[[Any], object]) -> int:
+    """Forget what `watch` was told; how many callbacks that were."""
+    future, callbacks = _watched.get(ref, (None, {}))
+    call = callbacks.pop(callback, None)
+    if future is None or call is None:
+        return 0
+    if not callbacks and not future.done():
+        del _watched[ref]
+    return future.remove_done_callback(call)
+
+
+def watched(ref: ObjectRef[Any]) -> asyncio.Future[Any] | None:
+    """The future of a ref that is, or was, watched."""
+    watch = _watched.get(ref)
+    return None if watch is None else watch[0]
