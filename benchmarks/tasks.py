@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from time import perf_counter
 from typing import Any
 
+from benchmarks.actors import actor_cases
 from benchmarks.measure import (
     BATCH,
     GIB,
@@ -37,7 +38,7 @@ def main(library: str, **options: Any) -> None:
     start_s = perf_counter() - begin
     cases["start"] = lambda _: {"start": start_s}
     try:
-        figures = run({**cases, **_object_cases(api)})
+        figures = run({**cases, **_object_cases(api), **actor_cases(api)})
     finally:
         api.shutdown()
     answer(f"{library} {api.__version__}", figures)

@@ -77,10 +77,11 @@ def wait(
         raise TypeError(f"wait() takes a list of ObjectRefs, not {refs!r}")
     client = current.client or running_client()
     timeout = checks.timeout(timeout)
-    checks.refs_of("wait()", refs, client)  # type: ignore[arg-type]  # a list of anything
+    if not client.knows(refs):
+        checks.refs_of("wait()", refs, client)  # type: ignore[arg-type]  # a list of anything
+        _check_unique(refs)
     if not refs:
         return [], []
-    _check_unique(refs)
     num_returns = checks.integer("num_returns", num_returns, 1)
     if num_returns > len(refs):
         raise ValueError(

@@ -110,6 +110,16 @@ class Client:
         """Whether the ref is known here to be the result of an actor's call."""
         return bool(self._counts.get(ref.binary(), 0) & _CALL)
 
+    def knows(self, refs: Sequence[ObjectRef[Any]]) -> bool:
+        """Whether these are refs of this process, each given once; quicker than to find out which
+        is not.
+        """
+        try:
+            object_ids = {ref._id for ref in refs}
+        except (AttributeError, TypeError):
+            return False
+        return len(object_ids) == len(refs) and not object_ids.difference(self._counts)
+
     def _borrow(self, object_ids: Sequence[bytes]) -> None:
         with self._lock:
             for object_id in object_ids:
@@ -369,9 +379,12 @@ class Client:
         """
         peek = self.channel.peek
         ready: dict[bytes, None] = {}
-        for ref in refs:
+        for index, ref in enumerate(refs):
             object_id = ref.binary()
             if peek(object_id).__class__ is bytes:
+                if num_returns == 1:
+                    others = list(refs)
+                    return [others.pop(index)], others
                 ready[object_id] = None
                 if len(ready) == num_returns:
                     break
