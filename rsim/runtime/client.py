@@ -49,6 +49,7 @@ _LOAN = 1 << 32
 _CALL = 1 << 31
 _LIVE = _CALL - 1
 _OWN = _LOAN + 1
+_OWN_CALL = _OWN | _CALL
 _BATCH = 64
 """Dropped refs that are collected before the node is told, unless the client is about to wait."""
 
@@ -100,10 +101,12 @@ class Client:
         """A ref to an object that exists elsewhere already."""
         return ObjectRef(object_id, self)
 
-    def _own_ref(self, object_id: bytes, mark: int = 0) -> ObjectRef[Any]:
+    def _own_ref(self, object_id: bytes, count: int = _OWN) -> ObjectRef[Any]:
         """The first ref to an object that this client creates: one loan, unspoken."""
         with self._lock:
-            self._counts[object_id] = (self._counts.get(object_id, 0) + _OWN) | mark
+            counts = self._counts
+            known = counts.get(object_id)  # to a task that runs again
+            counts[object_id] = count if known is None else (known + _OWN) | (count & _CALL)
         return ObjectRef.counted(object_id, self)
 
     def is_call(self, ref: ObjectRef[Any]) -> bool:
@@ -191,8 +194,8 @@ class Client:
         context = self.context
         index = next(context.submissions)
         task_id = child_task_id(context.task_id, index)
-        mark = _CALL if actor else 0
-        refs = [self._own_ref(return_id(task_id, which), mark) for which in range(num_returns)]
+        count = _OWN_CALL if actor else _OWN
+        refs = [self._own_ref(return_id(task_id, which), count) for which in range(num_returns)]
         spec = TaskSpec(
             task_id,
             context.task_id,
