@@ -30,6 +30,7 @@ from rsim.core.records import (
 )
 from rsim.exceptions import GetTimeoutError, RsimError
 from rsim.runtime import errors, wire
+from rsim.runtime.context import RUNNING, TaskContext
 from rsim.runtime.ports import Channel
 from rsim.runtime.refs import ObjectRef
 from rsim.runtime.serialization import (
@@ -53,25 +54,15 @@ _BATCH = 64
 """Dropped refs that are collected before the node is told, unless the client is about to wait."""
 
 
-class TaskContext:
-    """The task that code runs in: what it creates is named after it."""
-
-    __slots__ = ("depth", "puts", "submissions", "task_id")
-
-    def __init__(self, task_id: bytes, depth: int) -> None:
-        self.task_id = task_id
-        self.depth = depth
-        self.submissions = itertools.count()
-        self.puts = itertools.count()
-
-
 class Client:
     """One per driver and per worker. Thread-safe."""
 
     def __init__(self, channel: Channel, number: int, task_id: bytes) -> None:
         self.channel = channel
         self.number = number
-        self.context = TaskContext(task_id, -1)
+        self.base = TaskContext(task_id, -1)
+        """What threads that user code started itself run in: the driver, or what a worker ran last.
+        """
         self.hosts_actor = False
         """Whether this is the client of an actor's worker."""
         self._ops = itertools.count(1)
@@ -82,6 +73,13 @@ class Client:
         self._views: dict[int, weakref.ref[Any]] = {}
         self._view_keys = itertools.count()
         self._closed = False
+
+    @property
+    def context(self) -> TaskContext:
+        """The task that the calling code belongs to; each thread, asyncio task and greenlet has its
+        own.
+        """
+        return RUNNING.get() or self.base
 
     # -- references --------------------------------------------------------------------------------
     # A count holds the live refs of this process in its low 31 bits, then one that tells results of
@@ -178,7 +176,7 @@ class Client:
         else:
             arguments = self._put_payload(payload)
             packed, deps, borrows = b"", (arguments.binary(), *deps), ()
-        context = self.context
+        context = RUNNING.get() or self.base
         index = next(context.submissions)
         task_id = child_task_id(context.task_id, index)
         mark = _CALL if actor else 0
@@ -219,7 +217,8 @@ class Client:
         return self._put_payload(serialize(value))
 
     def _put_payload(self, payload: Payload) -> ObjectRef[Any]:
-        object_id = put_id(self.context.task_id, next(self.context.puts))
+        context = self.context
+        object_id = put_id(context.task_id, next(context.puts))
         size_bytes = payload.total_bytes
         if size_bytes <= INLINE_LIMIT_BYTES:
             if len(self._dropped) >= _BATCH:

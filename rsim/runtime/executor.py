@@ -17,7 +17,8 @@ from rsim.core.ids import return_id
 from rsim.core.records import Result
 from rsim.exceptions import UnserializableError
 from rsim.runtime import errors
-from rsim.runtime.client import INLINE_LIMIT_BYTES, Client, TaskContext
+from rsim.runtime.client import INLINE_LIMIT_BYTES, Client
+from rsim.runtime.context import RUNNING, TaskContext
 from rsim.runtime.serialization import (
     deserialize_function,
     pack,
@@ -88,7 +89,8 @@ class Executor:
         if self._exited:
             return
         client = self._client
-        client.context = TaskContext(task.task_id, task.depth)
+        client.base = TaskContext(task.task_id, task.depth, task)
+        RUNNING.set(client.base)
         client.hosts_actor = task.kind != TASK
         is_error = retryable = False
         message = ""
@@ -97,6 +99,7 @@ class Executor:
         except BaseException as exception:
             if task.kind == CALL and isinstance(exception, ActorExit):
                 self._exited = True
+                RUNNING.set(None)
                 client.channel.send(ActorExited(client.number))
                 return
             is_error = True
@@ -104,6 +107,7 @@ class Executor:
             results = _error_results(exception, task)
             if task.kind == CREATION:
                 message = f"{type(exception).__name__}: {exception}"
+        RUNNING.set(None)
         client.channel.send(
             TaskFinished(client.number, task.task_id, results, is_error, retryable, message)
         )
