@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import threading
+import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -65,6 +66,8 @@ class Client:
         """
         self.hosts_actor = False
         """Whether this is the client of an actor's worker."""
+        self.has_loop = False
+        """Whether that actor's calls run on an event loop, which no call should block."""
         self._ops = itertools.count(1)
         self._lock = threading.Lock()
         self._counts: dict[bytes, int] = {}
@@ -73,6 +76,7 @@ class Client:
         self._views: dict[int, weakref.ref[Any]] = {}
         self._view_keys = itertools.count()
         self._closed = False
+        self._warned: set[str] = set()
 
     @property
     def context(self) -> TaskContext:
@@ -140,8 +144,12 @@ class Client:
             return
         if object_ids:
             self.channel.send(events.RefsReleased(self.number, tuple(object_ids), tuple(counts)))
+        unpinned: list[bytes] = []
         if self._unpinned:
-            unpinned = [self._unpinned.popleft() for _ in range(len(self._unpinned))]
+            with self._lock:  # another thread may do the same
+                while self._unpinned:
+                    unpinned.append(self._unpinned.popleft())
+        if unpinned:
             self.channel.send(events.PinsReleased(self.number, tuple(unpinned)))
 
     # -- functions and tasks -----------------------------------------------------------------------
@@ -275,6 +283,8 @@ class Client:
         )
         op = next(self._ops)
         timeout_ns = -1 if timeout_s is None else int(timeout_s * 1e9)
+        if self.has_loop:
+            self._warn_of_blocking("get()", "await the ref")
         self.channel.send(events.ObjectsRequested(self.number, op, tuple(missing), timeout_ns))
         if self.has_dropped:
             self.flush()
@@ -378,6 +388,8 @@ class Client:
             op = next(self._ops)
             timeout_ns = -1 if timeout_s is None else int(timeout_s * 1e9)
             object_ids = tuple(ref.binary() for ref in refs)
+            if self.has_loop:
+                self._warn_of_blocking("wait()", "use asyncio.wait")
             self.channel.send(
                 events.WaitRequested(
                     self.number, op, object_ids, num_returns, timeout_ns, fetch_local
@@ -390,6 +402,18 @@ class Client:
             ready = dict.fromkeys(reply.ready)
         done = [ref for ref in refs if ref.binary() in ready]
         return done, [ref for ref in refs if ref.binary() not in ready]
+
+    def _warn_of_blocking(self, call: str, remedy: str) -> None:
+        """Say once that an asynchronous actor has stopped all its calls to wait."""
+        from asyncio import events as running
+
+        if running._get_running_loop() is not None and call not in self._warned:
+            self._warned.add(call)
+            warnings.warn(
+                f"{call} in an asynchronous actor blocks all its calls: {remedy} instead",
+                RuntimeWarning,
+                stacklevel=5,
+            )
 
     # -- tasks that run here -----------------------------------------------------------------------
 
