@@ -255,8 +255,8 @@ class Actors:
         scheduler = self._node.scheduler
         while queue.arrived and not queue.gathering and queue.room:
             task = queue.arrived.popleft()
-            queue.room -= 1
-            scheduler.assign_call(living.client, task)
+            if not scheduler.assign_call(living.client, task):
+                queue.room -= 1
             if task.owner:
                 self._node.peers.accepted(task)
             if not task.spec.deps or self._node.requests.gather_for(task, living.client):
