@@ -31,29 +31,47 @@ def _max_pending_calls(name: str, value: object) -> int:
     return limit
 
 
-def _max_concurrency(name: str, value: object) -> int:
-    limit = checks.integer(name, value, 1)
-    if limit > 1:
-        _absent(name, value)
-    return limit
+def _concurrency_groups(name: str, value: object) -> dict[str, int]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} must be a dict of calls at a time by group, not {value!r}")
+    for group in value:
+        if not isinstance(group, str) or not group:
+            raise TypeError(f"{name} must have names as keys, not {group!r}")
+    return {group: checks.integer(f"{name}[{group!r}]", value[group], 1) for group in value}
+
+
+def _concurrency_group(name: str, value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise TypeError(f"{name} must be the name of a concurrency group, not {value!r}")
+    return value
+
+
+def _flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, not {value!r}")
+    return value
 
 
 _OF_CLASSES: Checks = {
     "max_restarts": _retries,
     "max_task_retries": _retries,
     "max_pending_calls": _max_pending_calls,
-    "max_concurrency": _max_concurrency,
-    "concurrency_groups": _absent,
+    "max_concurrency": lambda name, value: checks.integer(name, value, 1),
+    "concurrency_groups": _concurrency_groups,
+    "allow_out_of_order_execution": _flag,
     "name": _absent,
     "namespace": _absent,
     "get_if_exists": _absent,
     "lifetime": _absent,
 }
+_ASYNC_CONCURRENCY = 1000
+"""Calls at a time of an actor with ``async def`` methods, unless it says something else."""
+
 _CLASS_CHECKS: Checks = {**PLACEMENT, **_OF_CLASSES}
 _METHOD_CHECKS: Checks = {
     **CALLING,
     "max_task_retries": _retries,
-    "concurrency_group": _absent,
+    "concurrency_group": _concurrency_group,
 }
 
 CLASS_ONLY = frozenset(_OF_CLASSES) - {"name"}
@@ -63,23 +81,55 @@ CLASS_ONLY = frozenset(_OF_CLASSES) - {"name"}
 class ClassOptions:
     """Checked options of an actor class. Raises TypeError or ValueError, naming the option."""
 
-    __slots__ = ("_given", "creation", "max_pending_calls", "max_task_retries", "task")
+    __slots__ = (
+        "_given",
+        "creation",
+        "groups",
+        "max_pending_calls",
+        "max_task_retries",
+        "out_of_order",
+        "task",
+    )
 
-    def __init__(self, options: Mapping[str, Any]) -> None:
+    def __init__(self, options: Mapping[str, Any], is_async: bool = False) -> None:
+        # `is_async`: the class has `async def` methods
         self._given = given = checked(options, _CLASS_CHECKS, "an actor class")
         self.max_task_retries: int = given.get("max_task_retries", 0)
         self.max_pending_calls: int = given.get("max_pending_calls", -1)
-        self.task, self.creation = _core_options(given)
+        self.groups: tuple[str, ...] = tuple(given.get("concurrency_groups", ()))
+        self.task, self.creation = _core_options(given, is_async)
+        self.out_of_order: bool = _out_of_order(given, self.creation)
 
     def changed(self, changes: Mapping[str, Any]) -> ClassOptions:
         """These options, but for `changes`; an option that is None there gets its default back."""
-        return ClassOptions({**self._given, **changes})
+        if "concurrency_groups" in changes:
+            raise ValueError(
+                "concurrency_groups belong to the class: give them to @rsim.remote, not to options"
+            )
+        return ClassOptions({**self._given, **changes}, self.creation.asyncio)
+
+    def for_class(self, is_async: bool) -> ClassOptions:
+        """The same for a class that has ``async def`` methods, or has none."""
+        return ClassOptions(self._given, is_async)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ClassOptions, (self._given,)
+        return ClassOptions, (self._given, self.creation.asyncio)
 
 
-def _core_options(given: dict[str, Any]) -> tuple[TaskOptions, ActorOptions]:
+def _out_of_order(given: dict[str, Any], creation: ActorOptions) -> bool:
+    """Whether a call may overtake one that waits for its inputs."""
+    loose = creation.asyncio or creation.max_concurrency > 1
+    chosen: bool = given.get("allow_out_of_order_execution", loose)
+    if loose and not chosen:
+        kind = "async def methods" if creation.asyncio else "max_concurrency > 1"
+        raise ValueError(
+            "allow_out_of_order_execution cannot be False for an actor with "
+            f"{kind}, whose calls are not kept in order"
+        )
+    return chosen
+
+
+def _core_options(given: dict[str, Any], is_async: bool) -> tuple[TaskOptions, ActorOptions]:
     """What the core is told: how to place the actor, and what to do while it lives."""
     from rsim.core.records import ActorOptions, TaskOptions
     from rsim.core.resources import demand_of
@@ -90,16 +140,30 @@ def _core_options(given: dict[str, Any]) -> tuple[TaskOptions, ActorOptions]:
     restarts = given.get("max_restarts", 0)
     return (
         TaskOptions(placed, restarts, strategy=strategy_of(given)),
-        ActorOptions(restarts, held),
+        ActorOptions(
+            restarts,
+            held,
+            given.get("max_concurrency", _ASYNC_CONCURRENCY if is_async else 1),
+            is_async,
+            tuple(given.get("concurrency_groups", {}).items()),
+        ),
     )
 
 
 class MethodOptions:
-    """Checked options of a method. `actor_retries`: max_task_retries where it has none itself."""
+    """Checked options of a method. `actor_retries`: max_task_retries where it has none itself;
+    `out_of_order` and `groups` are the actor's.
+    """
 
-    __slots__ = ("_given", "name", "num_returns", "task")
+    __slots__ = ("_given", "_groups", "_out_of_order", "_retries", "name", "num_returns", "task")
 
-    def __init__(self, options: Mapping[str, Any], actor_retries: int) -> None:
+    def __init__(
+        self,
+        options: Mapping[str, Any],
+        actor_retries: int,
+        out_of_order: bool = False,
+        groups: tuple[str, ...] = (),
+    ) -> None:
         from rsim.core.records import TaskOptions
 
         self._given = given = method_options(options)
@@ -107,13 +171,32 @@ class MethodOptions:
         """Empty: the method's."""
         self.num_returns: int | None = given.get("num_returns")
         """None: not said."""
-        retries = given.get("max_task_retries", actor_retries)
-        retry_exceptions = bool(given.get("retry_exceptions"))
-        self.task = TaskOptions((), retries, retry_exceptions, extras=extras_of(given))
+        self._retries, self._out_of_order, self._groups = actor_retries, out_of_order, groups
+        group = given.get("concurrency_group", "")
+        check_group(group, groups)
+        self.task = TaskOptions(
+            (),
+            given.get("max_task_retries", actor_retries),
+            bool(given.get("retry_exceptions")),
+            extras=extras_of(given),
+            out_of_order=out_of_order,
+            group=group,
+        )
 
-    def changed(self, changes: Mapping[str, Any], actor_retries: int) -> MethodOptions:
+    def changed(self, changes: Mapping[str, Any]) -> MethodOptions:
         """These options, but for `changes`."""
-        return MethodOptions({**self._given, **changes}, actor_retries)
+        given = {**self._given, **changes}
+        return MethodOptions(given, self._retries, self._out_of_order, self._groups)
+
+
+def check_group(group: str, groups: tuple[str, ...]) -> None:
+    """Raise ValueError unless `group` is one of `groups`; empty stands for the default one."""
+    if group and group not in groups:
+        known = ", ".join(map(repr, groups)) or "none"
+        raise ValueError(
+            f"the actor has no concurrency group {group!r}: concurrency_groups of its class has "
+            f"{known}"
+        )
 
 
 def method_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,7 +209,8 @@ def method(**options: Any) -> Callable[[Any], Any]:
 
     num_returns, name, cost: as of a function. max_task_retries: how often a call is made again
     when the actor died during it (-1: without limit; default: the actor's). retry_exceptions:
-    whether also when the method raises; or a list of the exceptions.
+    whether also when the method raises; or a list of the exceptions. concurrency_group: one of the
+    class's concurrency_groups; without it, the method is of the default group.
 
     Raises TypeError or ValueError for bad options.
     """

@@ -6,13 +6,14 @@ never make an instance. Owns nothing: what is known of a class is in its definit
 
 from __future__ import annotations
 
+import inspect
 from functools import WRAPPER_ASSIGNMENTS
 from typing import Any, NoReturn
 
 from rsim.api import checks
-from rsim.api.actor_options import ClassOptions
+from rsim.api.actor_options import ClassOptions, check_group
 from rsim.api.definitions import Definition
-from rsim.api.handles import ActorHandle, Described, Interface, methods_of
+from rsim.api.handles import ActorHandle, Described, Interface, is_async, methods_of
 from rsim.api.parameters import Parameters
 from rsim.api.session import running_client
 from rsim.runtime import current
@@ -28,8 +29,14 @@ class ActorClass:
         self._definition = definition
         self._options = options
         self._methods = methods
-        limits = options.max_task_retries, options.max_pending_calls
-        self._interface = Interface(definition.name, methods, *limits)
+        self._interface = Interface(
+            definition.name,
+            methods,
+            options.max_task_retries,
+            options.max_pending_calls,
+            options.out_of_order,
+            options.groups,
+        )
         _describe(self)
 
     def remote(self, *args: Any, **kwargs: Any) -> ActorHandle:
@@ -131,8 +138,16 @@ def _describe(actor_class: ActorClass) -> None:
 
 
 def actor_class(cls: type, options: ClassOptions) -> ActorClass:
-    """Make a class remote. NotImplementedError if it has 'async def' methods."""
-    return ActorClass(Definition(cls.__name__, Parameters.of(cls), cls), options, methods_of(cls))
+    """Make a class remote. TypeError if its constructor is an 'async def' one; ValueError if a
+    method is of a concurrency group that the class does not have, or the options contradict it.
+    """
+    if inspect.iscoroutinefunction(cls.__init__):  # type: ignore[misc]
+        raise TypeError(f"{cls.__name__}.__init__ cannot be an 'async def' method: no class's can")
+    options = options.for_class(is_async(cls))
+    methods = methods_of(cls)
+    for _, given, _ in methods.values():
+        check_group(given.get("concurrency_group", ""), options.groups)
+    return ActorClass(Definition(cls.__name__, Parameters.of(cls), cls), options, methods)
 
 
 def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:

@@ -35,7 +35,14 @@ _HIDDEN: dict[str, Described] = {
 class Interface:
     """What handles know of an actor's class."""
 
-    __slots__ = ("max_pending_calls", "max_task_retries", "methods", "name")
+    __slots__ = (
+        "groups",
+        "max_pending_calls",
+        "max_task_retries",
+        "methods",
+        "name",
+        "out_of_order",
+    )
 
     def __init__(
         self,
@@ -43,20 +50,33 @@ class Interface:
         methods: dict[str, Described],
         max_task_retries: int,
         max_pending_calls: int,
+        out_of_order: bool = False,
+        groups: tuple[str, ...] = (),
     ) -> None:
         self.name = name
         self.methods = methods
         self.max_task_retries = max_task_retries
         self.max_pending_calls = max_pending_calls
+        self.out_of_order = out_of_order
+        self.groups = groups
 
     def __reduce__(self) -> tuple[Any, ...]:
-        state = self.name, self.methods, self.max_task_retries, self.max_pending_calls
-        return Interface, state
+        limits = self.max_task_retries, self.max_pending_calls
+        return Interface, (self.name, self.methods, *limits, self.out_of_order, self.groups)
 
 
 def methods_of(cls: type) -> dict[str, Described]:
-    """The methods that can be called. NotImplementedError for an 'async def' method."""
+    """The methods that can be called."""
     return dict(_described_methods(cls))
+
+
+def is_async(cls: type) -> bool:
+    """Whether any of them is an ``async def`` method."""
+    return any(_is_async(getattr(cls, name)) for name in methods_of(cls))
+
+
+def _is_async(function: object) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
 
 
 def _described_methods(cls: type) -> Iterator[tuple[str, Described]]:
@@ -68,15 +88,12 @@ def _described_methods(cls: type) -> Iterator[tuple[str, Described]]:
         if not (bound or inspect.isroutine(static)):
             continue
         function = getattr(cls, name)
-        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-            raise NotImplementedError(
-                f"{cls.__name__}.{name} is an 'async def' method: async actors are not there yet"
-            )
         parameters = Parameters.of(function)
         if not bound:
             parameters = _without_self(parameters)
         options = getattr(function, "__rsim_method__", {})
-        yield name, (parameters, options, inspect.isgeneratorfunction(function))
+        streams = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+        yield name, (parameters, options, streams)
 
 
 def _without_self(parameters: Parameters) -> Parameters:
@@ -106,7 +123,9 @@ class ActorHandle:
             methods = ", ".join(interface.methods) or "none"
             message = f"the actor {interface.name} has no method {name!r}; it has {methods}"
             raise AttributeError(message, name=name, obj=self)
-        options = MethodOptions(described[1], interface.max_task_retries)
+        options = MethodOptions(
+            described[1], interface.max_task_retries, interface.out_of_order, interface.groups
+        )
         method = ActorMethod(self, name, described, options)
         vars(self)[name] = method  # it holds the ref, not the handle: no cycle
         return method
@@ -181,7 +200,8 @@ class ActorMethod:
     def remote(self, *args: Any, **kwargs: Any) -> Any:
         """Call the method; return the refs of its results at once: one, or a list, None for 0.
 
-        Calls through handles of one process run in the order in which they were made. Arguments are
+        Calls through handles of one process begin in the order in which they were made, unless the
+        actor is asynchronous, threaded, or allows them out of order. Arguments are
         as those of remote functions. Raises TypeError when they do not fit the method,
         UnserializableError when one cannot be pickled, PendingCallsLimitExceeded when the actor's
         `max_pending_calls` of this handle are not answered yet.
@@ -213,7 +233,7 @@ class ActorMethod:
 
     def options(self, **options: Any) -> ActorMethod:
         """The same method with some options changed. They are those of `rsim.method`."""
-        changed = self._options.changed(options, self._interface.max_task_retries)
+        changed = self._options.changed(options)
         return ActorMethod(self, self._name, self._described, changed)
 
     def _check(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -185,6 +185,11 @@ def remote(*args: Any, **options: Any) -> Any:
     max_restarts: how often it is created again when its worker died (default 0; -1: always).
     max_task_retries: how often a call is made again that its death interrupted (default 0; -1).
     max_pending_calls: most unanswered calls of a handle (default -1: no limit).
+    max_concurrency: calls that run at a time: in threads, or on an event loop if the class has
+        'async def' methods (default 1; with such methods 1000).
+    concurrency_groups: other groups of calls, with how many run at a time in each; see `method`.
+    allow_out_of_order_execution: whether a call may overtake one that waits for its arguments
+        (default: only if calls run at the same time).
 
     Raises TypeError or ValueError for what cannot be made remote and for bad options.
     """

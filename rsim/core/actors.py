@@ -1,7 +1,8 @@
 """Actors: who owns them, where they live, and in which order their calls arrive.
 
 Decides when an actor is created again and what becomes of its calls when it dies. Must never let
-two calls of one caller overtake each other, nor lose a call without an answer. Owns three tables:
+two calls of one caller overtake each other, unless they may (``out_of_order``), nor lose a call
+without an answer; which calls run at a time is the worker's business. Owns three tables:
 the actors that this node owns, those that live here, and the calls that its clients are waiting to
 send.
 
@@ -23,7 +24,7 @@ from rsim.core.ids import return_id
 from rsim.core.messages import ActorDeath, ActorKill, ActorStop
 from rsim.core.objects import PENDING, Entry, Waiter
 from rsim.core.records import ErrorInfo
-from rsim.core.work import DONE, READY, Task
+from rsim.core.work import DONE, READY, Task, cancellation
 
 if TYPE_CHECKING:
     from rsim.core.node import Node
@@ -35,7 +36,7 @@ DEADLY = ("WorkerCrashedError", "NodeDiedError", "TaskCancelledError")
 """Failures of a creation that are the actor's death to who calls it."""
 
 CALLS_AHEAD = 256
-"""Most calls sent to an actor's worker before it has answered them."""
+"""Most calls of a concurrency group that are sent to the worker before it can begin them."""
 
 
 class OwnedActor(msgspec.Struct, gc=False, eq=False):
@@ -49,20 +50,33 @@ class OwnedActor(msgspec.Struct, gc=False, eq=False):
     """Why it must not be created again."""
 
 
+class CallQueue(msgspec.Struct, gc=False, eq=False):
+    """The calls of one concurrency group of an actor that lives here."""
+
+    room: int
+    """How many more the worker may be sent."""
+    arrived: deque[Task]
+    """Those that are not sent yet, in order."""
+    gathering: bool = False
+    """The call sent last still waits for its inputs: the next must not overtake it."""
+
+
 class LocalActor(msgspec.Struct, gc=False, eq=False):
     """An actor that lives on this node."""
 
     actor_id: bytes
     client: int
     owner: str
-    arrived: deque[Task]
-    """Calls that are not sent to the worker yet, in order."""
-    gathering: bool = False
-    """The call sent last still waits for its inputs: the next must not overtake it."""
+    queues: dict[str, CallQueue]
+    """By concurrency group."""
     ended: str = ""
     """Why it is ending: nothing more is sent to it."""
     exited: bool = False
     """It ended itself, and is not to be created again."""
+
+    def queue_of(self, task: Task) -> CallQueue:
+        """That of a call's concurrency group."""
+        return self.queues.get(task.spec.options.group) or self.queues[""]
 
 
 class Lane(Waiter, gc=False, eq=False, kw_only=True):
@@ -70,6 +84,8 @@ class Lane(Waiter, gc=False, eq=False, kw_only=True):
 
     actor_id: bytes
     queues: dict[int, deque[Task]]
+    loose: dict[bytes, Task]
+    """Calls that are ready, and may overtake others."""
     lost: list[Task]
     """Calls that the actor's death has overtaken: what becomes of it decides what they raise."""
 
@@ -89,6 +105,8 @@ class Actors:
 
     def enlist(self, task: Task) -> None:
         """A client of this node calls an actor: the call has its place from now on."""
+        if task.spec.options.out_of_order:
+            return
         self._calls += 1
         task.order = self._calls
         task.queued = True
@@ -97,7 +115,7 @@ class Actors:
     def _lane(self, actor_id: bytes) -> Lane:
         lane = self._lanes.get(actor_id)
         if lane is None:
-            lane = Lane(actor_id=actor_id, queues={}, lost=[])
+            lane = Lane(actor_id=actor_id, queues={}, loose={}, lost=[])
             self._lanes[actor_id] = lane
         return lane
 
@@ -109,7 +127,7 @@ class Actors:
             return
         lane = self._lane(task.spec.actor)
         if not task.queued:
-            self._requeue(lane, task)
+            self._line_up(lane, task)
         self._pump(lane)
 
     def _pump(self, lane: Lane) -> None:
@@ -128,18 +146,25 @@ class Actors:
             while queue and queue[0].state in (READY, DONE):
                 task = queue.popleft()
                 task.queued = False
-                if task.state == DONE:
-                    continue
-                if entry.is_error:
-                    self._node.tasks.fail_by(task, entry)
-                elif entry.actor_at in ("", self._node.name):
-                    self._arrive(task)
-                else:
-                    self._node.peers.forward(task, entry.actor_at)
+                if task.state != DONE:
+                    self._send_on(task, entry)
             if not queue:
                 lane.queues.pop(client, None)
-        if not lane.queues and not lane.lost:
+        loose, lane.loose = lane.loose, {}
+        for task in loose.values():
+            task.queued = False
+            self._send_on(task, entry)
+        if not (lane.queues or lane.loose or lane.lost):
             self._lanes.pop(lane.actor_id, None)
+
+    def _send_on(self, task: Task, entry: Entry) -> None:
+        """To where the actor lives, if it does."""
+        if entry.is_error:
+            self._node.tasks.fail_by(task, entry)
+        elif entry.actor_at in ("", self._node.name):
+            self._arrive(task)
+        else:
+            self._node.peers.forward(task, entry.actor_at)
 
     def _judge_lost(self, lane: Lane, entry: Entry) -> None:
         lost, lane.lost = lane.lost, []
@@ -163,20 +188,23 @@ class Actors:
         if entry.owner and entry.exists and not entry.is_error:
             entry.state = PENDING  # what we knew of it is out of date: ask its owner again
         if task.cancelled:
-            self._node.tasks.fail(task, ErrorInfo("TaskCancelledError", f"{task.spec.name}"))
+            self._node.tasks.fail(task, cancellation(task))
         elif task.retries_left:
             task.retries_left -= task.retries_left > 0
             task.attempt += 1
             task.state = READY
-            self._requeue(lane, task)
+            self._line_up(lane, task)
         else:
             lane.lost.append(task)
         self._pump(lane)
 
     @staticmethod
-    def _requeue(lane: Lane, task: Task) -> None:
-        """Put a call back in the place that its submission gave it."""
+    def _line_up(lane: Lane, task: Task) -> None:
+        """Put a call (back) in the place that its submission gave it, if it did."""
         task.queued = True
+        if task.spec.options.out_of_order:
+            lane.loose[task.spec.task_id] = task
+            return
         queue = lane.queues.setdefault(task.client, deque())
         earlier = sum(each.order < task.order for each in queue)
         queue.insert(earlier, task)
@@ -184,21 +212,26 @@ class Actors:
     def withdraw(self, task: Task) -> None:
         """A call that is not sent yet is cancelled."""
         lane = self._lanes.get(task.spec.actor)
-        queue = lane.queues.get(task.client) if lane is not None else None
-        if lane is not None and queue is not None and task in queue:
-            queue.remove(task)
+        if lane is not None and task.queued:
             task.queued = False
+            queue = lane.queues.get(task.client)
+            if lane.loose.pop(task.spec.task_id, None) is None and queue and task in queue:
+                queue.remove(task)
             self._pump(lane)
         living = self._living.get(task.spec.actor)
-        if living is not None and task in living.arrived:
-            living.arrived.remove(task)
+        if living is not None and task in living.queue_of(task).arrived:
+            living.queue_of(task).arrived.remove(task)
 
     # -- where the actor lives ---------------------------------------------------------------------
 
     def settled(self, task: Task, client: int) -> None:
         """A worker has created an actor, and is its worker from now on."""
         actor_id = actor_of(task)
-        living = LocalActor(actor_id, client, task.owner, deque())
+        creation = task.spec.creation
+        assert creation is not None
+        limits = {"": creation.max_concurrency, **dict(creation.groups)}
+        queues = {name: CallQueue(limit + CALLS_AHEAD, deque()) for name, limit in limits.items()}
+        living = LocalActor(actor_id, client, task.owner, queues)
         self._living[actor_id] = self._by_client[client] = living
 
     def _arrive(self, task: Task) -> None:
@@ -211,47 +244,60 @@ class Actors:
             else:
                 self.call_lost(task)
             return
-        living.arrived.append(task)
-        self._feed(living)
+        queue = living.queue_of(task)
+        queue.arrived.append(task)
+        self._feed(living, queue)
 
-    def _feed(self, living: LocalActor) -> None:
+    def _feed(self, living: LocalActor, queue: CallQueue) -> None:
         """Send calls to the worker, in order of arrival; if it is ending, its exit decides."""
         if living.ended:
             return
         scheduler = self._node.scheduler
-        worker = scheduler.workers[living.client]
-        while living.arrived and not living.gathering and len(worker.tasks) < CALLS_AHEAD:
-            task = living.arrived.popleft()
-            scheduler.assign_call(living.client, task)
+        while queue.arrived and not queue.gathering and queue.room:
+            task = queue.arrived.popleft()
+            if not scheduler.assign_call(living.client, task):
+                queue.room -= 1
             if task.owner:
                 self._node.peers.accepted(task)
             if not task.spec.deps or self._node.requests.gather_for(task, living.client):
                 self._node.tasks.send(task, living.client)
-            else:
-                living.gathering = self._node.requests.is_starting(task.spec.task_id)
+            elif not task.spec.options.out_of_order:
+                queue.gathering = self._node.requests.is_starting(task.spec.task_id)
 
-    def call_begun(self, task: Task) -> None:
-        """The inputs of a call are there, and it was sent; or they never will be."""
+    def call_sent(self, task: Task) -> None:
+        """The inputs of a call were missing, but it is sent now."""
+        living = self._living.get(task.spec.actor)
+        if living is not None and not task.spec.options.out_of_order:
+            queue = living.queue_of(task)
+            queue.gathering = False
+            self._feed(living, queue)
+
+    def call_dropped(self, task: Task) -> None:
+        """The inputs of a call were missing, and it will not be sent."""
+        self._leave(task)
+        self.call_sent(task)
+
+    def call_finished(self, task: Task) -> None:
+        """The worker has answered a call."""
+        self._leave(task)
+
+    def _leave(self, task: Task) -> None:
+        """A call is no longer at the worker: there is room for another."""
         living = self._living.get(task.spec.actor)
         if living is not None:
-            living.gathering = False
-            self._feed(living)
-
-    def call_finished(self, client: int) -> None:
-        """The worker has answered a call: there is room for another."""
-        living = self._by_client.get(client)
-        if living is not None and living.arrived:
-            self._feed(living)
+            queue = living.queue_of(task)
+            queue.room += 1
+            if queue.arrived:
+                self._feed(living, queue)
 
     def returned(self, client: int, back: list[Task]) -> None:
-        """The worker gave calls back unopened."""
-        living = self._by_client.get(client)
-        if living is not None:
-            kept = [task for task in back if task.state != DONE]
-            for task in kept:
-                task.state = READY
-            living.arrived.extendleft(reversed(kept))
-            self._feed(living)
+        """The worker gave calls back unopened, as they are cancelled."""
+        if client not in self._by_client:
+            return
+        for task in back:
+            if task.state != DONE:
+                self._node.tasks.fail(task, cancellation(task))
+            self._leave(task)
 
     def exited(self, event: ActorExited) -> None:
         """An actor ends itself."""
@@ -281,7 +327,8 @@ class Actors:
             node.peers.borrowing.send(living.owner, death)
         else:
             self.died(living.actor_id, reason, living.exited)
-        for task in (*lost, *living.arrived):
+        waiting = [task for queue in living.queues.values() for task in queue.arrived]
+        for task in (*lost, *waiting):
             if task.owner:
                 node.peers.send_failure(task, ErrorInfo(ACTOR_LOST, reason))
                 node.tasks.conclude(task)
@@ -389,6 +436,12 @@ class Actors:
         """Tables agree with each other."""
         for living in self._living.values():
             assert self._by_client.get(living.client) is living
+            worker = self._node.scheduler.workers[living.client]
+            assert worker.creation is not None
+            for name, calls in living.queues.items():
+                limit = dict(worker.creation.groups).get(name, worker.creation.max_concurrency)
+                sent = sum(living.queue_of(task) is calls for task in worker.calls.values())
+                assert calls.room == limit + CALLS_AHEAD - sent, (name, calls.room, sent)
         for lane in self._lanes.values():
             for queue in lane.queues.values():
                 assert all(task.spec.actor == lane.actor_id for task in queue)

@@ -32,7 +32,9 @@ class RecallTasks(Effect, frozen=True):
 
 
 class InterruptTask(Effect, frozen=True):
-    """Raise KeyboardInterrupt in the worker if it is running just this task."""
+    """Raise KeyboardInterrupt in the worker if it is running just this task; of a call, it gives
+    back one that it has not begun, and tells one that it has.
+    """
 
     client: int
     task_id: bytes

@@ -40,6 +40,8 @@ class TaskFinished(Event, tag="f", frozen=True):
     retryable: bool = False
     message: str = ""
     """What went wrong, in words, if the task was to create an actor."""
+    cancelled: bool = False
+    """It was a call of an actor that gave in to its cancellation: there are no results."""
 
 
 class ObjectPut(Event, tag="p", frozen=True):

@@ -356,8 +356,9 @@ class Node:
             who = f"worker {client}"
             if client == DRIVER:
                 who = "the driver"
-            elif (worker := self.scheduler.workers.get(client)) and worker.tasks:
-                who = f"{worker.tasks[0].spec.name} (worker {client})"
+            elif worker := self.scheduler.workers.get(client):
+                running = [*worker.tasks, *worker.calls.values()][:1]
+                who = f"{running[0].spec.name if running else 'nothing'} (worker {client})"
             shown = ", ".join(self._describe(object_id) for object_id in object_ids[:5])
             more = f" and {len(object_ids) - 5} more" if len(object_ids) > 5 else ""
             lines.append(f"{self.name}: {who} waits for {shown}{more}")

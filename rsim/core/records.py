@@ -41,6 +41,10 @@ class TaskOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Pickled options that only the executor reads (cost, list of exceptions to retry); opaque
     here.
     """
+    out_of_order: bool = False
+    """Calls of an actor: one need not wait for those before it that wait for their inputs."""
+    group: str = ""
+    """Calls of an actor: the concurrency group; empty: the default one."""
 
 
 class ActorOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -51,7 +55,21 @@ class ActorOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
     held: Demand = ()
     """Resources held while it lives (those of ``TaskOptions`` are only asked for to place it)."""
     max_concurrency: int = 1
-    """Calls at a time; the executor's business."""
+    """Calls at a time in the default concurrency group."""
+    asyncio: bool = False
+    """Its calls run on an event loop."""
+    groups: tuple[tuple[str, int], ...] = ()
+    """The other concurrency groups, and the calls at a time in each."""
+
+    @property
+    def is_concurrent(self) -> bool:
+        """Whether it may run several calls at a time, or must run them on a loop."""
+        return self.asyncio or self.max_concurrency > 1 or bool(self.groups)
+
+    @property
+    def calls_at_a_time(self) -> int:
+        """In all groups together."""
+        return self.max_concurrency + sum(limit for _, limit in self.groups)
 
 
 class TaskSpec(msgspec.Struct, frozen=True, array_like=True, gc=False):

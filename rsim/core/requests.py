@@ -175,7 +175,7 @@ class Requests:
             elif waited:
                 self._node.tasks.send(gather.task, gather.client)
                 if gather.task.spec.actor:
-                    self._node.actors.call_begun(gather.task)
+                    self._node.actors.call_sent(gather.task)
             return
         lent = () if error else self._lend_contained(gather)
         self._close(gather)

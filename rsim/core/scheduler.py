@@ -21,7 +21,7 @@ import msgspec
 from rsim.core.choices import Choices
 from rsim.core.effects import RecallTasks, SetTimer, StartWorker, StopWorker
 from rsim.core.machine import Step
-from rsim.core.records import Demand
+from rsim.core.records import ActorOptions, Demand
 from rsim.core.resources import Pool
 from rsim.core.work import (
     ACTOR,
@@ -218,11 +218,11 @@ class LocalScheduler:
         when the worker does not have the task.
         """
         worker = self.workers.get(client)
-        if worker is None or not worker.tasks:
+        if worker is None:
             return None
         if worker.state == ACTOR:
-            return self._call_finished(worker, task_id)
-        if worker.tasks[0].spec.task_id != task_id:
+            return worker.calls.pop(task_id, None)
+        if not worker.tasks or worker.tasks[0].spec.task_id != task_id:
             return None
         task = worker.tasks.popleft()
         now_ns = self._step.now_ns
@@ -235,33 +235,28 @@ class LocalScheduler:
             if len(self._queues) == 1 and len(worker.tasks) * 2 <= depth:
                 self._refill(worker, self._queues[0])
         elif creates_actor and task.spec.creation is not None:
-            self._settle_actor(worker, task.spec.creation.held)
+            self._settle_actor(worker, task.spec.creation)
         else:
             self._vacate(worker)
         return task
 
-    def _settle_actor(self, worker: Worker, held: Demand) -> None:
+    def _settle_actor(self, worker: Worker, creation: ActorOptions) -> None:
         """The worker is an actor's from now on, and holds no more than the actor asked for."""
         worker.state = ACTOR
+        worker.creation = creation
         self.pool.give(worker.demand)
-        self.pool.take_forced(held)
-        worker.demand = held
+        self.pool.take_forced(creation.held)
+        worker.demand = creation.held
         self.dispatch()
 
-    @staticmethod
-    def _call_finished(worker: Worker, task_id: bytes) -> Task | None:
-        """Calls of one actor may overtake each other if it runs several at a time."""
-        for index, task in enumerate(worker.tasks):
-            if task.spec.task_id == task_id:
-                del worker.tasks[index]
-                return task
-        return None
-
-    def assign_call(self, client: int, task: Task) -> None:
-        """An actor's worker is sent a call."""
+    def assign_call(self, client: int, task: Task) -> bool:
+        """An actor's worker is sent a call. Whether it has it already, from an owner that died."""
         task.state = SENT
         task.executor = client
-        self.workers[client].tasks.append(task)
+        calls = self.workers[client].calls
+        repeated = task.spec.task_id in calls
+        calls[task.spec.task_id] = task
+        return repeated
 
     def _take_back(self, worker: Worker) -> None:
         """The worker's task is over, whatever it still waited for."""
@@ -289,10 +284,11 @@ class LocalScheduler:
         if worker is None:
             return []
         worker.recalled = False
+        if worker.state == ACTOR:
+            calls = worker.calls
+            return [calls.pop(task_id) for task_id in task_ids if task_id in calls]
         back = [task for task in worker.tasks if task.spec.task_id in task_ids]
         worker.tasks = deque(task for task in worker.tasks if task not in back)
-        if worker.state == ACTOR:
-            return back
         self.requeue([task for task in back if not task.cancelled])
         if not worker.tasks and worker.state == BUSY:
             self._vacate(worker)
@@ -325,6 +321,8 @@ class LocalScheduler:
     def abandon(self, task: Task) -> None:
         """An assigned task that was never sent will not be: free its place."""
         worker = self.workers[int(task.executor)]
+        if worker.calls.pop(task.spec.task_id, None) is not None:
+            return
         worker.tasks.remove(task)
         if not worker.tasks and worker.state == BUSY:
             self._vacate(worker)
@@ -403,7 +401,7 @@ class LocalScheduler:
             if worker.blocked:
                 self.pool.take_forced(_cpu_part(worker.demand))
             self.pool.give(worker.demand)
-        return list(worker.tasks)
+        return [*worker.tasks, *worker.calls.values()]
 
     def replace_workers(self) -> None:
         """Keep the number of prestarted workers up after a death, and use what became free."""
@@ -421,9 +419,7 @@ class LocalScheduler:
     @property
     def active(self) -> bool:
         """Whether a worker is starting, or runs a task that is not blocked."""
-        return self._starting > 0 or any(
-            worker.tasks and not worker.blocked for worker in self.workers.values()
-        )
+        return self._starting > 0 or any(worker.runs for worker in self.workers.values())
 
     def check(self) -> None:
         """Derive the free resources and the number of queued tasks again, and compare."""
@@ -431,7 +427,10 @@ class LocalScheduler:
         assert self.queued == sum(len(queue.tasks) for queue in self._queues)
         used: dict[str, int] = {}
         for worker in self.workers.values():
-            if worker.state != ACTOR:
+            if worker.state == ACTOR:
+                assert not worker.tasks, f"worker {worker.client}"
+            else:
+                assert not worker.calls
                 assert bool(worker.tasks) == (worker.state == BUSY), f"worker {worker.client}"
             blocked = _cpu_part(worker.demand) if worker.blocked else ()
             for name, units in worker.demand:

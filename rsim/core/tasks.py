@@ -16,7 +16,7 @@ from rsim.core.ids import creator, is_put, return_id
 from rsim.core.messages import TaskOutcome
 from rsim.core.objects import INLINE, LOST, PENDING, STORED, Entry
 from rsim.core.records import ErrorInfo, Result, TaskSpec
-from rsim.core.work import DONE, FORWARDED, READY, SENT, WAITING, Task, Worker
+from rsim.core.work import DONE, FORWARDED, READY, SENT, WAITING, Task, Worker, cancellation
 
 if TYPE_CHECKING:
     from rsim.core.node import Node
@@ -167,7 +167,7 @@ class Tasks:
         else:
             self.fail_by(task, self._node.objects.entries[object_ids[0]])
         if task.spec.actor:
-            self._node.actors.call_begun(task)
+            self._node.actors.call_dropped(task)
 
     def finished(self, event: TaskFinished) -> None:
         """A worker has run a task to its end."""
@@ -176,16 +176,20 @@ class Tasks:
         if task is None or task.state == DONE:
             for index in range(len(event.results)):
                 node.shelf.abort(return_id(event.task_id, index))
+            if task is not None and task.spec.actor:
+                node.actors.call_finished(task)
             return
         if task.spec.creation is not None:
             if event.error:
                 self._creation_failed(task, event.message)
                 return
             node.actors.settled(task, event.client)
-        if not task.owner:
+        if event.cancelled:
+            self.fail(task, cancellation(task))
+        elif not task.owner:
             self.outcome(task, event, "")
-        elif event.error and task.cancelled:
-            self.fail(task, _cancelled(task))
+        elif event.error and task.cancelled and not task.spec.actor:
+            self.fail(task, cancellation(task))
         else:
             for result in event.results:
                 node.objects.hold(result.contained)
@@ -194,7 +198,7 @@ class Tasks:
                 node.objects.release(result.contained)
             self.conclude(task)
         if task.spec.actor:
-            node.actors.call_finished(event.client)
+            node.actors.call_finished(task)
 
     def _creation_failed(self, task: Task, message: str) -> None:
         text = f"{task.spec.name} is dead: its constructor raised {message}"
@@ -204,8 +208,8 @@ class Tasks:
         """A task that this node owns has run, here or at the node ``executor``."""
         if event.error and event.retryable and self._may_retry(task):
             self.retry(task)
-        elif event.error and task.cancelled:
-            self.fail(task, _cancelled(task))
+        elif event.error and task.cancelled and not task.spec.actor:
+            self.fail(task, cancellation(task))
         else:
             self.complete(task, event.results, event.error, executor)
 
@@ -375,7 +379,7 @@ class Tasks:
         elif not task.owner and self._may_retry(task):
             self.retry(task)
         elif task.cancelled and error.kind != "WorkerCrashedError":
-            self.fail(task, _cancelled(task))
+            self.fail(task, cancellation(task))
         else:
             self.fail(task, error)
 
@@ -425,7 +429,7 @@ class Tasks:
                 todo += [each for each in self.table.values() if each.spec.parent_id == parent]
             if task.state == DONE:
                 continue
-            error = _cancelled(task)
+            error = cancellation(task)
             task.cancelled = True
             if task.state == FORWARDED:
                 node.peers.forward_cancel(str(task.executor), task.spec.task_id, force, recursive)
@@ -454,11 +458,15 @@ class Tasks:
             node.requests.cancel_start(task)
             self.fail(task, error)
             node.scheduler.abandon(task)
+            if task.spec.actor:
+                node.actors.call_dropped(task)
+        elif task.spec.actor:  # the worker knows whether it has begun
+            node.step.out.append(InterruptTask(client, task.spec.task_id))
         elif worker.tasks[0] is not task:
             self.fail(task, error)
             if not worker.recalled:
                 node.scheduler.recall(worker)
-        elif force and not task.spec.actor:  # which would end the actor
+        elif force:
             node.scheduler.stop_worker(client, kill=True)
         else:
             node.step.out.append(InterruptTask(client, task.spec.task_id))
@@ -474,7 +482,3 @@ class Tasks:
                 for object_id in (*task.spec.deps, *task.spec.borrows, *actor):
                     held[object_id] = held.get(object_id, 0) + 1
         return held
-
-
-def _cancelled(task: Task) -> ErrorInfo:
-    return ErrorInfo("TaskCancelledError", f"{task.spec.name} was cancelled")

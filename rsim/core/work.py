@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 
 from rsim.core.objects import Waiter
-from rsim.core.records import Demand, TaskSpec
+from rsim.core.records import ActorOptions, Demand, ErrorInfo, TaskSpec
 
 WAITING, READY, SENT, FORWARDED, DONE = range(5)
 """States of a task: for inputs; queued; at a worker; at another node; over (kept as lineage)."""
@@ -48,15 +48,35 @@ class Task(Waiter, gc=False, eq=False, kw_only=True):
     """Its lineage is in the control store."""
 
 
+def cancellation(task: Task) -> ErrorInfo:
+    """The error that a cancelled task's results are."""
+    return ErrorInfo("TaskCancelledError", f"{task.spec.name} was cancelled")
+
+
 class Worker:
     """A worker of this node and the tasks at it, the running one first."""
 
-    __slots__ = ("blocked", "client", "demand", "recalled", "since_ns", "state", "stint", "tasks")
+    __slots__ = (
+        "blocked",
+        "calls",
+        "client",
+        "creation",
+        "demand",
+        "recalled",
+        "since_ns",
+        "state",
+        "stint",
+        "tasks",
+    )
 
     def __init__(self, client: int) -> None:
         self.client = client
         self.state = STARTING
         self.tasks: deque[Task] = deque()
+        self.calls: dict[bytes, Task] = {}
+        """Instead of tasks, once it is an actor's: in the order sent."""
+        self.creation: ActorOptions | None = None
+        """What its actor was started with."""
         self.demand: Demand = ()
         self.blocked = 0
         """Requests of its task that are not answered yet."""
@@ -65,6 +85,15 @@ class Worker:
         self.recalled = False
         self.since_ns = 0
         """When the running task began, as far as the node can know."""
+
+    @property
+    def runs(self) -> bool:
+        """Whether some code that it runs may not be waiting."""
+        if self.creation is None:
+            return bool(self.tasks) and not self.blocked
+        if self.creation.asyncio:  # one call may wait for several things, and others go on
+            return bool(self.calls)
+        return self.blocked < min(len(self.calls), self.creation.calls_at_a_time)
 
 
 class Queue:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import threading
+import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -30,6 +31,7 @@ from rsim.core.records import (
 )
 from rsim.exceptions import GetTimeoutError, RsimError
 from rsim.runtime import errors, wire
+from rsim.runtime.context import RUNNING, TaskContext
 from rsim.runtime.ports import Channel
 from rsim.runtime.refs import ObjectRef
 from rsim.runtime.serialization import (
@@ -54,27 +56,19 @@ _BATCH = 64
 """Dropped refs that are collected before the node is told, unless the client is about to wait."""
 
 
-class TaskContext:
-    """The task that code runs in: what it creates is named after it."""
-
-    __slots__ = ("depth", "puts", "submissions", "task_id")
-
-    def __init__(self, task_id: bytes, depth: int) -> None:
-        self.task_id = task_id
-        self.depth = depth
-        self.submissions = itertools.count()
-        self.puts = itertools.count()
-
-
 class Client:
     """One per driver and per worker. Thread-safe."""
 
     def __init__(self, channel: Channel, number: int, task_id: bytes) -> None:
         self.channel = channel
         self.number = number
-        self.context = TaskContext(task_id, -1)
+        self.base = TaskContext(task_id, -1)
+        """What threads that user code started itself run in: the driver, or what a worker ran last.
+        """
         self.hosts_actor = False
         """Whether this is the client of an actor's worker."""
+        self.has_loop = False
+        """Whether that actor's calls run on an event loop, which no call should block."""
         self._ops = itertools.count(1)
         self._lock = threading.Lock()
         self._counts: dict[bytes, int] = {}
@@ -83,6 +77,14 @@ class Client:
         self._views: dict[int, weakref.ref[Any]] = {}
         self._view_keys = itertools.count()
         self._closed = False
+        self._warned: set[str] = set()
+
+    @property
+    def context(self) -> TaskContext:
+        """The task that the calling code belongs to; each thread, asyncio task and greenlet has its
+        own.
+        """
+        return RUNNING.get() or self.base
 
     # -- references --------------------------------------------------------------------------------
     # A count holds the live refs of this process in its low 31 bits, then one that tells results of
@@ -155,8 +157,12 @@ class Client:
             return
         if object_ids:
             self.channel.send(events.RefsReleased(self.number, tuple(object_ids), tuple(counts)))
+        unpinned: list[bytes] = []
         if self._unpinned:
-            unpinned = [self._unpinned.popleft() for _ in range(len(self._unpinned))]
+            with self._lock:  # another thread may do the same
+                while self._unpinned:
+                    unpinned.append(self._unpinned.popleft())
+        if unpinned:
             self.channel.send(events.PinsReleased(self.number, tuple(unpinned)))
 
     # -- functions and tasks -----------------------------------------------------------------------
@@ -191,7 +197,7 @@ class Client:
         else:
             arguments = self._put_payload(payload)
             packed, deps, borrows = b"", (arguments.binary(), *deps), ()
-        context = self.context
+        context = RUNNING.get() or self.base
         index = next(context.submissions)
         task_id = child_task_id(context.task_id, index)
         count = _OWN_CALL if actor else _OWN
@@ -232,7 +238,8 @@ class Client:
         return self._put_payload(serialize(value))
 
     def _put_payload(self, payload: Payload) -> ObjectRef[Any]:
-        object_id = put_id(self.context.task_id, next(self.context.puts))
+        context = self.context
+        object_id = put_id(context.task_id, next(context.puts))
         size_bytes = payload.total_bytes
         if size_bytes <= INLINE_LIMIT_BYTES:
             if len(self._dropped) >= _BATCH:
@@ -289,6 +296,8 @@ class Client:
         )
         op = next(self._ops)
         timeout_ns = -1 if timeout_s is None else int(timeout_s * 1e9)
+        if self.has_loop:
+            self._warn_of_blocking("get()", "await the ref")
         self.channel.send(events.ObjectsRequested(self.number, op, tuple(missing), timeout_ns))
         if self.has_dropped:
             self.flush()
@@ -395,6 +404,8 @@ class Client:
             op = next(self._ops)
             timeout_ns = -1 if timeout_s is None else int(timeout_s * 1e9)
             object_ids = tuple(ref.binary() for ref in refs)
+            if self.has_loop:
+                self._warn_of_blocking("wait()", "use asyncio.wait")
             self.channel.send(
                 events.WaitRequested(
                     self.number, op, object_ids, num_returns, timeout_ns, fetch_local
@@ -407,6 +418,18 @@ class Client:
             ready = dict.fromkeys(reply.ready)
         done = [ref for ref in refs if ref.binary() in ready]
         return done, [ref for ref in refs if ref.binary() not in ready]
+
+    def _warn_of_blocking(self, call: str, remedy: str) -> None:
+        """Say once that an asynchronous actor has stopped all its calls to wait."""
+        from asyncio import events as running
+
+        if running._get_running_loop() is not None and call not in self._warned:
+            self._warned.add(call)
+            warnings.warn(
+                f"{call} in an asynchronous actor blocks all its calls: {remedy} instead",
+                RuntimeWarning,
+                stacklevel=5,
+            )
 
     # -- tasks that run here -----------------------------------------------------------------------
 

@@ -2,7 +2,8 @@
 
 Decides how a task's function and arguments are loaded, and what becomes of what it returns or
 raises. Must never let an error of user code out, nor keep anything of a finished task alive. Owns
-the functions that its worker has loaded.
+the functions that its worker has loaded, and its actor. Calls that run at the same time are begun
+by ``runtime.concurrency``.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from rsim.core.events import ActorExited, TaskFinished
+from rsim.core.events import ActorExited, Event, TaskFinished, TasksReturned
 from rsim.core.ids import return_id
 from rsim.core.records import Result
 from rsim.exceptions import UnserializableError
 from rsim.runtime import errors
-from rsim.runtime.client import INLINE_LIMIT_BYTES, Client, TaskContext
+from rsim.runtime.client import INLINE_LIMIT_BYTES, Client
+from rsim.runtime.concurrency import Calls, ThreadedCalls
+from rsim.runtime.context import RUNNING, TaskContext
+from rsim.runtime.ports import Stage
 from rsim.runtime.serialization import (
     deserialize_function,
     pack,
@@ -33,6 +37,10 @@ _EARLY_INTERRUPTS = 64
 
 class ActorExit(BaseException):
     """Raised in a method of an actor that wants to end."""
+
+
+class CallCancelled(BaseException):
+    """Raised in place of what a cancelled call returned."""
 
 
 def _terminate(_actor: object) -> None:
@@ -52,12 +60,15 @@ _HIDDEN: dict[str, Callable[..., Any]] = {
 
 
 class Executor:
-    """Runs one task at a time for one worker."""
+    """Runs the tasks of one worker: one at a time, unless they are calls of a concurrent actor."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, stage: Stage) -> None:
         self.running: bytes | None = None
-        """The task whose user code is running."""
+        """The task whose user code is running, if no other's can be."""
+        self.calls: Calls | None = None
+        """Those of the concurrent actor that lives in this worker."""
         self._client = client
+        self._stage = stage
         self._functions: dict[bytes, Callable[..., Any]] = {}
         self._early: dict[bytes, None] = {}
         """Tasks to interrupt that had not begun when the interrupt came."""
@@ -66,68 +77,78 @@ class Executor:
         self._exited = False
         """The actor has ended itself: nobody is left to answer what it was sent before."""
 
-    def interrupt(self, task_id: bytes) -> bool:
-        """Whether a task to interrupt is running now: then the caller raises KeyboardInterrupt in
-        it. Otherwise the task raises by itself if it should begin later. Called from any thread.
-        """
-        self._early[task_id] = None
-        if self.running == task_id:
-            self._early.pop(task_id, None)
-            return True
-        while len(self._early) > _EARLY_INTERRUPTS:
-            self._early.pop(next(iter(self._early)), None)
-        return False
-
     @property
     def hosts_actor(self) -> bool:
         """Whether an actor lives in this worker: its calls can be run nowhere else."""
         return self._actor is not None
 
+    @property
+    def busy(self) -> bool:
+        """Whether calls run, or wait to, that ``run`` has only begun."""
+        return self.calls is not None and self.calls.busy
+
+    def leave(self) -> None:
+        """The worker is to end: if it is not busy, let ``run`` come back."""
+        if self.calls is not None and not self.calls.busy:
+            self.calls.leave()
+
+    # -- running -----------------------------------------------------------------------------------
+
     def run(self, task: RunTask) -> None:
-        """Run a task and report its end; never raises what user code raised."""
+        """Run a task and report its end; never raises what user code raised. A call of a concurrent
+        actor is only begun; the creation of one that uses asyncio lasts as long as the actor.
+        """
+        if self.calls is not None:
+            self.calls.take(task)
+            return
         if self._exited:
             return
         client = self._client
-        client.context = TaskContext(task.task_id, task.depth)
+        client.base = context = TaskContext(task.task_id, task.depth, task)
         client.hosts_actor = task.kind != TASK
-        is_error = retryable = False
-        message = ""
-        try:
-            results = self._run(task)
-        except BaseException as exception:
-            if task.kind == CALL and isinstance(exception, ActorExit):
-                self._exited = True
-                client.channel.send(ActorExited(client.number))
-                return
-            is_error = True
-            retryable = _is_retryable(exception, task.extras)
-            results = _error_results(exception, task)
-            if task.kind == CREATION:
-                message = f"{type(exception).__name__}: {exception}"
-        client.channel.send(
-            TaskFinished(client.number, task.task_id, results, is_error, retryable, message)
-        )
-        if task.lent or client.has_dropped:  # not before: the results may hold what is dropped here
-            client.return_unused(task)
-            client.flush()
+        options = task.creation
+        if options is not None and options.asyncio:
+            from rsim.runtime.async_calls import run_actor
 
-    def _run(self, task: RunTask) -> tuple[Result, ...]:
+            run_actor(self, self._client, self._stage, task, options)
+            return
+        created = self.perform(task, context, self.run_alone)
+        if created and options is not None and options.is_concurrent:
+            self.calls = ThreadedCalls(self, client, self._stage, options)
+
+    def perform(self, task: RunTask, context: TaskContext, call: Callable[[RunTask], Any]) -> bool:
+        """Run a task in this thread and report its end. Whether it came to a good one."""
+        RUNNING.set(context)
+        try:
+            event = self.success(task, context, call(task))
+        except BaseException as exception:
+            event = self.failure(task, exception)
+        RUNNING.set(None)
+        self.report(task, event)
+        return type(event) is TaskFinished and not event.error
+
+    def run_alone(self, task: RunTask) -> Any:
+        """What the function returns, while no other runs: it can be interrupted."""
         function = self._function(task)
         args, kwargs = self._client.load_arguments(task)
         self.running = task.task_id
         try:
             if self._early and task.task_id in self._early:
                 self._early.pop(task.task_id, None)
-                raise KeyboardInterrupt
+                raise CallCancelled if task.kind == CALL else KeyboardInterrupt
             if task.extras:
                 self._spend(task.extras, args, kwargs)
-            value = function(*args, **kwargs)
+            return function(*args, **kwargs)
         finally:
             self.running = None
-        if task.kind == CREATION:
-            self._actor, value = value, None
-        del args, kwargs
-        return self._results(task, value)
+
+    def run_beside(self, task: RunTask) -> Any:
+        """What the method returns; others may run meanwhile."""
+        function = self._function(task)
+        args, kwargs = self._client.load_arguments(task)
+        if task.extras:
+            self._spend(task.extras, args, kwargs)
+        return function(*args, **kwargs)
 
     def _function(self, task: RunTask) -> Callable[..., Any]:
         """What to call: a function, the class of an actor, or a method of this worker's actor."""
@@ -150,6 +171,40 @@ class Executor:
             cost = cost(*args, **kwargs)
         if cost:
             self._client.channel.spend(int(cost * NANOSECONDS))
+
+    # -- ends --------------------------------------------------------------------------------------
+
+    def success(self, task: RunTask, context: TaskContext, value: Any) -> Event:
+        """What to report of a function that returned ``value``. Raises what makes it a failure."""
+        if context.cancelled:
+            raise CallCancelled
+        if task.kind == CREATION:
+            self._actor, value = value, None
+        return TaskFinished(self._client.number, task.task_id, self._results(task, value))
+
+    def failure(self, task: RunTask, exception: BaseException) -> Event:
+        """What to report of a function that raised."""
+        number, task_id = self._client.number, task.task_id
+        if task.kind == CALL and isinstance(exception, ActorExit):
+            self._exited = True
+            if self.calls is not None:
+                self.calls.close()
+            return ActorExited(number)
+        if isinstance(exception, CallCancelled):
+            return TaskFinished(number, task_id, (), error=True, cancelled=True)
+        retryable = _is_retryable(exception, task.extras)
+        message = f"{type(exception).__name__}: {exception}" if task.kind == CREATION else ""
+        return TaskFinished(
+            number, task_id, _error_results(exception, task), True, retryable, message
+        )
+
+    def report(self, task: RunTask, event: Event) -> None:
+        """Tell the node."""
+        client = self._client
+        client.channel.send(event)
+        if task.lent or client.has_dropped:  # not before: the results may hold what is dropped here
+            client.return_unused(task)
+            client.flush()
 
     def _results(self, task: RunTask, value: Any) -> tuple[Result, ...]:
         if task.num_returns == 1:
@@ -174,6 +229,48 @@ class Executor:
             return Result(pack(payload), size_bytes, payload.contained)
         self._client.write(return_id(task.task_id, index), payload)
         return Result(None, size_bytes, payload.contained)
+
+    # -- cancellation ------------------------------------------------------------------------------
+
+    def interrupt(self, task_id: bytes) -> bool:
+        """Whether a task to interrupt is running now: then the caller raises KeyboardInterrupt in
+        it. A call is told, or given back if it has not begun. What does not run yet is interrupted
+        when it begins. Called from any thread.
+        """
+        if self.calls is not None:
+            if not self.calls.cancel(task_id):
+                self._remember(task_id)
+            return False
+        self._early[task_id] = None
+        if self.running == task_id:
+            self._early.pop(task_id, None)
+            context = self._client.base
+            assert context.task is not None
+            if context.task.kind != CALL:
+                return True
+            context.cancelled = context.task_id == task_id
+        elif self.hosts_actor and self._stage.withdraw(task_id):
+            self._early.pop(task_id, None)
+            self.give_back(task_id)
+        else:
+            self._remember(task_id)
+        return False
+
+    def give_back(self, task_id: bytes) -> None:
+        """Return a call that has not begun, and is cancelled."""
+        self._client.channel.send(TasksReturned(self._client.number, (task_id,)))
+
+    def is_cancelled(self, task_id: bytes) -> bool:
+        """Whether a call that is to begin was cancelled before it came."""
+        if task_id not in self._early:
+            return False
+        del self._early[task_id]
+        return True
+
+    def _remember(self, task_id: bytes) -> None:
+        self._early[task_id] = None
+        while len(self._early) > _EARLY_INTERRUPTS:
+            self._early.pop(next(iter(self._early)), None)
 
 
 def _error_results(exception: BaseException, task: RunTask) -> tuple[Result, ...]:

@@ -208,6 +208,8 @@ class Host:
             spec.depth,
             kind,
             spec.method,
+            spec.creation,
+            spec.options.group,
         )
         self._deliver(effect.client, message)
 

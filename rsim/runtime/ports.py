@@ -2,12 +2,13 @@
 
 Decides the names and rules of the ports, nothing else. Must never contain an implementation. A
 node's side is ``Timers``, ``Transport``, ``Workers``, ``Memory``, ``SpillDisk``, ``ControlStore``
-and ``Tracer``; a client's side is ``Channel``, whose ``park`` is the one call that blocks.
+and ``Tracer``; a client's side is ``Channel``, whose ``park`` is the one call that blocks, and a
+worker's ``Stage``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,7 +16,7 @@ import msgspec
 
 from rsim.core.events import Event
 from rsim.core.records import ErrorInfo, Inline, TaskSpec
-from rsim.runtime.wire import Delivery
+from rsim.runtime.wire import Delivery, RunTask
 
 
 class Timers(Protocol):
@@ -122,6 +123,32 @@ class Ports:
     def warn(self, message: str) -> None:
         """Tell the user; replaced by the backend."""
         raise NotImplementedError
+
+
+class Stage(Protocol):
+    """What a worker runs the calls of its actor on. One per worker."""
+
+    def spawn(self, work: Callable[[], None]) -> None:
+        """Run ``work`` in a thread of its own."""
+
+    def run_loop(self, life: Coroutine[Any, Any, None]) -> None:
+        """Run ``life`` to its end on a new event loop of this thread; meanwhile the worker goes on
+        receiving, and hands calls to the executor on that loop.
+        """
+
+    def began(self, task: RunTask) -> None:
+        """A concurrent call begins, in the thread or asyncio task that runs it."""
+
+    def ended(self, task: RunTask) -> None:
+        """It has ended, and its end is reported."""
+
+    def fell_idle(self) -> None:
+        """No call runs or waits any more: the worker may end if it is to."""
+
+    def withdraw(self, task_id: bytes) -> bool:
+        """Take a call that was received, but not handed to the executor, out of the queue. False:
+        there is none.
+        """
 
 
 class Channel(Protocol):

@@ -12,7 +12,7 @@ import struct
 import msgspec
 
 from rsim.core import events
-from rsim.core.records import ErrorInfo, Value
+from rsim.core.records import ActorOptions, ErrorInfo, Value
 
 
 class Delivery(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
@@ -44,6 +44,10 @@ class RunTask(Delivery, tag="R", frozen=True):
     kind: int = TASK
     method: str = ""
     """The method that is called."""
+    creation: ActorOptions | None = None
+    """What the actor that it creates is started with."""
+    group: str = ""
+    """The concurrency group of a call; empty: the default one."""
 
 
 class ObjectsReply(Delivery, tag="O", frozen=True):
@@ -84,7 +88,7 @@ class Recall(Delivery, tag="K", frozen=True):
 
 
 class Interrupt(Delivery, tag="I", frozen=True):
-    """Raise KeyboardInterrupt if this task is running."""
+    """Raise KeyboardInterrupt if this task is running; of a call, see ``InterruptTask``."""
 
     task_id: bytes
 

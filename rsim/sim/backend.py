@@ -29,7 +29,7 @@ from rsim.runtime.session import SessionConfig
 from rsim.runtime.trace import Trace
 from rsim.sim.channel import SimChannel
 from rsim.sim.cluster import Cluster, Node, as_cluster
-from rsim.sim.context import StrandContext
+from rsim.sim.context import CALL_CONTEXT, StrandContext
 from rsim.sim.deadlock import deadlock
 from rsim.sim.engine import World
 from rsim.sim.faults import Faults, Injector, SeededFaults
@@ -308,7 +308,8 @@ class SimSession:
             return None
         if self._hub.running is self._hub.driver and _is_test_runner(sys._getframe(2)):
             return None
-        return context
+        call = CALL_CONTEXT.get()
+        return context if call is None or call.is_over else call
 
     def _forget(self, context: StrandContext) -> None:
         if self._virtualisation is not None:

@@ -7,6 +7,8 @@ world. Owns nothing.
 
 from __future__ import annotations
 
+from contextvars import ContextVar
+
 from rsim.sim.greenlets import Hub, Strand
 from rsim.sim.tape import subseed
 
@@ -14,7 +16,7 @@ from rsim.sim.tape import subseed
 class StrandContext:
     """Implements `rsim.sim.virtual.ParkingContext` for one run of a strand's code."""
 
-    __slots__ = ("_attempt", "_hub", "_seed", "_strand", "name")
+    __slots__ = ("_attempt", "_hub", "_seed", "_strand", "is_over", "name")
 
     def __init__(self, hub: Hub, strand: Strand, name: str, seed: int, attempt: int = 0) -> None:
         self._hub = hub
@@ -22,6 +24,8 @@ class StrandContext:
         self._seed = seed
         self._attempt = attempt
         self.name = name
+        self.is_over = False
+        """The call that it was made for has ended."""
 
     def now_ns(self) -> int:
         return self._hub.world.now_ns
@@ -38,3 +42,7 @@ class StrandContext:
 
     def interrupt(self) -> None:
         self._hub.wake(self._strand)
+
+
+CALL_CONTEXT: ContextVar[StrandContext | None] = ContextVar("rsim_call_context", default=None)
+"""That of the call which an asyncio task belongs to, where several share a strand."""

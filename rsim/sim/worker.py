@@ -7,9 +7,10 @@ dead ones until the session ends.
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, NoReturn, TextIO, cast
 
@@ -21,7 +22,7 @@ from rsim.runtime.executor import Executor
 from rsim.runtime.trace import BLOCKED, DIED, FAILED, FINISHED, Trace
 from rsim.runtime.wire import Delivery, RunTask
 from rsim.sim.channel import REQUESTS, SimChannel
-from rsim.sim.context import StrandContext
+from rsim.sim.context import CALL_CONTEXT, StrandContext
 from rsim.sim.engine import Lane
 from rsim.sim.faults import AT_END, AT_PAUSE, AT_START, NODE, Doom, Injector
 from rsim.sim.greenlets import Hub, Strand
@@ -29,6 +30,7 @@ from rsim.sim.output import TaskOutput
 from rsim.sim.process import Processes
 from rsim.sim.site import SimMemory, Site
 from rsim.sim.tracing import Names
+from rsim.sim.virtual.loop import VirtualEventLoop
 
 
 @dataclass(slots=True)
@@ -104,9 +106,13 @@ class WorkerChannel(SimChannel):
     def send(self, event: events.Event) -> None:
         if type(event) in REQUESTS:
             self.request = event
+        worker = self._worker
         if type(event) is events.TaskFinished:
-            self._worker.reporting(event)
-        self._worker.post(event)
+            worker.reporting(event)
+            worker.post(event)
+            worker.reported(event)
+        else:
+            worker.post(event)
 
     def park(self, op: int) -> Delivery:
         self._worker.give_back()
@@ -123,8 +129,23 @@ class WorkerChannel(SimChannel):
         return None
 
 
+class _Run:
+    """One execution of a task or call."""
+
+    __slots__ = ("context", "doom", "path", "span")
+
+    def __init__(self, path: str, context: StrandContext, span: int, doom: Doom | None) -> None:
+        self.path = path
+        self.context = context
+        self.span: int | None = span
+        """None once it is over."""
+        self.doom = doom
+
+
 class Worker:
-    """A simulated worker process."""
+    """A simulated worker process; also the stage of its actor's calls: their threads are strands,
+    and an event loop sleeps in virtual time.
+    """
 
     def __init__(
         self, site: Site, memory: SimMemory, shared: Surroundings, client_number: int
@@ -136,20 +157,24 @@ class Worker:
         self.shared = shared
         self._hub = hub = shared.hub
         name = f"{site.name}.w{client_number}"
-        self.strand = Strand(name, name, cast(tuple[TextIO, TextIO], shared.outputs))
-        self.strand.process = self
-        self.strand.pausing = self._pausing
+        self.strand = self._new_strand(name)
         self.channel = WorkerChannel(self, memory, hub)
         self.strand.client = client = Client(self.channel, client_number, b"")
-        self._executor = Executor(client)
+        self._executor = Executor(client, self)
         self._outbox = Lane()
         self._tasks: deque[RunTask] = deque()
         """Sent to it, and not begun."""
         self._idle = True
         self._stopping = False
-        self._span: int | None = None
-        self._outcome = FINISHED
-        self._doom: Doom | None = None
+        self._loop: VirtualEventLoop | None = None
+        self._threads = 0
+        self._runs: dict[bytes, _Run] = {}
+
+    def _new_strand(self, name: str) -> Strand:
+        strand = Strand(name, name, cast(tuple[TextIO, TextIO], self.shared.outputs))
+        strand.process = self
+        strand.pausing = self._pausing
+        return strand
 
     # -- in the hub ----------------------------------------------------------------------------
 
@@ -164,21 +189,33 @@ class Worker:
         if not self.strand.alive:
             return
         if isinstance(message, RunTask):
+            if self._executor.calls is not None:
+                self._hand(self._executor.run, message)
+                return
             self._tasks.append(message)
             if self._idle:
                 self._hub.resume(self.strand)
             elif self.channel.awaits:
                 self.give_back()
         elif isinstance(message, wire.Recall):
-            self.give_back(always=True)
+            self.give_back()
         elif isinstance(message, wire.Interrupt):
             self._interrupt(message.task_id)
         elif isinstance(message, wire.Stop):
             self._stopping = True
-            if self._idle:
+            if self._loop is not None:
+                self._hand(self._executor.leave)
+            elif self._idle:
                 self._hub.resume(self.strand)
         else:
             self.channel.answer(message)
+
+    def _hand(self, take: Callable[..., object], *args: object) -> None:
+        """Call ``take`` where the calls of a concurrent actor are begun."""
+        if self._loop is None:
+            take(*args)
+        else:
+            self._loop.call_soon_threadsafe(take, *args)
 
     def interrupt(self) -> None:
         """Raise KeyboardInterrupt in the task that runs, wherever it waits."""
@@ -204,11 +241,12 @@ class Worker:
 
     def post(self, event: events.Event) -> None:
         """Let an event of this worker come to the node after all that it has sent before."""
-        self._hub.world.post(self._outbox, self.strand.key, self.site.receive, event)
+        sender = self._hub.running or self.strand
+        self._hub.world.post(self._outbox, sender.key, self.site.receive, event)
 
-    def give_back(self, always: bool = False) -> None:
-        """Return the tasks that have not begun."""
-        if always or (self._tasks and not self._executor.hosts_actor):
+    def give_back(self) -> None:
+        """Return the tasks that have not begun, but not calls of an actor."""
+        if self._tasks and not self._executor.hosts_actor:
             returned = tuple(task.task_id for task in self._tasks)
             self._tasks.clear()
             self.post(events.TasksReturned(self.client_number, returned))
@@ -216,9 +254,10 @@ class Worker:
     def _die(self) -> None:
         for strand in (self.strand, *self.channel.offshoots):
             self._hub.kill(strand)
-        self._end_span(DIED)
-        for output in self.shared.outputs:
-            output.finish(self.strand)
+            for output in self.shared.outputs:
+                output.finish(strand)
+        for run in self._runs.values():
+            self._end_span(run, DIED)
 
     # -- in the strand -------------------------------------------------------------------------
 
@@ -231,41 +270,29 @@ class Worker:
         """The life of the process: one task after another."""
         while True:
             while not self._tasks:
-                if self._stopping:
+                if self._stopping and not self._executor.busy:
                     self.kill("stopped")
                     return
                 self._hub.suspend()
             self._idle = False
-            self._execute(self._tasks.popleft())
+            task = self._tasks.popleft()
+            self.began(task)
+            self._executor.run(task)
+            self.ended(task)
             self._idle = True
 
-    def _execute(self, task: RunTask) -> None:
-        shared, strand = self.shared, self.strand
-        path = shared.names(task.task_id)
-        context = StrandContext(self._hub, strand, path, shared.seed, task.attempt)
-        strand.key, strand.virtual = task.task_id, context
-        strand.label = f"({task.name} pid={self.pid}, node={self.site.name}) "
-        self._hub.refresh()
-        self._outcome = FINISHED
-        self._span = shared.trace.span_started(
-            self.site.name, self.client_number, task.name, self._hub.world.now_ns, "task", path
-        )
-        self._doom = shared.injector.doom(task.task_id, exempt_node=self.site.is_drivers)
-        self._strike(AT_START)
-        self._executor.run(task)
-        self._end_span(self._outcome)
-        for output in shared.outputs:
-            output.finish(strand)
-        sys.stdout, sys.stderr = cast(tuple[TextIO, TextIO], shared.outputs)
-        strand.key, strand.virtual = strand.name, None
-        shared.forget(context)
-        self._hub.refresh()
-
     def reporting(self, event: events.TaskFinished) -> None:
-        """The worker is about to send what came of its task."""
-        self._outcome = FAILED if event.error else FINISHED
-        self._strike(AT_PAUSE)
-        self._strike(AT_END)
+        """The worker is about to send what came of a task."""
+        run = self._runs.get(event.task_id)
+        if run is not None:
+            self._strike(run, AT_PAUSE)
+            self._strike(run, AT_END)
+
+    def reported(self, event: events.TaskFinished) -> None:
+        """It has sent that."""
+        run = self._runs.get(event.task_id)
+        if run is not None:
+            self._end_span(run, FAILED if event.error else FINISHED)
 
     def waited(self, since_ns: int) -> None:
         """The worker's task has waited for an answer."""
@@ -276,24 +303,104 @@ class Worker:
             self.shared.trace.span_ended(span, now_ns)
 
     def _pausing(self) -> None:
-        self._strike(AT_PAUSE)
+        strand = self._hub.running
+        assert strand is not None
+        own = self._runs.get(cast(bytes, strand.key))
+        for run in list(self._runs.values()) if self._loop is not None else [own]:
+            if run is not None:
+                self._strike(run, AT_PAUSE)
 
-    def _strike(self, when: int) -> None:
+    def _strike(self, run: _Run, when: int) -> None:
         """Die now, if this is the moment."""
-        doom = self._doom
+        doom = run.doom
         if doom is None or doom.when != when:
             return
-        self._doom = None
-        now_ns, path = self._hub.world.now_ns, self.shared.names(self.strand.key)
+        run.doom = None
+        now_ns = self._hub.world.now_ns
         slot = None if doom.victim == NODE else self.client_number
         name = f"kill {doom.victim}"
-        self.shared.trace.instant(self.site.name, slot, name, now_ns, args={"task": path})
+        self.shared.trace.instant(self.site.name, slot, name, now_ns, args={"task": run.path})
         if doom.victim == NODE:
             self.shared.kill_node(self.site.name)
             self._hub.perish()
         self.exit(f"fault injected by the simulation: {name}")
 
-    def _end_span(self, outcome: str) -> None:
-        if self._span is not None:
-            self.shared.trace.span_ended(self._span, self._hub.world.now_ns, outcome)
-            self._span = None
+    def _end_span(self, run: _Run, outcome: str) -> None:
+        if run.span is not None:
+            self.shared.trace.span_ended(run.span, self._hub.world.now_ns, outcome)
+            run.span = None
+
+    # -- the stage -----------------------------------------------------------------------------
+
+    def spawn(self, work: Callable[[], None]) -> None:
+        self._threads += 1
+        strand = self._new_strand(f"{self.strand.name}.thread-{self._threads}")
+        strand.client = self.strand.client
+        self.channel.offshoots[strand] = None
+
+        def live() -> None:
+            try:
+                work()
+            finally:
+                del self.channel.offshoots[strand]
+
+        self._hub.launch(strand, live)
+
+    def run_loop(self, life: Coroutine[Any, Any, None]) -> None:
+        loop = self._loop = VirtualEventLoop(self.strand.virtual)
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_until_complete(life)
+        except (KeyboardInterrupt, SystemExit) as error:
+            self.exit(f"{error!r} was raised in a task of its event loop")
+        finally:
+            self._loop = None
+            asyncio.set_event_loop(None)
+
+    def began(self, task: RunTask) -> None:
+        shared, strand = self.shared, self._hub.running
+        assert strand is not None
+        path = shared.names(task.task_id)
+        context = StrandContext(self._hub, strand, path, shared.seed, task.attempt)
+        if self._loop is not None:
+            CALL_CONTEXT.set(context)
+        else:
+            strand.key, strand.virtual = task.task_id, context
+            strand.label = f"({task.name} pid={self.pid}, node={self.site.name}) "
+            self._hub.refresh()
+        span = shared.trace.span_started(
+            self.site.name, self.client_number, task.name, self._hub.world.now_ns, "task", path
+        )
+        doom = shared.injector.doom(task.task_id, exempt_node=self.site.is_drivers)
+        run = self._runs[task.task_id] = _Run(path, context, span, doom)
+        self._strike(run, AT_START)
+
+    def ended(self, task: RunTask) -> None:
+        shared, strand = self.shared, self._hub.running
+        assert strand is not None
+        run = self._runs.pop(task.task_id)
+        self._end_span(run, FINISHED)
+        run.context.is_over = True
+        shared.forget(run.context)
+        if self._loop is not None:
+            return
+        for output in shared.outputs:
+            output.finish(strand)
+        sys.stdout, sys.stderr = cast(tuple[TextIO, TextIO], shared.outputs)
+        strand.key, strand.virtual = strand.name, None
+        self._hub.refresh()
+
+    def fell_idle(self) -> None:
+        if not self._stopping:
+            return
+        if self._loop is not None:
+            self._executor.leave()
+        else:
+            self._hub.world.post(None, self.strand.name, self._hub.resume, self.strand)
+
+    def withdraw(self, task_id: bytes) -> bool:
+        for task in self._tasks:
+            if task.task_id == task_id:
+                self._tasks.remove(task)
+                return True
+        return False

@@ -58,7 +58,7 @@ class Client:
 
     def __init__(self, node: str, number: int, task_id: bytes, depth: int) -> None:
         self.node, self.number, self.task_id, self.depth = node, number, task_id, depth
-        self.submitted = self.puts = self.ops = 0
+        self.submitted = self.puts = 0
         self.loans: dict[bytes, int] = {}
 
     def lent(self, object_ids: tuple[bytes, ...]) -> None:
@@ -78,13 +78,17 @@ class Client:
         *,
         creation: ActorOptions | None = None,
         actor: bytes = b"",
+        kind: ActorOptions | None = None,
     ) -> TaskSpec:
+        """``kind``: of the actor that is called."""
         task_id = child_task_id(self.task_id, self.submitted)
         self.submitted += 1
         options = TaskOptions(CPU, retries, False, strategy or Strategy())
         function = b"f" * 16
         if actor:
-            options = TaskOptions((), retries, False, Strategy())
+            loose = kind is not None and kind.is_concurrent
+            group = kind.groups[0][0] if kind and kind.groups and self.submitted % 2 else ""
+            options = TaskOptions((), retries, out_of_order=loose, group=group)
         return TaskSpec(
             task_id, self.task_id, self.submitted - 1, self.depth + 1, function,
             f"t{task_id.hex()[:6]}", b"x", deps, borrows, 1, options, creation, actor, "method",
@@ -92,6 +96,8 @@ class Client:
 
 
 Acting = Generator[events.Event, Any, None]
+Key = tuple[str, int, bytes]
+"""A node, a client and the task that it runs."""
 
 
 class Cluster:
@@ -124,13 +130,18 @@ class Cluster:
         }  # fmt: skip
         self.channels: dict[tuple[str, str], deque[tuple[str, Any]]] = {}
         self.timers: list[tuple[int, str, int]] = []
-        self.acts: dict[tuple[str, int], Acting] = {}
-        self.clients: dict[tuple[str, int], Client] = {}
+        self.acts: dict[Key, Acting] = {}
+        self.clients: dict[Key, Client] = {}
+        self.ops = 0
         self.queued: dict[tuple[str, int], deque[fx.StartTask | None]] = {}
-        self.parked: dict[tuple[str, int], None] = {}
+        self.concurrency: dict[tuple[str, int], int] = {}
+        """How many calls the workers of concurrent actors run at a time."""
+        self.parked: dict[tuple[str, int, int], Key] = {}
+        """Who waits, by request."""
+        self.starts: dict[Key, fx.StartTask] = {}
         self.errors: dict[tuple[str, bytes], ErrorInfo] = {}
         self.executions: dict[bytes, int] = {}
-        self.actors: dict[bytes, None] = {}
+        self.actors: dict[bytes, ActorOptions | None] = {}
         self.calls: dict[bytes, list[tuple[bytes, int]]] = {}
         self.answers: dict[int, fx.Effect] = {}
         self.steps = 0
@@ -140,7 +151,6 @@ class Cluster:
                 self.step(other, events.NodeJoined(name, total))
             self.step(messages.GLOBAL, events.NodeJoined(name, total))
         self.driver = Client("n0", DRIVER, driver_task_id(0), -1)
-        self.clients["n0", DRIVER] = self.driver
 
     # -- machines ----------------------------------------------------------------------------------
 
@@ -191,7 +201,7 @@ class Cluster:
         if (name, e.client) not in self.queued:
             return
         self.queued[name, e.client].append(e)
-        if (name, e.client) in self.parked:
+        if any(key[:2] == (name, e.client) for key in self.parked):
             self.give_back(name, e.client)
 
     def _RecallTasks(self, name: str, e: fx.RecallTasks) -> None:
@@ -207,15 +217,39 @@ class Cluster:
         self.post((name, f"w{client}"), name, events.TasksReturned(client, task_ids))
 
     def _InterruptTask(self, name: str, e: fx.InterruptTask) -> None:
-        pass
+        """A call that has not begun is given back; one that runs gives in, or does not."""
+        queued = self.queued.get((name, e.client), deque())
+        for start in queued:
+            if start is not None and start.spec.task_id == e.task_id and start.spec.actor:
+                queued.remove(start)
+                self.post_from(name, e.client, events.TasksReturned(e.client, (e.task_id,)))
+                return
+        key = name, e.client, e.task_id
+        asked = key in self.parked.values()
+        if key in self.acts and self.is_call(key) and not asked and self.rng.random() < 0.7:
+            del self.acts[key]
+            client = self.clients[key]
+            finished = events.TaskFinished(e.client, e.task_id, (), True, cancelled=True)
+            self.post_from(name, e.client, finished)
+            self.post_from(name, e.client, client.give_up(list(client.loans)))
+            deps = self.starts[key].spec.deps
+            self.post_from(name, e.client, events.PinsReleased(e.client, deps))
+
+    def is_call(self, key: Key) -> bool:
+        return bool(self.starts[key].spec.actor)
+
+    def post_from(self, name: str, client: int, event: events.Event) -> None:
+        self.post((name, f"w{client}"), name, event)
 
     def _ReplyObjects(self, name: str, e: fx.ReplyObjects) -> None:
         if e.client == DRIVER:
             self.driver.lent(getattr(e, "lent", ()))
             self.answers[e.op] = e
-        elif (name, e.client) in self.acts:
-            self.clients[name, e.client].lent(getattr(e, "lent", ()))
-            self.advance(name, e.client, e)
+            return
+        key = self.parked.pop((name, e.client, e.op), None)
+        if key is not None:
+            self.clients[key].lent(getattr(e, "lent", ()))
+            self.advance(key, e)
 
     _ReplyWait = _ReplyAllocation = _ReplyObjects
 
@@ -265,7 +299,7 @@ class Cluster:
         got: tuple[bytes, ...] = ()
         reachable = [each for each in mine if each in self.actors]
         for actor in reachable[: rng.randint(0, 1)] if start.spec.depth < 3 else ():
-            spec = client.spec((), (), 50, actor=actor)
+            spec = client.spec((), (), 50, actor=actor, kind=self.actors[actor])
             result_id = return_id(spec.task_id, 0)
             client.lent((result_id,))
             yield events.TaskSubmitted(client.number, spec)
@@ -280,8 +314,8 @@ class Cluster:
                 yield events.TaskSubmitted(client.number, spec)
             mine += children
             if rng.random() < 0.5:
-                client.ops += 1
-                reply = yield events.ObjectsRequested(client.number, client.ops, tuple(children))
+                self.ops += 1
+                reply = yield events.ObjectsRequested(client.number, self.ops, tuple(children))
                 got = reply.object_ids
         if rng.random() < 0.3:
             object_id = put_id(client.task_id, client.puts)
@@ -293,10 +327,10 @@ class Cluster:
         result = Result(b"v", 1, kept)
         if rng.random() < 0.4 and start.spec.creation is None:
             size_bytes = rng.randint(MIB // 2, MIB)
-            client.ops += 1
+            self.ops += 1
             task_id = start.spec.task_id
             yield events.AllocationRequested(
-                client.number, client.ops, return_id(task_id, 0), size_bytes
+                client.number, self.ops, return_id(task_id, 0), size_bytes
             )
             result = Result(None, size_bytes, kept)
         given_up = client.give_up(list(client.loans))
@@ -305,26 +339,35 @@ class Cluster:
         yield given_up
         yield events.PinsReleased(client.number, start.spec.deps + got)
 
-    def advance(self, name: str, number: int, answer: Any = None) -> None:
-        """Let a worker go on until it has to wait for an answer."""
-        act = self.acts[name, number]
-        self.parked.pop((name, number), None)
+    def advance(self, key: Key, answer: Any = None) -> None:
+        """Let a task go on until it has to wait for an answer, or for its turn."""
+        act = self.acts[key]
+        name, number, _ = key
         while True:
             try:
                 event = act.send(answer)
             except StopIteration:
-                del self.acts[name, number]
+                del self.acts[key]
+                creation = self.starts[key].spec.creation
+                if creation is not None and creation.is_concurrent:
+                    self.concurrency[name, number] = creation.calls_at_a_time
                 return
             answer = None
-            self.post((name, f"w{number}"), name, event)
+            self.post_from(name, number, event)
             if isinstance(event, events.ObjectsRequested | events.AllocationRequested):
-                self.parked[name, number] = None
+                self.parked[name, number, event.op] = key
                 self.give_back(name, number)
                 return
+            begun = isinstance(event, events.TaskSubmitted | events.ObjectPut)
+            if begun and self.is_call(key) and self.rng.random() < 0.5:
+                return  # others may run
 
     def kill_worker(self, name: str, number: int, reason: str) -> None:
-        self.acts.pop((name, number), None)
-        self.parked.pop((name, number), None)
+        for key in [key for key in self.acts if key[:2] == (name, number)]:
+            del self.acts[key]
+        for op in [op for op in self.parked if op[:2] == (name, number)]:
+            del self.parked[op]
+        self.concurrency.pop((name, number), None)
         self.queued.pop((name, number), None)
         lane = self.channels.get((name, f"w{number}"))
         if lane is not None:
@@ -349,15 +392,22 @@ class Cluster:
         """One random thing happens; False when nothing can."""
         rng = self.rng
         lanes = [lane for lane, queue in self.channels.items() if queue]
-        ready = [key for key, queue in self.queued.items() if queue and key not in self.acts]
+        ready = [worker for worker, queue in self.queued.items() if queue and self.has_room(worker)]
+        paused = [key for key in self.acts if key not in self.parked.values()]
         if len(self.nodes) > 1 and self.kills_left and rng.random() < 0.01:
             self.kills_left -= 1
             self.kill_node(rng.choice([name for name in self.nodes if name != "n0"]))
             return True
         if self.acts and rng.random() < self.crash:
-            self.kill_worker(*rng.choice(list(self.acts)), "crashed")
+            name, number, _ = rng.choice(list(self.acts))
+            self.kill_worker(name, number, "crashed")
+            return True
+        if paused and rng.random() < 0.5:
+            self.advance(rng.choice(paused))
             return True
         if not lanes and not ready:
+            if paused:
+                return True
             if not self.timers:
                 return False
             self.timers.sort()
@@ -377,15 +427,22 @@ class Cluster:
                 return True
             task_id = start.spec.task_id
             self.executions[task_id] = self.executions.get(task_id, 0) + 1
-            if start.spec.actor:
+            if start.spec.actor and not start.spec.options.out_of_order:
                 call = (start.spec.parent_id, start.spec.index)
                 self.calls.setdefault(start.spec.actor, []).append(call)
             client = Client(name, number, task_id, start.spec.depth)
             client.lent(start.lent)
-            self.clients[name, number] = client
-            self.acts[name, number] = self.act(client, start)
-            self.advance(name, number)
+            key = name, number, task_id
+            self.clients[key], self.starts[key] = client, start
+            self.acts[key] = self.act(client, start)
+            self.advance(key)
         return True
+
+    def has_room(self, worker: tuple[str, int]) -> bool:
+        """Whether a worker can begin what is first in its queue."""
+        running = sum(key[:2] == worker for key in self.acts)
+        first = self.queued[worker][0]
+        return running < (1 if first is None else self.concurrency.get(worker, 1))
 
     def run(self, limit: int = 200_000) -> None:
         for _ in range(limit):

@@ -1,7 +1,11 @@
 """Actors of a bare machine: calls that end before they are sent, and actors on their way out."""
 
+import msgspec
+import pytest
+
 from rsim.core import effects as fx
 from rsim.core import events
+from rsim.core.actors import CALLS_AHEAD
 from rsim.core.ids import return_id
 from rsim.core.records import ActorOptions
 from tests.core.cluster import Cluster
@@ -14,7 +18,8 @@ def submit(
     creation: ActorOptions | None = None,
     actor: bytes = b"",
 ) -> bytes:
-    spec = cluster.driver.spec(deps, (), retries, None, creation=creation, actor=actor)
+    kind = cluster.actors.get(actor)
+    spec = cluster.driver.spec(deps, (), retries, None, creation=creation, actor=actor, kind=kind)
     object_id = return_id(spec.task_id, 0)
     cluster.driver.lent((object_id,))
     cluster.step("n0", events.TaskSubmitted(0, spec))
@@ -30,11 +35,16 @@ def error_of(cluster: Cluster, object_id: bytes) -> str:
     return "" if error is None else error.kind
 
 
-def new_actor(cluster: Cluster, max_restarts: int = 0) -> bytes:
-    actor = submit(cluster, creation=ActorOptions(max_restarts))
-    cluster.actors[actor] = None
+def new_actor(cluster: Cluster, options: ActorOptions = ActorOptions()) -> bytes:  # noqa: B008
+    actor = submit(cluster, creation=options)
+    cluster.actors[actor] = options
     cluster.run()
     return actor
+
+
+def exists(cluster: Cluster, object_id: bytes) -> bool:
+    entry = cluster.nodes["n0"].objects.get(object_id)
+    return entry is not None and entry.exists
 
 
 def test_a_call_whose_input_fails_does_not_hold_up_the_next() -> None:
@@ -50,7 +60,7 @@ def test_a_call_whose_input_fails_does_not_hold_up_the_next() -> None:
 
 def test_a_call_to_an_actor_that_is_being_stopped() -> None:
     cluster = Cluster(0, nodes=1)
-    actor = new_actor(cluster, max_restarts=1)
+    actor = new_actor(cluster, ActorOptions(max_restarts=1))
     cluster.step("n0", events.ActorKilled(0, actor, False))
     assert error_of(cluster, submit(cluster, actor=actor, retries=-1)) == ""
     cluster.step("n0", events.ActorKilled(0, actor, True))
@@ -71,3 +81,68 @@ def test_cancelling_a_call_by_force_spares_the_actor() -> None:
     call = submit(cluster, actor=actor)
     cluster.step("n0", events.CancelRequested(0, call, True, False))
     assert error_of(cluster, submit(cluster, actor=actor)) == ""
+
+
+ASYNC = ActorOptions(max_concurrency=1000, asyncio=True)
+THREADED = ActorOptions(max_concurrency=2)
+GROUPED = ActorOptions(groups=(("g", 1),))
+
+
+@pytest.mark.parametrize(("options", "overtakes"), [(ActorOptions(), False), (ASYNC, True)])
+def test_only_a_concurrent_actors_call_overtakes_one_without_its_input(
+    options: ActorOptions, overtakes: bool
+) -> None:
+    cluster = Cluster(0, nodes=1)
+    actor = new_actor(cluster, options)
+    late = submit(cluster)
+    while not (at := [each for each, queue in cluster.queued.items() if queue]):
+        cluster.turn()
+    held_back = cluster.queued[at[0]].pop()
+    waiting = submit(cluster, (late,), actor=actor)
+    following = submit(cluster, actor=actor)
+    cluster.run()
+    assert exists(cluster, following) == overtakes
+    cluster.queued[at[0]].append(held_back)
+    assert error_of(cluster, waiting) == error_of(cluster, following) == ""
+
+
+@pytest.mark.parametrize("options", [ActorOptions(), ASYNC, THREADED, GROUPED])
+def test_a_call_that_is_cancelled_at_the_worker_ends_and_the_others_go_on(
+    options: ActorOptions,
+) -> None:
+    cluster = Cluster(0, nodes=1)
+    actor = new_actor(cluster, options)
+    calls = [submit(cluster, actor=actor) for _ in range(5)]
+    cluster.step("n0", events.CancelRequested(0, calls[3], False, False))
+    errors = [error_of(cluster, call) for call in calls]
+    assert errors == ["", "", "", "TaskCancelledError", ""]
+
+
+def test_as_many_calls_are_sent_as_can_run_at_a_time_and_some_more() -> None:
+    cluster = Cluster(0, nodes=1)
+    actor = new_actor(cluster, ASYNC)
+    for _ in range(2000):
+        submit(cluster, actor=actor)
+    (worker,) = (each for each in cluster.nodes["n0"].scheduler.workers.values() if each.creation)
+    assert len(worker.calls) == 1000 + CALLS_AHEAD
+
+
+def test_a_full_group_does_not_hold_up_the_others() -> None:
+    cluster = Cluster(0, nodes=1)
+    actor = new_actor(cluster, GROUPED)
+    for _ in range(2 * (CALLS_AHEAD + 2)):  # every other one is of the group
+        submit(cluster, actor=actor)
+    (worker,) = (each for each in cluster.nodes["n0"].scheduler.workers.values() if each.creation)
+    groups = [task.spec.options.group for task in worker.calls.values()]
+    assert groups.count("g") == groups.count("") == CALLS_AHEAD + 1
+
+
+@pytest.mark.parametrize("options", [ActorOptions(), THREADED, ASYNC])
+def test_all_calls_at_a_worker_that_dies_end(options: ActorOptions) -> None:
+    cluster = Cluster(0, nodes=1)
+    actor = new_actor(cluster, msgspec.structs.replace(options, max_restarts=1))
+    calls = [submit(cluster, actor=actor, retries=index % 2) for index in range(6)]
+    (client,) = cluster.concurrency or {("n0", 1): 1}
+    cluster.kill_worker("n0", client[1], "crashed")
+    errors = [error_of(cluster, call) for call in calls]
+    assert errors == ["ActorUnavailableError", ""] * 3

@@ -20,9 +20,11 @@ def run_program(
     *,
     actors: float = 0.0,
     trouble: float = 0.0,
+    in_order: bool = False,
 ) -> list[str]:
     """The driver submits tasks on each other's results, waits for all, drops all refs; the errors
-    it got. ``trouble``: how often something is cancelled, or an actor killed.
+    it got. ``trouble``: how often something is cancelled, or an actor killed. ``in_order``: all
+    actors run one call at a time.
     """
     driver, rng = cluster.driver, cluster.rng
     refs: list[bytes] = []
@@ -40,14 +42,19 @@ def run_program(
                 if living and rng.random() < 0.8:
                     actor = rng.choice(living)
                 else:
-                    creation = ActorOptions(max_restarts=-1)
+                    kinds = [ActorOptions(-1), ActorOptions(-1, (), 1000, True)]
+                    kinds.append(ActorOptions(-1, (), 2, groups=(("g", 2),)))
+                    creation = rng.choice(kinds[: 1 if in_order else 3])
             deps = tuple(rng.sample(known, min(len(known), rng.randint(0, 2))))
             borrows = tuple(rng.sample(known, min(len(known), rng.randint(0, 1))))
             strategy = Strategy("SPREAD") if rng.random() < 0.3 else None
-            spec = driver.spec(deps, borrows, retries, strategy, creation=creation, actor=actor)
+            kind = cluster.actors.get(actor)
+            spec = driver.spec(
+                deps, borrows, retries, strategy, creation=creation, actor=actor, kind=kind
+            )
             object_id = return_id(spec.task_id, 0)
             if creation is not None:
-                cluster.actors[object_id] = None
+                cluster.actors[object_id] = creation
             driver.lent((object_id,))
             cluster.step("n0", events.TaskSubmitted(0, spec))
         refs.append(object_id)
@@ -126,6 +133,14 @@ def assert_order(cluster: Cluster) -> None:
 @pytest.mark.parametrize("seed", range(80))
 def test_actors_answer_every_call_in_order_and_end(seed: int) -> None:
     cluster = Cluster(seed, nodes=1 + seed % 3, pipeline=1 + 3 * (seed % 2))
+    assert run_program(cluster, tasks=20, actors=0.6, in_order=True) == []
+    assert_order(cluster)
+    assert_all_freed(cluster)
+
+
+@pytest.mark.parametrize("seed", range(80))
+def test_concurrent_actors_answer_every_call_and_end(seed: int) -> None:
+    cluster = Cluster(seed, nodes=1 + seed % 3, pipeline=1 + 3 * (seed % 2))
     assert run_program(cluster, tasks=20, actors=0.6) == []
     assert_order(cluster)
     assert_all_freed(cluster)
@@ -134,7 +149,15 @@ def test_actors_answer_every_call_in_order_and_end(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(80))
 def test_actors_survive_worker_deaths(seed: int) -> None:
     cluster = Cluster(seed, nodes=1 + seed % 3, crash=0.02, pipeline=1 + 3 * (seed % 2))
-    assert run_program(cluster, tasks=20, actors=0.6) == []
+    assert run_program(cluster, tasks=20, actors=0.6, in_order=True) == []
+    assert_all_freed(cluster)
+
+
+@pytest.mark.parametrize("seed", range(80))
+def test_concurrent_actors_survive_worker_deaths(seed: int) -> None:
+    cluster = Cluster(seed, nodes=1, crash=0.03)
+    errors = run_program(cluster, tasks=25, actors=0.6, trouble=0.2 * (seed % 2))
+    assert set(errors) <= {"ActorDiedError", "TaskCancelledError", "WorkerCrashedError"}
     assert_all_freed(cluster)
 
 

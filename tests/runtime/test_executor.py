@@ -40,7 +40,7 @@ def run(executor: Executor, function: Any, task_id: bytes = TASK) -> TaskFinishe
 
 
 def executor() -> Executor:
-    return Executor(Client(Notes(), 1, b""))  # type: ignore[arg-type]
+    return Executor(Client(Notes(), 1, b""), None)  # type: ignore[arg-type]
 
 
 def test_a_task_runs() -> None:

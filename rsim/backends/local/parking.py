@@ -1,25 +1,21 @@
 """Threads that wait for replies, and which of them runs the event loop meanwhile.
 
 Decides who leads: a thread that waits runs the loop itself, so that a reply needs no thread switch;
-further threads follow, and one of them takes over when the leader leaves. Also decides when to spin
-before sleeping, and puts Ctrl-C off until it can do no harm. Must never lose a wake-up, nor leave
-the loop without a leader while threads wait. Owns the replies that nobody has fetched yet.
+further threads follow, and one of them takes over when the leader leaves. Also puts Ctrl-C off
+until it can do no harm. Must never lose a wake-up, nor leave the loop without a leader while
+threads wait. Owns the replies that nobody has fetched yet.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
-from time import monotonic_ns
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
+from rsim.backends.local.spinning import Spinner
 from rsim.exceptions import RsimError
 from rsim.runtime.wire import Delivery
-
-_SPIN_NS: Final = 60_000
-_CREDIT_MAX: Final = 8
 
 
 class Loop(Protocol):
@@ -75,7 +71,7 @@ class Parking:
         self._leader: _Waiter | None = None
         self._asleep = False
         self._abandoned: dict[int, None] = {}
-        self._credit = _CREDIT_MAX
+        self._spinner = Spinner()
         self._main_thread = threading.main_thread().ident
         self._main_waiter: _Waiter | None = None
 
@@ -187,14 +183,8 @@ class Parking:
         turn = self._loop.turn
         if turn(0):
             return True
-        began_ns = monotonic_ns()
-        if self._credit:
-            while monotonic_ns() - began_ns < _SPIN_NS:
-                os.sched_yield()
-                if turn(0):
-                    self._credit = min(_CREDIT_MAX, self._credit + 1)
-                    return True
-            self._credit -= 1
+        if self._spinner.spin(lambda: turn(0)):
+            return True
         self._asleep = True
         try:
             if me.op in self.replies or self.interrupted:
@@ -202,8 +192,7 @@ class Parking:
             happened = turn(self._loop.patience_s(rounds))
         finally:
             self._asleep = False
-        if monotonic_ns() - began_ns < 2 * _SPIN_NS:
-            self._credit = min(_CREDIT_MAX, self._credit + 1)
+        self._spinner.rested()
         return happened
 
     def close(self, reason: str) -> None:

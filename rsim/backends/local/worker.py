@@ -28,6 +28,7 @@ from rsim.backends.local.logs import TaskStream
 from rsim.backends.local.parking import Parking
 from rsim.backends.local.pump import Pump
 from rsim.backends.local.segment import Segment
+from rsim.backends.local.stage import LocalStage
 from rsim.core.events import Event, TaskFinished, TasksReturned, WorkerStarted
 from rsim.core.records import ErrorInfo, Inline
 from rsim.runtime import current, refs
@@ -39,6 +40,7 @@ from rsim.runtime.wire import (
     Delivery,
     FunctionExported,
     Interrupt,
+    Nudge,
     Recall,
     RunTask,
     Stop,
@@ -59,10 +61,11 @@ class WorkerChannel:
         self.tasks: deque[RunTask] = deque()
         self.stopping = False
         self.interrupt_target: bytes | None = None
+        self.stage = LocalStage(self)
         self.executor: Executor
         self._client = client
         self._link = Link(sock, memoryview(bytearray(READ_BYTES)))
-        self._sock = sock
+        self.sock = sock
         self._segment = segment
         self._streams = streams
         self._functions: dict[bytes, bytes] = {}
@@ -90,7 +93,7 @@ class WorkerChannel:
             link = self._link
             link.append(event)
             try:
-                self._sock.sendall(link.out)
+                self.sock.sendall(link.out)
             except OSError:
                 os._exit(1)  # the driver is gone
             link.out.clear()
@@ -117,6 +120,9 @@ class WorkerChannel:
             callback(reply)
 
         with self.lock:
+            if self.stage.has_loop:  # which reads the answer
+                self.parking.subscriptions[op] = callback
+                return
             self._subscribed[op] = self.executor.running
             self.pump.subscribe(op, taken)
             self.give_back()
@@ -175,6 +181,11 @@ class WorkerChannel:
         except EOFError:
             os._exit(1)  # the driver is gone
 
+    def read(self) -> None:
+        """Read what there is, and handle it."""
+        with self.lock:
+            self.drain()
+
     def wake(self) -> None:
         """End the sleep of the thread that is in ``turn``; safe in a signal handler."""
         os.eventfd_write(self._wakeup, 1)
@@ -194,26 +205,38 @@ class WorkerChannel:
     # -- tasks -------------------------------------------------------------------------------------
 
     def _take(self, delivery: AnyDelivery) -> None:
-        if isinstance(delivery, RunTask):
+        if self.stage.has_loop and isinstance(delivery, RunTask | Stop):
+            self._take_on_loop(delivery)
+        elif isinstance(delivery, RunTask):
             self.tasks.append(delivery)
             if self._blocked or self._awaiting:
                 self.give_back()
-            elif self.parking.awaits(_IDLE):
-                self.parking.deliver(_IDLE, delivery)
+            else:
+                self._rouse(delivery)
         elif isinstance(delivery, Stop):
             self.stopping = True
-            if self.parking.awaits(_IDLE):
-                self.parking.deliver(_IDLE, delivery)
+            self._rouse(delivery)
         elif not isinstance(delivery, Recall | Interrupt):
             if type(delivery) is AllocationReply:
                 self._allocated = delivery.offset
             self.parking.deliver(delivery.op, delivery)
 
-    def give_back(self, always: bool = False) -> None:
-        """Return the tasks that were not begun; calls of an actor only if asked for (``always``).
-        The lock is held.
-        """
-        if self.executor.hosts_actor and not always:
+    def _rouse(self, delivery: Delivery) -> None:
+        """Let the main thread see what has come, unless it was that which read it, for a task."""
+        parking = self.parking
+        if parking.awaits(_IDLE) or threading.get_ident() != self.stage.main_thread:
+            parking.deliver(_IDLE, delivery)
+
+    def _take_on_loop(self, delivery: RunTask | Stop) -> None:
+        if isinstance(delivery, RunTask):
+            self.stage.hand(self.executor.run, delivery)
+        else:
+            self.stopping = True
+            self.stage.hand(self.executor.leave)
+
+    def give_back(self) -> None:
+        """Return the tasks that were not begun, but not calls of an actor. The lock is held."""
+        if self.executor.hosts_actor:
             return
         returned = []
         while True:
@@ -233,7 +256,7 @@ class WorkerChannel:
             try:
                 task = self.tasks.popleft()
             except IndexError:
-                if self.stopping:
+                if self.stopping and not self.executor.busy:
                     return None
                 self.parking.wait(_IDLE)
                 continue
@@ -243,7 +266,43 @@ class WorkerChannel:
                     return msgspec.structs.replace(task, function=blob)
             return task
 
+    def withdraw(self, task_id: bytes) -> bool:
+        """Take a call out of the queue; called in the control thread. The lock is held."""
+        later: list[RunTask] = []
+        found = False
+        while not found:
+            try:
+                task = self.tasks.pop()  # atomic: the main thread takes from the other end
+            except IndexError:
+                break
+            found = task.task_id == task_id
+            if not found:
+                later.append(task)
+        self.tasks.extend(reversed(later))
+        return found
+
+    def nudge(self) -> None:
+        """Let the main thread look again what there is to do, if it is idle, or soon will be."""
+        with self.lock:
+            if _IDLE not in self.parking.replies:
+                self.parking.deliver(_IDLE, Nudge(_IDLE))
+
     # -- interrupts --------------------------------------------------------------------------------
+
+    def interrupts(self, task_id: bytes) -> bool:
+        """Whether the main thread is to be interrupted, for a task that runs there; what is to be
+        done about a call is done. Called in the control thread.
+        """
+        if not self.executor.hosts_actor:
+            if self.executor.interrupt(task_id):
+                self.interrupt_target = task_id
+                return True
+            return False
+        with self.lock:
+            self.drain()  # it may not be taken in yet
+            self.executor.interrupt(task_id)
+            self.nudge()
+        return False
 
     def handle_sigint(self, signum: int, frame: FrameType | None) -> None:
         """Interrupt the running task if it is meant: now, or as soon as it does no harm."""
@@ -264,13 +323,13 @@ def control(channel: WorkerChannel, sock: socket.socket) -> None:
             for frame in link.frames():
                 delivery = decode_delivery(frame)
                 if isinstance(delivery, Interrupt):
-                    if channel.executor.interrupt(delivery.task_id):
-                        channel.interrupt_target = delivery.task_id
+                    if channel.interrupts(delivery.task_id):
                         signal.pthread_kill(main_thread, signal.SIGINT)
                 else:
                     with channel.lock:
                         channel.drain()
-                        channel.give_back(always=True)
+                        channel.give_back()
+                        channel.nudge()
     except BaseException:  # EOFError, or what must not leave a worker without control
         os._exit(1)
 
@@ -290,7 +349,7 @@ def main(
     channel = WorkerChannel(number, data, Segment.attach(segment_fd), streams)
     client = current.client = Client(channel, number, b"")
     refs.set_factory(client.make_ref)
-    executor = channel.executor = Executor(client)
+    executor = channel.executor = Executor(client, channel.stage)
     signal.signal(signal.SIGINT, channel.handle_sigint)
     os.register_at_fork(after_in_child=data.close)
     os.register_at_fork(after_in_child=controls.close)

@@ -1,0 +1,108 @@
+"""The calls of an actor that has ``async def`` methods: all of them run on one event loop.
+
+Decides when the loop ends: with the actor. Must never run a call's code anywhere but on that loop.
+Owns the asyncio tasks of the calls. Apart from ``runtime.concurrency``, as workers of other kinds
+need no asyncio.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+from types import CoroutineType
+
+from rsim.core.records import ActorOptions
+from rsim.runtime.client import Client
+from rsim.runtime.concurrency import Calls
+from rsim.runtime.context import RUNNING, TaskContext
+from rsim.runtime.executor import CallCancelled, Executor
+from rsim.runtime.ports import Stage
+from rsim.runtime.trace import natural_key
+from rsim.runtime.wire import RunTask
+
+_CLEAN_UP_S = 1.0
+
+
+def run_actor(
+    executor: Executor, client: Client, stage: Stage, task: RunTask, options: ActorOptions
+) -> None:
+    """Create an actor on an event loop, and run its calls there until it ends."""
+    stage.run_loop(_live(executor, client, stage, task, options))
+
+
+async def _live(
+    executor: Executor, client: Client, stage: Stage, task: RunTask, options: ActorOptions
+) -> None:
+    if executor.perform(task, client.base, executor.run_alone):
+        calls = executor.calls = AsyncCalls(executor, client, stage, options)
+        client.has_loop = True
+        await calls.ended
+        await _end_others()
+
+
+async def _end_others() -> None:
+    """Cancel what calls have left running, and give it a moment to clean up."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in sorted(others, key=lambda each: natural_key(each.get_name())):
+        task.cancel()
+    if others:
+        await asyncio.wait(others, timeout=_CLEAN_UP_S)
+
+
+class AsyncCalls(Calls):
+    """Calls as asyncio tasks of the running loop."""
+
+    def __init__(
+        self, executor: Executor, client: Client, stage: Stage, options: ActorOptions
+    ) -> None:
+        super().__init__(executor, client, stage, options)
+        self._loop = asyncio.get_running_loop()
+        self._background = contextvars.copy_context()
+        """What every call starts from, whoever happens to begin it."""
+        self.ended: asyncio.Future[None] = self._loop.create_future()
+        """Done when the worker is to end."""
+        self._tasks: dict[bytes, asyncio.Task[None]] = {}
+        self._begun: set[bytes] = set()
+        """Calls whose asyncio tasks have run: only these can be cancelled by asyncio's means."""
+
+    def leave(self) -> None:
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    def _begin(self, task: RunTask, context: TaskContext) -> None:
+        self._tasks[task.task_id] = self._loop.create_task(
+            self._perform(task, context), context=self._background.copy()
+        )
+
+    async def _perform(self, task: RunTask, context: TaskContext) -> None:
+        task_id = task.task_id
+        self._begun.add(task_id)
+        executor = self._executor
+        RUNNING.set(context)
+        self._stage.began(task)
+        try:
+            if context.cancelled:
+                raise CallCancelled
+            value = executor.run_beside(task)
+            if type(value) is CoroutineType:
+                value = await value
+            event = executor.success(task, context, value)
+        except asyncio.CancelledError:
+            event = executor.failure(task, CallCancelled())
+        except BaseException as exception:
+            event = executor.failure(task, exception)
+        del self._tasks[task_id]
+        self._begun.discard(task_id)
+        executor.report(task, event)
+        following = self.over(task)
+        if following is not None:
+            self._begin(*following)
+
+    def _cancel_running(self, task_id: bytes) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self._cancel_task, task_id)
+
+    def _cancel_task(self, task_id: bytes) -> None:
+        if task_id in self._begun:
+            self._tasks[task_id].cancel()
