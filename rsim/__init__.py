@@ -10,6 +10,7 @@ from rsim.api.calls import cancel, get, put, wait
 from rsim.api.handles import ActorHandle
 from rsim.api.remote import RemoteFunction, remote
 from rsim.api.session import Session, init, is_initialized, shutdown
+from rsim.runtime.generators import DynamicObjectRefGenerator, ObjectRefGenerator
 from rsim.runtime.refs import ObjectRef
 
 __version__ = "0.1.0"
@@ -17,7 +18,9 @@ __version__ = "0.1.0"
 __all__ = [
     "ActorClass",
     "ActorHandle",
+    "DynamicObjectRefGenerator",
     "ObjectRef",
+    "ObjectRefGenerator",
     "RemoteFunction",
     "Session",
     "__version__",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from rsim.api import checks
 from rsim.api.options import CALLING, PLACEMENT, Checks, checked, extras_of, strategy_of
+from rsim.api.returning import number_of
 
 if TYPE_CHECKING:
     from rsim.core.records import ActorOptions, TaskOptions
@@ -59,6 +60,7 @@ _OF_CLASSES: Checks = {
     "max_concurrency": lambda name, value: checks.integer(name, value, 1),
     "concurrency_groups": _concurrency_groups,
     "allow_out_of_order_execution": _flag,
+    "_actor_generator_backpressure_num_objects": _absent,
     "name": _absent,
     "namespace": _absent,
     "get_if_exists": _absent,
@@ -155,7 +157,7 @@ class MethodOptions:
     `out_of_order` and `groups` are the actor's.
     """
 
-    __slots__ = ("_given", "_groups", "_out_of_order", "_retries", "name", "num_returns", "task")
+    __slots__ = ("_given", "_groups", "_out_of_order", "_retries", "name", "task")
 
     def __init__(
         self,
@@ -169,8 +171,6 @@ class MethodOptions:
         self._given = given = method_options(options)
         self.name: str = given.get("name", "")
         """Empty: the method's."""
-        self.num_returns: int | None = given.get("num_returns")
-        """None: not said."""
         self._retries, self._out_of_order, self._groups = actor_retries, out_of_order, groups
         group = given.get("concurrency_group", "")
         check_group(group, groups)
@@ -183,10 +183,22 @@ class MethodOptions:
             group=group,
         )
 
+    def number_of_results(self, name: str, generates: bool) -> int:
+        """How many results a call has. `name`: the method's; `generates`: it is a generator."""
+        return number_of_results(name, self._given, generates)
+
     def changed(self, changes: Mapping[str, Any]) -> MethodOptions:
         """These options, but for `changes`."""
         given = {**self._given, **changes}
         return MethodOptions(given, self._retries, self._out_of_order, self._groups)
+
+
+def number_of_results(name: str, given: Mapping[str, Any], generates: bool) -> int:
+    """How many results a call with these checked options has. ValueError when they are for
+    generators, and the method `name` is none.
+    """
+    limited = given.get("_generator_backpressure_num_objects", -1) > 0
+    return number_of(name, given.get("num_returns"), limited, generates)
 
 
 def check_group(group: str, groups: tuple[str, ...]) -> None:
@@ -207,10 +219,11 @@ def method_options(options: Mapping[str, Any]) -> dict[str, Any]:
 def method(**options: Any) -> Callable[[Any], Any]:
     """Give a method of an actor class options: `@rsim.method(num_returns=2)`.
 
-    num_returns, name, cost: as of a function. max_task_retries: how often a call is made again
-    when the actor died during it (-1: without limit; default: the actor's). retry_exceptions:
-    whether also when the method raises; or a list of the exceptions. concurrency_group: one of the
-    class's concurrency_groups; without it, the method is of the default group.
+    num_returns, name, cost, _generator_backpressure_num_objects: as of a function.
+    max_task_retries: how often a call is made again when the actor died during it (-1: without
+    limit; default: the actor's). retry_exceptions: whether also when the method raises; or a list
+    of the exceptions. concurrency_group: one of the class's concurrency_groups; without it, the
+    method is of the default group.
 
     Raises TypeError or ValueError for bad options.
     """

@@ -12,6 +12,7 @@ from typing import Any, TypeVar, overload
 from rsim.api import checks
 from rsim.api.session import running_client
 from rsim.runtime import current
+from rsim.runtime.generators import ObjectRefGenerator
 from rsim.runtime.refs import ObjectRef
 
 T = TypeVar("T")
@@ -26,7 +27,8 @@ def get(refs: Any, *, timeout: float | None = None) -> Any:
 
     timeout: seconds; 0: do not wait. Arrays come back read-only. Raises GetTimeoutError when the
     time is up, and what a value is if it is an error: of several refs, the first that is known.
-    Raises ValueError for anything but a ref or a list, TypeError for a list of anything else.
+    Raises ValueError for anything but a ref or a list, TypeError for a list of anything else. An
+    ObjectRefGenerator is returned as it is.
     """
     client = current.client or running_client()
     if timeout is not None:
@@ -35,6 +37,8 @@ def get(refs: Any, *, timeout: float | None = None) -> Any:
         if refs._counter is not client:
             raise checks.foreign(refs)
         return client.get((refs,), timeout)[0]
+    if type(refs) is ObjectRefGenerator:
+        return refs
     if not isinstance(refs, list):
         raise ValueError(
             f"get() takes an ObjectRef or a list of them, not {refs!r}, of type "
@@ -69,17 +73,20 @@ def wait(
     """Wait until `num_returns` of the refs are ready; return (ready, others), in the order given.
 
     At most `num_returns` are among the ready ones, and fewer when `timeout`, in seconds, is over.
-    fetch_local: ready means that the value is on this node, and not just anywhere. Raises TypeError
-    for anything but a list of refs, ValueError when a ref is given twice or when `num_returns` is
-    not from 1 to their number.
+    fetch_local: ready means that the value is on this node, and not just anywhere. An
+    ObjectRefGenerator among the refs is ready when its next ref is, or when it has ended. Raises
+    TypeError for anything but a list of refs, ValueError when a ref is given twice or when
+    `num_returns` is not from 1 to their number.
     """
     if not isinstance(refs, list):
         raise TypeError(f"wait() takes a list of ObjectRefs, not {refs!r}")
     client = current.client or running_client()
     timeout = checks.timeout(timeout)
+    waited: Sequence[Any] = refs
     if not client.knows(refs):
-        checks.refs_of("wait()", refs, client)  # type: ignore[arg-type]  # a list of anything
+        checks.refs_of("wait()", list(map(_ref_of, refs)), client)
         _check_unique(refs)
+        waited = [_awaited(each) for each in refs]
     if not refs:
         return [], []
     num_returns = checks.integer("num_returns", num_returns, 1)
@@ -87,12 +94,11 @@ def wait(
         raise ValueError(
             f"num_returns must be at most {len(refs)}, the number of refs, not {num_returns}"
         )
-    return client.wait(refs, num_returns, timeout, bool(fetch_local))
+    ready, others = client.wait(waited, num_returns, timeout, bool(fetch_local))
+    return (ready, others) if waited is refs else (_given(ready), _given(others))
 
 
-def _check_unique(refs: Sequence[ObjectRef[Any]]) -> None:
-    if len({ref.binary() for ref in refs}) == len(refs):
-        return
+def _check_unique(refs: Sequence[Any]) -> None:
     seen = set()
     for ref in refs:
         if ref in seen:
@@ -100,13 +106,45 @@ def _check_unique(refs: Sequence[ObjectRef[Any]]) -> None:
         seen.add(ref)
 
 
-def cancel(ref: ObjectRef[Any], *, force: bool = False, recursive: bool = True) -> None:
-    """Cancel the task that makes an object; its refs then raise TaskCancelledError.
+class _NextRef:
+    """The next ref of a generator, which may not exist yet, for the client to wait for."""
+
+    __slots__ = ("_id", "generator")
+
+    def __init__(self, generator: ObjectRefGenerator[Any]) -> None:
+        self.generator = generator
+        self._id = generator.next_id()
+
+    def binary(self) -> bytes:
+        return self._id
+
+
+def _awaited(given: Any) -> Any:
+    """What the client is to wait for."""
+    return _NextRef(given) if type(given) is ObjectRefGenerator else given
+
+
+def _given(waited: Sequence[Any]) -> list[Any]:
+    """What the program knows of what the client has waited for."""
+    return [each.generator if type(each) is _NextRef else each for each in waited]
+
+
+def _ref_of(given: Any) -> Any:
+    """The ref that stands for a generator; anything else as it is."""
+    return given.completed() if type(given) is ObjectRefGenerator else given
+
+
+def cancel(
+    ref: ObjectRef[Any] | ObjectRefGenerator[Any], *, force: bool = False, recursive: bool = True
+) -> None:
+    """Cancel the task that makes an object; its refs then raise TaskCancelledError. So does the
+    next ref of an ObjectRefGenerator, which is its last.
 
     A task that runs gets a KeyboardInterrupt; with `force` its worker is killed. A finished one
     stays as it is. recursive: also the tasks that it has submitted. Raises TypeError for no ref,
     ValueError for a call of an actor with `force`: it would end the actor.
     """
+    ref = _ref_of(ref)
     if type(ref) is not ObjectRef:
         raise TypeError(f"cancel() takes an ObjectRef, not {ref!r}, of type {type(ref).__name__}")
     client = current.client or running_client()

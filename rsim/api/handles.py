@@ -12,8 +12,9 @@ from inspect import Parameter
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from rsim.api import checks
-from rsim.api.actor_options import MethodOptions
+from rsim.api.actor_options import MethodOptions, number_of_results
 from rsim.api.parameters import Parameters
+from rsim.api.returning import returned
 from rsim.api.session import running_client
 from rsim.exceptions import PendingCallsLimitExceeded
 from rsim.runtime import current
@@ -92,8 +93,9 @@ def _described_methods(cls: type) -> Iterator[tuple[str, Described]]:
         if not bound:
             parameters = _without_self(parameters)
         options = getattr(function, "__rsim_method__", {})
-        streams = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
-        yield name, (parameters, options, streams)
+        generates = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+        number_of_results(f"{cls.__name__}.{name}", options, generates)  # which checks them
+        yield name, (parameters, options, generates)
 
 
 def _without_self(parameters: Parameters) -> Parameters:
@@ -191,14 +193,13 @@ class ActorMethod:
         self._options = options
         self._qualified = options.name or f"{self._interface.name}.{name}"
         self._task = options.task
-        self._num_returns = 1 if options.num_returns is None else options.num_returns
         parameters, _, streams = described
+        self._num_returns = options.number_of_results(self._qualified, streams)
         self._fewest, self._most = parameters.fewest, parameters.most
-        if streams and options.num_returns is None:
-            self._most = -1  # so that every call is checked, and refused
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the method; return the refs of its results at once: one, or a list, None for 0.
+        """Call the method; return the refs of its results at once: one, or a list, None for 0, an
+        ObjectRefGenerator for a generator.
 
         Calls through handles of one process begin in the order in which they were made, unless the
         actor is asynchronous, threaded, or allows them out of order. Arguments are
@@ -229,7 +230,7 @@ class ActorMethod:
         )
         if self._pending is not None:
             self._pending.calls += refs[:1]
-        return refs[0] if self._num_returns == 1 else refs or None
+        return refs[0] if self._num_returns == 1 else returned(refs, self._num_returns)
 
     def options(self, **options: Any) -> ActorMethod:
         """The same method with some options changed. They are those of `rsim.method`."""
@@ -237,13 +238,7 @@ class ActorMethod:
         return ActorMethod(self, self._name, self._described, changed)
 
     def _check(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        parameters, _, streams = self._described
-        if streams and self._options.num_returns is None:
-            raise NotImplementedError(
-                f"{self._qualified} is a generator, and streaming generators are not there yet: "
-                "give the number of its values by the option num_returns"
-            )
-        parameters.check(self._qualified, args, kwargs)
+        self._described[0].check(self._qualified, args, kwargs)
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         name = f"{self._interface.name}.{self._name}"

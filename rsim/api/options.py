@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rsim.api import checks
 from rsim.exceptions import UnserializableError
 
 if TYPE_CHECKING:
     from rsim.core.records import Strategy, TaskOptions
+
+GENERATING = ("streaming", "dynamic")
+"""What `num_returns` may be, other than a number, for generators."""
 
 _STRATEGIES = ("DEFAULT", "SPREAD")
 _ALIASES = {"num_return_vals": "num_returns"}
@@ -43,14 +46,16 @@ class Options:
     UnserializableError when `cost` or `retry_exceptions` cannot be pickled.
     """
 
-    __slots__ = ("_given", "name", "num_returns", "task")
+    __slots__ = ("_given", "backpressure", "name", "num_returns", "task")
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._given = given = checked(options, _CHECKS, "a remote function", _ALIASES)
         self.name: str = given.get("name", "")
         """Empty: the function's."""
-        self.num_returns: int | None = given.get("num_returns")
+        self.num_returns: int | str | None = given.get("num_returns")
         """None: not said."""
+        self.backpressure: int = given.get("_generator_backpressure_num_objects", -1)
+        """Most values of a generator that were not asked for; -1: any number."""
         self.task = _task_options(given)
 
     def changed(self, changes: Mapping[str, Any]) -> Options:
@@ -84,7 +89,7 @@ def checked(
     for name, value in _renamed(given, aliases).items():
         check = table.get(name)
         if check is None:
-            valid = ", ".join(sorted((*table, *aliases)))
+            valid = ", ".join(sorted(each for each in (*table, *aliases) if each[0] != "_"))
             raise ValueError(f"{name} is no option of {what}; valid are {valid}")
         if value is not None:
             found[name] = check(name, value)
@@ -98,10 +103,23 @@ def _gpus(name: str, value: object) -> float:
     return amount
 
 
-def _num_returns(name: str, value: object) -> int:
-    if isinstance(value, str) and value in ("streaming", "dynamic"):
-        raise NotImplementedError(f"{name}={value!r}: generators are not there yet; give a number")
+def _num_returns(name: str, value: object) -> int | str:
+    if value in GENERATING:
+        return str(value)
+    if isinstance(value, str):
+        raise ValueError(f"{name} must be a number, 'streaming' or 'dynamic', not {value!r}")
     return checks.integer(name, value, 0)
+
+
+def _backpressure(name: str, value: object) -> int:
+    limit = checks.integer(name, value, -1)
+    if limit == 0:
+        raise ValueError(f"{name} must be more than 0, or -1 for no limit, not 0")
+    return limit
+
+
+def _not_there(name: str, value: object) -> NoReturn:
+    raise NotImplementedError(f"the option {name} is not there yet (given: {value!r})")
 
 
 def _retry_exceptions(name: str, value: object) -> bool | tuple[type[Exception], ...]:
@@ -149,6 +167,8 @@ CALLING: Checks = {
     "retry_exceptions": _retry_exceptions,
     "name": _name,
     "cost": _cost,
+    "_generator_backpressure_num_objects": _backpressure,
+    "_num_objects_per_yield": _not_there,
 }
 """What functions and methods have in common."""
 
@@ -191,6 +211,10 @@ def strategy_of(options: dict[str, Any]) -> Strategy:
 def extras_of(given: dict[str, Any]) -> bytes:
     """The options that only the executor reads, pickled."""
     extras = {name: given[name] for name in ("cost", "retry_exceptions") if given.get(name)}
+    if given.get("_generator_backpressure_num_objects", -1) > 0:
+        extras["backpressure"] = given["_generator_backpressure_num_objects"]
+    if given.get("num_returns") == "dynamic":
+        extras["dynamic"] = True
     if not extras:
         return b""
     import cloudpickle

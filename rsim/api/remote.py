@@ -17,6 +17,7 @@ from rsim.api.actors import ActorClass, actor_class
 from rsim.api.definitions import Definition
 from rsim.api.options import Options
 from rsim.api.parameters import Parameters
+from rsim.api.returning import number_of, returned
 from rsim.api.session import running_client
 from rsim.runtime import current
 from rsim.runtime.refs import ObjectRef
@@ -29,7 +30,7 @@ class RemoteFunction(Generic[T_co]):
     """A function whose calls are tasks: `f.remote(...)`. Made by `remote`.
 
     `T_co` is what `remote` returns: an ObjectRef of the result; with the option `num_returns` a
-    list of them, and None for 0.
+    list of them, and None for 0. For a generator function it is an ObjectRefGenerator.
     """
 
     __slots__ = (  # a little quicker than attributes of __dict__, which holds the description
@@ -46,18 +47,17 @@ class RemoteFunction(Generic[T_co]):
     )
 
     def __init__(self, definition: Definition, options: Options, streams: bool = False) -> None:
-        # `streams`: the function is a generator, whose values have no number unless one is given
+        # `streams`: the function is a generator
         self._definition = definition
         self._options = options
         self._streams = streams
         self._task = options.task
         self._name = options.name or definition.name
-        self._num_returns = 1 if options.num_returns is None else options.num_returns
+        backpressure = options.backpressure > 0
+        self._num_returns = number_of(self._name, options.num_returns, backpressure, streams)
         parameters = definition.parameters
         self._parameters = parameters.names
         self._fewest, self._most = parameters.fewest, parameters.most
-        if streams and options.num_returns is None:
-            self._most = -1  # so that every call is checked, and refused
         _describe(self)
 
     def remote(self, *args: Any, **kwargs: Any) -> T_co:
@@ -85,19 +85,14 @@ class RemoteFunction(Generic[T_co]):
             self._num_returns,
             self._parameters,
         )
-        returned: Any = refs[0] if self._num_returns == 1 else refs or None
-        return returned  # type: ignore[no-any-return]  # its type is T_co by construction
+        made: Any = refs[0] if self._num_returns == 1 else returned(refs, self._num_returns)
+        return made  # type: ignore[no-any-return]  # its type is T_co by construction
 
     def options(self, **options: Any) -> RemoteFunction[Any]:
         """The same function with some options changed. They are those of `remote`."""
         return RemoteFunction(self._definition, self._options.changed(options), self._streams)
 
     def _check(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if self._streams and self._options.num_returns is None:
-            raise NotImplementedError(
-                f"{self._definition.name} is a generator, and streaming generators are not there "
-                "yet: give the number of its values by the option num_returns"
-            )
         self._definition.parameters.check(self._definition.name, args, kwargs)
         for value in kwargs.values():
             if type(value) is ObjectRef and value._counter is not current.client:
@@ -173,6 +168,10 @@ def remote(*args: Any, **options: Any) -> Any:
     num_cpus (default 1), num_gpus, resources: what the task takes while it runs, by 0.0001.
     memory: bytes that its node must have free.
     num_returns: how many values the function returns, each to have a ref of its own (default 1).
+        A generator function's refs come one by one, from an ObjectRefGenerator ("streaming", its
+        default), unless their number is given.
+    _generator_backpressure_num_objects: a generator waits when so many of its values were not asked
+        for (default -1: it never waits).
     max_retries: how often it is run again when its worker dies (default 3; -1: without limit).
     retry_exceptions: whether also when it raises; or a list of the exceptions.
     name: of its tasks, in messages and traces. scheduling_strategy: "DEFAULT", "SPREAD" or a

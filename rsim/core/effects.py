@@ -86,6 +86,23 @@ class ReplyAllocation(Effect, frozen=True):
     error: ErrorInfo | None = None
 
 
+class ReplyNext(Effect, frozen=True):
+    """Answer ``NextRequested``: ``state`` is PENDING_ITEM, READY_ITEM, LENT_ITEM or NO_ITEM."""
+
+    client: int
+    op: int
+    object_id: bytes
+    state: int
+
+
+class ReplyConsumption(Effect, frozen=True):
+    """Answer ``ConsumptionAwaited``: so many items are consumed, and more can be produced."""
+
+    client: int
+    op: int
+    consumed: int
+
+
 class StoreError(Effect, frozen=True):
     """Let this error be the object's local value."""
 

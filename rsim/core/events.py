@@ -44,6 +44,46 @@ class TaskFinished(Event, tag="f", frozen=True):
     """It was a call of an actor that gave in to its cancellation: there are no results."""
 
 
+class ItemYielded(Event, tag="i", frozen=True):
+    """A generator that a worker runs has yielded its ``index``-th item, counted from 1. ``error``:
+    it raised, and the item is that packed error; ``retryable``: one that its options ask to retry.
+    """
+
+    client: int
+    task_id: bytes
+    index: int
+    result: Result
+    error: bool = False
+    retryable: bool = False
+
+
+class ConsumptionAwaited(Event, tag="o", frozen=True):
+    """A worker that runs a generator waits until ``count`` of its items are consumed."""
+
+    client: int
+    op: int
+    task_id: bytes
+    count: int
+
+
+class NextRequested(Event, tag="n", frozen=True):
+    """A client wants to have this item of a stream as soon as it, or the end of the stream, is
+    there; without ``take``, to know how things are.
+    """
+
+    client: int
+    op: int
+    object_id: bytes
+    take: bool = True
+
+
+class ItemReturned(Event, tag="q", frozen=True):
+    """A client has not taken the item that it was given: it was no longer waiting for it."""
+
+    client: int
+    object_id: bytes
+
+
 class ObjectPut(Event, tag="p", frozen=True):
     """A client put a value. ``stored``: it is written to, and to be sealed in, the node's store."""
 

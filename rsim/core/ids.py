@@ -5,7 +5,8 @@ task and a running index, so that a re-executed parent creates the same children
 draw entropy or read a clock. Owns no state.
 
 Layout: a task id is 16 bytes; an object id is its creating task's id followed by a 4-byte
-big-endian index. Results count up from 0, objects that the task put count up from ``PUT_BASE``.
+big-endian index. Results count up from 0 (a generator's
+items from 1), objects that the task put count up from ``PUT_BASE``.
 """
 
 from __future__ import annotations
@@ -39,6 +40,11 @@ def return_id(task_id: bytes, index: int) -> bytes:
 def put_id(task_id: bytes, index: int) -> bytes:
     """The id of the ``index``-th object that ``task_id`` put into the store."""
     return task_id + (PUT_BASE + index).to_bytes(4, "big")
+
+
+def index_of(object_id: bytes) -> int:
+    """Which result (or, from ``PUT_BASE`` on, which put) of its task the object is."""
+    return int.from_bytes(object_id[TASK_ID_BYTES:], "big")
 
 
 def creator(object_id: bytes) -> bytes:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rsim.core.ids import creator, is_put
+from rsim.core.ids import creator, is_put, return_id
 from rsim.core.objects import FREED, LOST, PENDING, Entry
-from rsim.core.records import ErrorInfo
+from rsim.core.records import STREAMING, ErrorInfo, TaskSpec
 from rsim.core.work import DONE, Task
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ class Lineage:
         """Nothing of what the task made is known any more."""
         if self._node.tasks.table.get(task.spec.task_id) is task:
             del self._node.tasks.table[task.spec.task_id]
+            if task.spec.num_returns == STREAMING:
+                self._node.streams.forget(task.spec.task_id)
             if task.recorded:
                 self._node.peers.forget_lineage(task.spec.task_id)
 
@@ -72,6 +74,8 @@ class Lineage:
         elif task is not None and task.state == DONE:
             self._node.objects.release_lineage(self.hold_inputs(task))
             self._node.tasks.retry(task)
+        elif task is not None and task.spec.num_returns == STREAMING:
+            self._node.streams.missed(task)
 
     @staticmethod
     def _obstacle(entry: Entry, task: Task | None) -> ErrorInfo | None:
@@ -91,6 +95,31 @@ class Lineage:
             return ErrorInfo("ObjectReconstructionFailedError", text)
         return None
 
+    def unfinished(self, task: Task) -> list[Entry]:
+        """All that a task has yet to make."""
+        return self.unfinished_results(task) + self.unfinished_others(task)
+
+    def unfinished_results(self, task: Task) -> list[Entry]:
+        """Results of a task that do not exist."""
+        entries = map(self._node.objects.get, results_of(task.spec))
+        return [entry for entry in entries if entry is not None and not entry.exists]
+
+    def unfinished_others(self, task: Task) -> list[Entry]:
+        """Objects that are wanted, and that an earlier run of the task put or yielded."""
+        entries = self._node.objects.entries
+        task_id, results = task.spec.task_id, results_of(task.spec)
+        if task.live == sum(object_id in entries for object_id in results):
+            return []
+        return [
+            entry
+            for object_id, entry in entries.items()
+            if creator(object_id) == task_id
+            and entry.state == PENDING
+            and not entry.owner
+            and object_id not in results
+            and not self._node.streams.is_awaited(object_id)
+        ]
+
     def hold_inputs(self, task: Task) -> tuple[bytes, ...]:
         """A task that was over is to run again: its inputs, held anew."""
         spec = task.spec
@@ -103,3 +132,8 @@ class Lineage:
         self._node.objects.release_lineage(self.hold_inputs(task))
         task.attempt += 1
         self._node.tasks.await_inputs(task)
+
+
+def results_of(spec: TaskSpec) -> list[bytes]:
+    """The ids of a task's results; the items of a generator are not among them."""
+    return [return_id(spec.task_id, index) for index in range(abs(spec.num_returns))]

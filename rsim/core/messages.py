@@ -116,6 +116,40 @@ class CancelForward(Message, frozen=True):
     recursive: bool
 
 
+# -- streams: owner <-> executing node ------------------------------------------------------------
+
+
+class ItemReport(Message, frozen=True):
+    """A forwarded generator has yielded an item. A result without a payload lies in the sender's
+    store. ``error`` and ``retryable`` as in ``ItemYielded``.
+    """
+
+    task_id: bytes
+    attempt: int
+    index: int
+    result: Result
+    refs: tuple[OwnedRef, ...]
+    error: bool = False
+    retryable: bool = False
+
+
+class ConsumptionQuery(Message, frozen=True):
+    """A forwarded generator is paused until ``count`` of its items are consumed; answered then by
+    ``ConsumptionReport``.
+    """
+
+    task_id: bytes
+    attempt: int
+    count: int
+
+
+class ConsumptionReport(Message, frozen=True):
+    """So many items of a generator are consumed, or will never be wanted."""
+
+    task_id: bytes
+    consumed: int
+
+
 # -- objects ---------------------------------------------------------------------------------------
 
 

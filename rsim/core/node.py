@@ -19,18 +19,19 @@ from rsim.core.actors import Actors, Lane
 from rsim.core.arena import Arena
 from rsim.core.choices import Choices
 from rsim.core.effects import Effect, ForgetValues, ReplyAllocation
-from rsim.core.ids import is_put
+from rsim.core.ids import is_put, return_id
 from rsim.core.lineage import Lineage
 from rsim.core.machine import Step
 from rsim.core.messages import TaskOutcome
 from rsim.core.objects import FREED, INLINE, LOST, PENDING, REMOTE, STORED, Entry, ObjectTable
 from rsim.core.peers import Peers
-from rsim.core.records import DRIVER, Demand, ErrorInfo, Located
+from rsim.core.records import DRIVER, STREAMING, Demand, ErrorInfo, Located
 from rsim.core.requests import Requests
 from rsim.core.resources import Pool, format_demand
 from rsim.core.scheduler import LocalScheduler, NodeConfig
 from rsim.core.shelf import Shelf
 from rsim.core.store import ObjectStore
+from rsim.core.streams import Stream, Streams
 from rsim.core.tasks import Tasks
 from rsim.core.work import FORWARDED, READY, SENT, Task
 
@@ -58,6 +59,7 @@ class Node:
         self.tasks = Tasks(self)
         self.lineage = Lineage(self)
         self.requests = Requests(self)
+        self.streams = Streams(self)
         self.actors = Actors(self)
         self.peers = Peers(self)
         self.scheduler = LocalScheduler(self.step, Pool(total), config, choices, self.tasks.start)
@@ -69,6 +71,10 @@ class Node:
         self._handlers: dict[type, Callable[[Any], object]] = {
             events.TaskSubmitted: self._task_submitted,
             events.TaskFinished: self.tasks.finished,
+            events.ItemYielded: self.streams.yielded,
+            events.ConsumptionAwaited: self.streams.pauses.awaited,
+            events.NextRequested: self.streams.requested,
+            events.ItemReturned: self.streams.item_returned,
             events.ObjectPut: self._object_put,
             events.AllocationRequested: self._allocation_requested,
             events.AllocationDropped: self._allocation_dropped,
@@ -136,6 +142,8 @@ class Node:
                         self.tasks.input_ready(waiter, entry)
                     elif isinstance(waiter, Lane):
                         self.actors.entry_ready(waiter)
+                    elif isinstance(waiter, Stream):
+                        self.streams.ended(waiter, entry)
                     else:
                         self.peers.entry_ready(waiter, entry)
                 if entry.waiters is not None:
@@ -274,6 +282,8 @@ class Node:
 
     def _unheld(self, entry: Entry) -> None:
         self.peers.return_ref(entry)
+        if self.streams.table:
+            self.streams.unwanted(entry)
 
     def _entry_removed(self, entry: Entry) -> None:
         if entry.owner:
@@ -282,6 +292,8 @@ class Node:
                 return
         elif self.actors.is_owned(entry.object_id):
             self.actors.abandoned(entry.object_id)
+        elif self.streams.table:
+            self.streams.unwanted(entry)
         self.lineage.object_removed(entry)
 
     def _evicted(self, object_id: bytes) -> None:
@@ -313,9 +325,14 @@ class Node:
         running there.
         """
         task = self.tasks.table.get(task_id)
-        return (
-            task is not None and not task.owner and task.state == SENT and task.executor == client
-        )
+        if task is None or task.owner or task.state != SENT or task.executor != client:
+            return False
+        return task.spec.num_returns != STREAMING or self._lacks_end(task)
+
+    def _lacks_end(self, task: Task) -> bool:
+        """Whether it is not known yet that a generator has ended; it may run again, for items."""
+        end = self.objects.get(return_id(task.spec.task_id, 0))
+        return end is not None and not end.exists
 
     def wants_outcome(self, source: str, message: TaskOutcome) -> bool:
         """The same for results that another node reports."""
@@ -325,6 +342,7 @@ class Node:
             and task.state == FORWARDED
             and task.executor == source
             and task.attempt == message.attempt
+            and (task.spec.num_returns != STREAMING or self._lacks_end(task))
         )
 
     def located(self, object_id: bytes) -> Located | None:
@@ -362,6 +380,11 @@ class Node:
             shown = ", ".join(self._describe(object_id) for object_id in object_ids[:5])
             more = f" and {len(object_ids) - 5} more" if len(object_ids) > 5 else ""
             lines.append(f"{self.name}: {who} waits for {shown}{more}")
+        for client, task_id in self.streams.pauses.waiting():
+            name = self.tasks.table[task_id].spec.name
+            lines.append(
+                f"{self.name}: {name} (worker {client}) waits for its items to be consumed"
+            )
         for task in self.scheduler.ready_tasks():
             need = format_demand(task.spec.options.demand)
             free = format_demand(self.scheduler.pool.available())
@@ -380,7 +403,10 @@ class Node:
         self.scheduler.check()
         self.shelf.check()
         self.actors.check()
-        self.objects.check(self.tasks.holds())
+        self.streams.check()
+        held = self.tasks.holds()
+        self.streams.add_holds(held)
+        self.objects.check(held)
         for entry in self.objects.entries.values():
             if entry.state == STORED:
                 assert self.shelf.store.contains(entry.object_id), entry.object_id.hex()
@@ -395,4 +421,6 @@ class Node:
             digest.update(repr(item).encode())
         for task_id, task in self.tasks.table.items():
             digest.update(repr((task_id, task.state, task.attempt, task.retries_left)).encode())
+        for stream in self.streams.table.values():
+            digest.update(repr((stream.task_id, stream.produced, stream.consumed)).encode())
         return digest.hexdigest()

@@ -69,8 +69,8 @@ class ObjectTable:
 
     ``on_drop(entry, keep)`` must release the value of an owned or borrowed entry (``keep``: lineage
     may still want the object, so a value that can stay for free may stay; it returns whether it
-    did). ``on_removed(entry)`` is told that the entry is gone, ``on_unheld(entry)`` that only the
-    owner elsewhere keeps this node's copy.
+    did). ``on_removed(entry)`` is told that the entry is gone, ``on_unheld(entry)`` that it stays
+    though nobody here holds it: the owner elsewhere keeps this node's copy, or it is still to come.
     """
 
     def __init__(
@@ -278,6 +278,8 @@ class ObjectTable:
                     self._release_contained(entry)
             elif entry.state != PENDING or entry.owner or is_put(entry.object_id):
                 self._remove(entry)
+            else:
+                self._on_unheld(entry)
 
     def _remove(self, entry: Entry) -> None:
         del self.entries[entry.object_id]

@@ -19,6 +19,7 @@ from rsim.core.borrowing import Borrowing
 from rsim.core.directory import Directory, RemoteWaiter
 from rsim.core.effects import WarnDriver
 from rsim.core.events import (
+    ItemYielded,
     LineageRecorded,
     MessageArrived,
     NodeDied,
@@ -28,10 +29,10 @@ from rsim.core.events import (
 )
 from rsim.core.ids import return_id
 from rsim.core.objects import PENDING, REMOTE, STORED, Entry, Waiter
-from rsim.core.records import Demand, ErrorInfo
+from rsim.core.records import STREAMING, Demand, ErrorInfo, Result
 from rsim.core.resources import format_demand
 from rsim.core.succession import Succession
-from rsim.core.work import FORWARDED, READY, SETTLED, WAITING, Task
+from rsim.core.work import FORWARDED, READY, SENT, SETTLED, WAITING, Task
 
 if TYPE_CHECKING:
     from rsim.core.node import Node
@@ -70,6 +71,9 @@ class Peers:
             m.TaskForward: self._forwarded,
             m.TaskOutcome: self._outcome,
             m.CancelForward: self._cancelled,
+            m.ItemReport: self._item_reported,
+            m.ConsumptionQuery: node.streams.pauses.asked,
+            m.ConsumptionReport: lambda _source, message: node.streams.pauses.told(message),
             m.ObjectQuery: self.directory.queried,
             m.ObjectLocation: self.directory.located,
             m.ObjectPull: self.directory.pulled,
@@ -240,24 +244,47 @@ class Peers:
 
     def send_outcome(self, task: Task, event: TaskFinished) -> None:
         """Tell the owner the results; large ones stay here, for it."""
-        node = self._node
         contained: list[bytes] = []
         for index, result in enumerate(event.results):
             contained += result.contained
-            if result.payload is not None:
-                continue
-            entry = node.objects.declare_foreign(return_id(task.spec.task_id, index), task.owner)
-            if node.shelf.seal(entry.object_id) and entry.state != STORED:
-                entry.state = STORED
-                entry.size_bytes = result.size_bytes
-                entry.primary = True
-                node.objects.set_contained(entry, result.contained)
-                node.announce(entry)
+            if result.payload is None:
+                self._keep_stored(task, index, result)
         refs = self.borrowing.lend(task.owner, contained)
         outcome = m.TaskOutcome(
             task.spec.task_id, task.attempt, event.results, refs, event.error, event.retryable
         )
         self.borrowing.send(task.owner, outcome, refs)
+
+    def _keep_stored(self, task: Task, index: int, result: Result) -> None:
+        """Seal a large result for its owner."""
+        node = self._node
+        entry = node.objects.declare_foreign(return_id(task.spec.task_id, index), task.owner)
+        if node.shelf.seal(entry.object_id) and entry.state != STORED:
+            entry.state = STORED
+            entry.size_bytes = result.size_bytes
+            entry.primary = True
+            node.objects.set_contained(entry, result.contained)
+            node.announce(entry)
+
+    def send_item(self, task: Task, event: ItemYielded) -> None:
+        """Tell the owner of a generator an item; a large one stays here, for it."""
+        result = event.result
+        if task.owner not in self.others:
+            self._node.shelf.abort(return_id(event.task_id, event.index))
+            return
+        self._node.objects.hold(result.contained)
+        if result.payload is None:
+            self._keep_stored(task, event.index, result)
+        refs = self.borrowing.lend(task.owner, result.contained)
+        report = m.ItemReport(
+            event.task_id, task.attempt, event.index, result, refs, event.error, event.retryable
+        )
+        self.borrowing.send(task.owner, report, refs)
+        self._node.objects.release(result.contained)
+
+    def _item_reported(self, source: str, message: m.ItemReport) -> None:
+        self.borrowing.receive(source, message.refs)
+        self._node.streams.reported(source, message)
 
     def send_failure(self, task: Task, error: ErrorInfo) -> None:
         """Tell the owner that the system failed to run its task."""
@@ -295,6 +322,9 @@ class Peers:
         task = node.tasks.table.get(message.task_id)
         current = task is not None and task.state == FORWARDED and task.executor == source
         if task is not None and current and message.failure == OWNED_HERE:
+            if task.spec.num_returns == STREAMING:
+                node.streams.contested(task)
+                return
             node.tasks.surrender(task, source)
             self.borrowing.receive(source, message.refs)
             return
@@ -392,6 +422,7 @@ class Peers:
         self.borrowing.drop_node(dead)
         self.directory.node_died(dead)
         node.actors.node_died(dead)
+        node.streams.pauses.node_died(dead)
         for task in list(node.tasks.table.values()):
             if task.state == FORWARDED and task.executor == dead:
                 text = f"node {dead}, which was running {task.spec.name}, died"
@@ -400,6 +431,8 @@ class Peers:
                 if task.state == READY:
                     node.withdraw(task)
                 node.tasks.conclude(task)
+            elif task.owner == dead and task.state == SENT and task.spec.num_returns == STREAMING:
+                node.tasks.cancel_task(task, force=False, recursive=False)  # it may be endless
         self.succession.node_died(dead)
 
     @property

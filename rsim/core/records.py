@@ -19,6 +19,16 @@ Demand = tuple[tuple[str, int], ...]
 DRIVER = 0
 """The client number of a node's driver; workers count up from 1."""
 
+STREAMING = -1
+"""The number of results of a generator whose items are objects of their own, counted from 1. Its
+one result, object 0, stands for its end; so ``abs(num_returns)`` is how many results there are.
+"""
+
+PENDING_ITEM, READY_ITEM, LENT_ITEM, NO_ITEM = range(4)
+"""How things are with the next item of a stream: not there yet; there; lent to who asked for it; it
+will never be there, as the stream has ended.
+"""
+
 
 class Strategy(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Where a task may be placed. ``kind`` is DEFAULT, SPREAD or AFFINITY (then ``node`` and

@@ -46,6 +46,8 @@ class WaitRequest(Waiter, gc=False, eq=False, kw_only=True):
     timer: int = 0
     stint: int = -1
     done: bool = False
+    takes: bool = False
+    """It waits for the next item of a stream, to take it."""
 
 
 class Requests:
@@ -219,7 +221,7 @@ class Requests:
         )
         node = self._node
         for object_id in event.object_ids:
-            entry = node.objects.get(object_id)
+            entry = node.objects.get(object_id) or node.streams.expected(object_id)
             if entry is None or entry.is_local or (entry.exists and not request.local):
                 continue
             node.objects.wait(entry, request)
@@ -228,8 +230,12 @@ class Requests:
         if ready >= event.num_returns or event.timeout_ns == 0:
             self._answer_wait(request)
         else:
-            self._open[event.client, event.op] = request
-            self._begin_wait(request, event.timeout_ns)
+            self.open(request, event.timeout_ns)
+
+    def open(self, request: WaitRequest, timeout_ns: int = -1) -> None:
+        """Answer the request later."""
+        self._open[request.client, request.op] = request
+        self._begin_wait(request, timeout_ns)
 
     def _answer_wait(self, request: WaitRequest) -> None:
         ready: list[bytes] = []
@@ -242,7 +248,10 @@ class Requests:
         request.done = True
         self._drop_waits(request)
         self._close(request)
-        self._node.step.out.append(ReplyWait(request.client, request.op, tuple(ready)))
+        if request.takes:
+            self._node.streams.hand_out(request.client, request.op, request.object_ids[0])
+        else:
+            self._node.step.out.append(ReplyWait(request.client, request.op, tuple(ready)))
 
     # -- time and ends -----------------------------------------------------------------------------
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from rsim.core.effects import CopyError, InterruptTask, StartTask, StoreError
 from rsim.core.events import TaskFinished
 from rsim.core.ids import creator, is_put, return_id
+from rsim.core.lineage import results_of
 from rsim.core.messages import TaskOutcome
-from rsim.core.objects import INLINE, LOST, PENDING, STORED, Entry
-from rsim.core.records import ErrorInfo, Result, TaskSpec
+from rsim.core.objects import INLINE, LOST, STORED, Entry
+from rsim.core.records import STREAMING, ErrorInfo, Result, TaskSpec
 from rsim.core.work import DONE, FORWARDED, READY, SENT, WAITING, Task, Worker, cancellation
 
 if TYPE_CHECKING:
@@ -39,16 +40,20 @@ class Tasks:
         if known is not None and not known.owner:
             for object_id in self.claimed_results(known):
                 node.objects.lend(client, object_id)
+            if known.spec.num_returns == STREAMING:
+                node.streams.opened(known)
             return
         task = self.table[task_id] = Task(
             spec=spec,
             retries_left=spec.options.max_retries,
-            live=spec.num_returns,
+            live=abs(spec.num_returns),
             client=client,
         )
-        for index in range(spec.num_returns):
+        for index in range(abs(spec.num_returns)):
             entry = node.objects.declare(return_id(task_id, index))
             node.objects.lend_entry(client, entry)
+        if spec.num_returns == STREAMING:
+            node.streams.opened(task)
         if spec.creation is not None:
             node.actors.own(task)
         elif spec.actor:
@@ -58,7 +63,7 @@ class Tasks:
     def claimed_results(self, task: Task) -> list[bytes]:
         """The results of a task of this node's own; those that were freed can be made again."""
         objects = self._node.objects
-        found = [return_id(task.spec.task_id, index) for index in range(task.spec.num_returns)]
+        found = results_of(task.spec)
         for object_id in found:
             if objects.get(object_id) is None:
                 objects.declare(object_id).state = LOST
@@ -69,13 +74,16 @@ class Tasks:
         """Another node hands a task over to be run here."""
         task = self.table.get(spec.task_id)
         if task is not None and not task.owner:
-            self._node.peers.claim(task, owner, self.claimed_results(task))
+            streams = spec.num_returns == STREAMING
+            self._node.peers.claim(task, owner, [] if streams else self.claimed_results(task))
             return
         if task is not None and task.state != DONE:
             if task.owner != owner:
                 self._node.peers.ask_again(spec.task_id, owner, attempt)
             return
         live = 0 if task is None else task.live
+        if task is not None and live:
+            self._node.objects.release_lineage(task.spec.deps + task.spec.borrows)
         task = self.table[spec.task_id] = Task(spec=spec, retries_left=0, owner=owner)
         task.live = live
         task.attempt = attempt
@@ -173,6 +181,8 @@ class Tasks:
         """A worker has run a task to its end."""
         node = self._node
         task = node.scheduler.finished(event.client, event.task_id, not event.error)
+        if task is not None and task.spec.num_returns == STREAMING:
+            node.streams.pauses.end(event.task_id)
         if task is None or task.state == DONE:
             for index in range(len(event.results)):
                 node.shelf.abort(return_id(event.task_id, index))
@@ -206,9 +216,9 @@ class Tasks:
 
     def outcome(self, task: Task, event: TaskFinished | TaskOutcome, executor: str) -> None:
         """A task that this node owns has run, here or at the node ``executor``."""
-        if event.error and event.retryable and self._may_retry(task):
+        if event.retryable and self.may_retry(task):
             self.retry(task)
-        elif event.error and task.cancelled and not task.spec.actor:
+        elif (event.error or event.retryable) and task.cancelled and not task.spec.actor:
             self.fail(task, cancellation(task))
         else:
             self.complete(task, event.results, event.error, executor)
@@ -220,40 +230,57 @@ class Tasks:
         empty: this one.
         """
         node = self._node
-        objects = node.objects
-        task_id = task.spec.task_id
+        spec = task.spec
+        if spec.num_returns == STREAMING and not node.streams.run_ended(task):
+            return
         for index, result in enumerate(results):
-            entry = objects.entries.get(return_id(task_id, index))
+            object_id = return_id(spec.task_id, index)
+            entry = node.objects.entries.get(object_id)
             if entry is None or entry.exists:
-                if executor and result.payload is None:
-                    node.peers.refuse_result(return_id(task_id, index), executor)
-                elif result.payload is None:
-                    node.shelf.abort(return_id(task_id, index))
+                self.refuse(object_id, result, executor)
                 continue
-            entry.size_bytes = result.size_bytes
-            objects.set_contained(entry, result.contained)
-            if result.payload is not None:
-                entry.is_error = is_error
-                entry.state = INLINE
-            elif executor:
-                node.peers.result_stored(entry, executor)
-            elif node.shelf.seal(entry.object_id):
-                entry.state = STORED
-            else:
-                entry.state = LOST
-                node.need(entry, local=False)
-                continue
-            if task.spec.creation is not None:
+            if self.fill(entry, result, is_error, executor) and spec.creation is not None:
                 node.actors.created(entry, executor or node.name)
-            node.announce(entry)
-            if not entry.holds:
-                objects.touch(entry)
-        if task.attempt:
-            for entry in self._unfinished_puts(task):
+        if task.attempt or (spec.num_returns == STREAMING and node.streams.looks_back(task)):
+            missing = node.lineage.unfinished_others(task)
+            if missing and node.streams.runs_again(task):
+                self.retry(task)
+                return
+            for entry in missing:
                 name = entry.object_id.hex()
-                text = f"object {name} is lost: {task.spec.name} ran again without putting it"
+                text = f"object {name} is lost: {spec.name} ran again without making it"
                 self.fail_object(entry, ErrorInfo("ObjectReconstructionFailedError", text))
         self.conclude(task)
+
+    def fill(self, entry: Entry, result: Result, is_error: bool, executor: str) -> bool:
+        """An object that a task makes is there (``executor`` as in ``complete``); False: it is lost
+        already.
+        """
+        node = self._node
+        entry.size_bytes = result.size_bytes
+        node.objects.set_contained(entry, result.contained)
+        if result.payload is not None:
+            entry.is_error = is_error
+            entry.state = INLINE
+        elif executor:
+            node.peers.result_stored(entry, executor)
+        elif node.shelf.seal(entry.object_id):
+            entry.state = STORED
+        else:
+            entry.state = LOST
+            node.need(entry, local=False)
+            return False
+        node.announce(entry)
+        if not entry.holds:
+            node.objects.touch(entry)
+        return True
+
+    def refuse(self, object_id: bytes, result: Result, executor: str) -> None:
+        """An object that a task made is not needed: drop it where it is stored."""
+        if result.payload is None and executor:
+            self._node.peers.refuse_result(object_id, executor)
+        elif result.payload is None:
+            self._node.shelf.abort(object_id)
 
     def conclude(self, task: Task) -> None:
         """Nothing more will come of this run; keep the task as lineage if something came of it."""
@@ -283,7 +310,7 @@ class Tasks:
             return
         if task.spec.creation is not None:
             error = self._node.actors.never_created(task, error) or error
-        for entry in (*self._unfinished_results(task), *self._unfinished_puts(task)):
+        for entry in self._node.lineage.unfinished(task):
             self.fail_object(entry, error)
         self.conclude(task)
 
@@ -300,36 +327,14 @@ class Tasks:
             self._node.peers.send_error_of(task, source)
             self.conclude(task)
             return
-        for entry in (*self._unfinished_results(task), *self._unfinished_puts(task)):
+        for entry in self._node.lineage.unfinished(task):
             self._node.step.out.append(CopyError(source.object_id, entry.object_id))
             objects.set_contained(entry, source.contained)
-            self._resolve_error(entry)
+            self.resolve_error(entry)
         self.conclude(task)
 
-    def _unfinished_results(self, task: Task) -> list[Entry]:
-        found = []
-        for index in range(task.spec.num_returns):
-            entry = self._node.objects.get(return_id(task.spec.task_id, index))
-            if entry is not None and not entry.exists:
-                found.append(entry)
-        return found
-
-    def _unfinished_puts(self, task: Task) -> list[Entry]:
-        """Objects that are wanted, and that an earlier run of the task put."""
-        entries = self._node.objects.entries
-        task_id, results = task.spec.task_id, range(task.spec.num_returns)
-        if task.live == sum(return_id(task_id, index) in entries for index in results):
-            return []
-        return [
-            entry
-            for object_id, entry in entries.items()
-            if creator(object_id) == task_id
-            and is_put(object_id)
-            and entry.state == PENDING
-            and not entry.owner
-        ]
-
-    def _resolve_error(self, entry: Entry) -> None:
+    def resolve_error(self, entry: Entry) -> None:
+        """The object is an error; the shell has been told which."""
         entry.state = INLINE
         entry.is_error = True
         self._node.announce(entry)
@@ -341,8 +346,8 @@ class Tasks:
         are borrowed.
         """
         node = self._node
-        unfinished = self._unfinished_results(task)
-        puts = self._unfinished_puts(task)
+        unfinished = node.lineage.unfinished_results(task)
+        puts = node.lineage.unfinished_others(task)
         task.live = 0
         self.conclude(task)
         for entry in unfinished:
@@ -358,9 +363,10 @@ class Tasks:
     def fail_object(self, entry: Entry, error: ErrorInfo) -> None:
         """The object can never be had again."""
         self._node.step.out.append(StoreError(entry.object_id, error))
-        self._resolve_error(entry)
+        self.resolve_error(entry)
 
-    def _may_retry(self, task: Task) -> bool:
+    def may_retry(self, task: Task) -> bool:
+        """Whether the task may run once more."""
         return task.retries_left != 0 and not task.cancelled
 
     def retry(self, task: Task) -> None:
@@ -376,7 +382,7 @@ class Tasks:
             return
         if task.spec.actor:
             self._node.actors.call_lost(task)
-        elif not task.owner and self._may_retry(task):
+        elif not task.owner and self.may_retry(task):
             self.retry(task)
         elif task.cancelled and error.kind != "WorkerCrashedError":
             self.fail(task, cancellation(task))
@@ -389,6 +395,7 @@ class Tasks:
         lost = node.scheduler.worker_exited(client)
         running = lost[0] if lost and not node.requests.is_starting(lost[0].spec.task_id) else None
         node.requests.client_gone(client)
+        node.streams.pauses.client_gone(client)
         node.shelf.client_gone(client)
         node.objects.close_account(client)
         if node.actors.worker_exited(client, lost, reason):
@@ -462,6 +469,7 @@ class Tasks:
                 node.actors.call_dropped(task)
         elif task.spec.actor:  # the worker knows whether it has begun
             node.step.out.append(InterruptTask(client, task.spec.task_id))
+            node.streams.pauses.end(task.spec.task_id)
         elif worker.tasks[0] is not task:
             self.fail(task, error)
             if not worker.recalled:

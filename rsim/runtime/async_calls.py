@@ -13,6 +13,7 @@ import contextvars
 from types import CoroutineType
 
 from rsim.core.records import ActorOptions
+from rsim.runtime.async_streaming import GENERATORS, drain
 from rsim.runtime.client import Client
 from rsim.runtime.concurrency import Calls
 from rsim.runtime.context import RUNNING, TaskContext
@@ -84,9 +85,11 @@ class AsyncCalls(Calls):
         try:
             if context.cancelled:
                 raise CallCancelled
-            value = executor.run_beside(task)
+            value = executor.call(task)
             if type(value) is CoroutineType:
                 value = await value
+            elif type(value) in GENERATORS:
+                value = await drain(executor, self._client, task, value)
             event = executor.success(task, context, value)
         except asyncio.CancelledError:
             event = executor.failure(task, CallCancelled())

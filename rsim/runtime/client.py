@@ -31,6 +31,7 @@ from rsim.core.records import (
 )
 from rsim.exceptions import GetTimeoutError, RsimError
 from rsim.runtime import errors, wire
+from rsim.runtime.consumer import Consumer
 from rsim.runtime.context import RUNNING, TaskContext
 from rsim.runtime.ports import Channel
 from rsim.runtime.refs import ObjectRef
@@ -69,6 +70,7 @@ class Client:
         """Whether this is the client of an actor's worker."""
         self.has_loop = False
         """Whether that actor's calls run on an event loop, which no call should block."""
+        self.consumer = Consumer(self)
         self._ops = itertools.count(1)
         self._lock = threading.Lock()
         self._counts: dict[bytes, int] = {}
@@ -103,7 +105,7 @@ class Client:
         """A ref to an object that exists elsewhere already."""
         return ObjectRef(object_id, self)
 
-    def _own_ref(self, object_id: bytes, count: int = _OWN) -> ObjectRef[Any]:
+    def own_ref(self, object_id: bytes, count: int = _OWN) -> ObjectRef[Any]:
         """The first ref to an object that this client creates: one loan, unspoken."""
         with self._lock:
             counts = self._counts
@@ -201,7 +203,8 @@ class Client:
         index = next(context.submissions)
         task_id = child_task_id(context.task_id, index)
         count = _OWN_CALL if actor else _OWN
-        refs = [self._own_ref(return_id(task_id, which), count) for which in range(num_returns)]
+        results = range(abs(num_returns))
+        refs = [self.own_ref(return_id(task_id, which), count) for which in results]
         spec = TaskSpec(
             task_id,
             context.task_id,
@@ -250,7 +253,7 @@ class Client:
         else:
             self.write(object_id, payload)
             event = events.ObjectPut(self.number, object_id, size_bytes, payload.contained, True)
-        ref = self._own_ref(object_id)
+        ref = self.own_ref(object_id)
         self.channel.send(event)
         return ref
 
@@ -458,6 +461,23 @@ class Client:
     def has_dropped(self) -> bool:
         """Whether there is something for ``flush`` to tell."""
         return bool(self._dropped or self._unpinned)
+
+    @staticmethod
+    def checked(reply: Any) -> Any:
+        """An answer to a request other than for values; raises if it is an error instead."""
+        if isinstance(reply, wire.ObjectsReply):
+            assert reply.error is not None
+            raise exception_of(reply.error)
+        return reply
+
+    def next_op(self) -> int:
+        """A fresh number for a request."""
+        return next(self._ops)
+
+    def flush_if_due(self) -> None:
+        """``flush`` when many refs were dropped."""
+        if len(self._dropped) >= _BATCH:
+            self.flush()
 
     def close(self) -> None:
         """The runtime ends: refs that are dropped from now on are nobody's business."""

@@ -9,13 +9,14 @@ by ``runtime.concurrency``.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from functools import partial
+from types import GeneratorType
 from typing import Any
 
 from rsim.core.events import ActorExited, Event, TaskFinished, TasksReturned
 from rsim.core.ids import return_id
-from rsim.core.records import Result
+from rsim.core.records import STREAMING, Result
 from rsim.exceptions import UnserializableError
 from rsim.runtime import errors
 from rsim.runtime.client import INLINE_LIMIT_BYTES, Client
@@ -27,6 +28,7 @@ from rsim.runtime.serialization import (
     pack,
     serialize,
 )
+from rsim.runtime.streaming import Production, collect
 from rsim.runtime.wire import CALL, CREATION, TASK, RunTask
 
 NANOSECONDS = 1_000_000_000
@@ -138,17 +140,44 @@ class Executor:
                 raise CallCancelled if task.kind == CALL else KeyboardInterrupt
             if task.extras:
                 self._spend(task.extras, args, kwargs)
-            return function(*args, **kwargs)
+            value = function(*args, **kwargs)
+            return self._drain(task, value) if type(value) is GeneratorType else value
         finally:
             self.running = None
 
     def run_beside(self, task: RunTask) -> Any:
         """What the method returns; others may run meanwhile."""
+        value = self.call(task)
+        return self._drain(task, value) if type(value) is GeneratorType else value
+
+    def call(self, task: RunTask) -> Any:
+        """What the method returns at once, be it a coroutine or a generator."""
         function = self._function(task)
         args, kwargs = self._client.load_arguments(task)
         if task.extras:
             self._spend(task.extras, args, kwargs)
         return function(*args, **kwargs)
+
+    def _drain(self, task: RunTask, values: Generator[Any, None, Any]) -> Any:
+        """Run a generator. What to report is as if the task had returned this."""
+        if task.num_returns != STREAMING:
+            return collect(self._client, task, values)
+        production = self.production(task)
+        try:
+            production.run(values)
+        except Exception as error:
+            return self.broken(production, error)
+        return False
+
+    def production(self, task: RunTask) -> Production:
+        """For a run of a generator."""
+        return Production(self._client, task, self._result)
+
+    def broken(self, production: Production, error: Exception) -> bool:
+        """A generator has raised. Whether it is to run again."""
+        retryable = _is_retryable(error, production.task.extras)
+        production.fail(error, retryable)
+        return retryable
 
     def _function(self, task: RunTask) -> Callable[..., Any]:
         """What to call: a function, the class of an actor, or a method of this worker's actor."""
@@ -175,12 +204,18 @@ class Executor:
     # -- ends --------------------------------------------------------------------------------------
 
     def success(self, task: RunTask, context: TaskContext, value: Any) -> Event:
-        """What to report of a function that returned ``value``. Raises what makes it a failure."""
+        """What to report of a function that returned ``value`` (of a generator: whether it is to
+        run again). Raises what makes it a failure.
+        """
         if context.cancelled:
             raise CallCancelled
         if task.kind == CREATION:
             self._actor, value = value, None
-        return TaskFinished(self._client.number, task.task_id, self._results(task, value))
+        number = self._client.number
+        if task.num_returns == STREAMING:
+            end = (self._result(task, 0, None),)
+            return TaskFinished(number, task.task_id, end, retryable=value)
+        return TaskFinished(number, task.task_id, self._results(task, value))
 
     def failure(self, task: RunTask, exception: BaseException) -> Event:
         """What to report of a function that raised."""
@@ -276,7 +311,7 @@ class Executor:
 def _error_results(exception: BaseException, task: RunTask) -> tuple[Result, ...]:
     """The exception as each of the task's results."""
     blob = errors.serialize_error(exception, task.name)
-    return tuple(Result(blob, len(blob)) for _ in range(task.num_returns))
+    return tuple(Result(blob, len(blob)) for _ in range(abs(task.num_returns)))
 
 
 def _is_retryable(exception: BaseException, extras: bytes) -> bool:

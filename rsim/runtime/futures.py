@@ -16,11 +16,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
+from rsim.core.events import ConsumptionAwaited
 from rsim.runtime import wire
 from rsim.runtime.refs import ObjectRef
 
 if TYPE_CHECKING:
     from rsim.runtime.client import Client
+    from rsim.runtime.consumer import ItemReply
 
 AnyFuture = asyncio.Future[Any] | concurrent.futures.Future[Any]
 
@@ -69,16 +71,42 @@ def asyncio_future(ref: ObjectRef[Any]) -> asyncio.Future[Any]:
     future = loop.create_future()
 
     def answered(reply: wire.ObjectsReply) -> None:
-        settle = partial(_settle, future, partial(client.open, ref, reply))
-        if events._get_running_loop() is loop:
-            loop.call_soon(settle)
-            return
-        try:
-            loop.call_soon_threadsafe(settle)
-        except RuntimeError:  # the loop is closed
-            client.channel.run(settle)
+        _call_soon(loop, partial(_settle, future, partial(client.open, ref, reply)), client)
 
     client.ask(ref, answered)
+    return future
+
+
+def item_future(client: Client, object_id: bytes) -> asyncio.Future[Any]:
+    """A future of the running event loop for the ref of an item of a stream; its result is None
+    when the stream has ended before that item.
+    """
+    loop = asyncio.get_running_loop()
+    future = loop.create_future()
+
+    def settle(reply: ItemReply) -> None:
+        if future.done():  # cancelled
+            client.consumer.decline(reply)
+        else:
+            _settle(future, partial(client.consumer.taken, reply))
+
+    def answered(reply: ItemReply) -> None:
+        _call_soon(loop, partial(settle, reply), client)
+
+    client.consumer.ask(object_id, answered)
+    return future
+
+
+def answer_future(client: Client, request: ConsumptionAwaited) -> asyncio.Future[Any]:
+    """A future of the running event loop for the answer to a request, which is sent."""
+    loop = asyncio.get_running_loop()
+    future = loop.create_future()
+
+    def answered(reply: wire.ConsumptionReply | wire.ObjectsReply) -> None:
+        _call_soon(loop, partial(_settle, future, partial(client.checked, reply)), client)
+
+    client.channel.subscribe(request.op, answered)
+    client.channel.send(request)
     return future
 
 
@@ -104,6 +132,19 @@ def call_back(callback: Callable[[Any], object], value_of: Callable[[], Any]) ->
         callback(value)
     except Exception:
         traceback.print_exc()  # nobody else is there to see it
+
+
+def _call_soon(
+    loop: asyncio.AbstractEventLoop, callback: Callable[[], object], client: Client
+) -> None:
+    """Call back on the loop, if it still runs; from wherever an answer came in."""
+    if events._get_running_loop() is loop:
+        loop.call_soon(callback)
+        return
+    try:
+        loop.call_soon_threadsafe(callback)
+    except RuntimeError:  # the loop is closed
+        client.channel.run(callback)
 
 
 def _client_of(ref: ObjectRef[Any]) -> Client:

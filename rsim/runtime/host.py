@@ -17,7 +17,7 @@ import msgspec
 from rsim.core import effects as fx
 from rsim.core import events
 from rsim.core.ids import return_id
-from rsim.core.messages import ObjectLocation, TaskOutcome
+from rsim.core.messages import ItemReport, ObjectLocation, TaskOutcome
 from rsim.core.node import Node
 from rsim.core.records import ErrorInfo, Inline, Result, Value
 from rsim.runtime import wire
@@ -45,6 +45,7 @@ class Host:
         transport, timers, workers = ports.transport, ports.timers, ports.workers
         self._keepers: dict[type[events.Event], Callable[[Any], bool]] = {
             events.TaskFinished: self._task_finished,
+            events.ItemYielded: self._item_yielded,
             events.ObjectPut: self._object_put,
             wire.FunctionExported: self._function_exported,
             wire.FunctionRequested: self._function_requested,
@@ -58,6 +59,12 @@ class Host:
             fx.StopWorker: lambda e: workers.stop(e.client, e.kill),
             fx.ReplyObjects: self._reply_objects,
             fx.ReplyWait: lambda e: self._deliver(e.client, wire.WaitReply(e.op, e.ready)),
+            fx.ReplyNext: lambda e: self._deliver(
+                e.client, wire.NextReply(e.op, e.object_id, e.state)
+            ),
+            fx.ReplyConsumption: lambda e: self._deliver(
+                e.client, wire.ConsumptionReply(e.op, e.consumed)
+            ),
             fx.ReplyAllocation: self._reply_allocation,
             fx.StoreError: self._store_error,
             fx.CopyError: self._copy_error,
@@ -122,6 +129,11 @@ class Host:
             self._keep_results(event.task_id, event.results, event.error)
         return True
 
+    def _item_yielded(self, event: events.ItemYielded) -> bool:
+        if self.machine.streams.wants_yielded(event):
+            self._keep_item(event)
+        return True
+
     def _object_put(self, event: events.ObjectPut) -> bool:
         if event.payload is not None:
             value = Inline(event.payload) if event.contained else event.payload
@@ -142,6 +154,9 @@ class Host:
         if isinstance(message, TaskOutcome):
             if self.machine.wants_outcome(source, message):
                 self._keep_results(message.task_id, message.results, message.error)
+        elif isinstance(message, ItemReport):
+            if self.machine.streams.wants_reported(source, message):
+                self._keep_item(message)
         elif isinstance(message, ObjectLocation) and message.inline is not None:
             plain = not message.contained and not message.is_error
             payload = message.inline
@@ -157,12 +172,16 @@ class Host:
 
     def _keep_results(self, task_id: bytes, results: tuple[Result, ...], error: bool) -> None:
         for index, result in enumerate(results):
-            payload = result.payload
-            if payload is not None:
-                plain = not error and not result.contained
-                self.values[return_id(task_id, index)] = (
-                    payload if plain else Inline(payload, error)
-                )
+            self._keep_result(return_id(task_id, index), result, error)
+
+    def _keep_item(self, item: events.ItemYielded | ItemReport) -> None:
+        self._keep_result(return_id(item.task_id, item.index), item.result, item.error)
+
+    def _keep_result(self, object_id: bytes, result: Result, error: bool) -> None:
+        payload = result.payload
+        if payload is not None:
+            plain = not error and not result.contained
+            self.values[object_id] = payload if plain else Inline(payload, error)
 
     # -- out: clients ------------------------------------------------------------------------------
 

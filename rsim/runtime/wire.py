@@ -68,6 +68,21 @@ class WaitReply(Delivery, tag="W", frozen=True):
     ready: tuple[bytes, ...]
 
 
+class NextReply(Delivery, tag="T", frozen=True):
+    """How things are with an item of a stream (as in ``ReplyNext``)."""
+
+    op: int
+    object_id: bytes
+    state: int
+
+
+class ConsumptionReply(Delivery, tag="C", frozen=True):
+    """So many items of a stream are consumed: its generator may go on."""
+
+    op: int
+    consumed: int
+
+
 class AllocationReply(Delivery, tag="A", frozen=True):
     """Room for an object, or why there is none."""
 
@@ -104,7 +119,16 @@ class Nudge(Delivery, tag="N", frozen=True):
 
 
 AnyDelivery = (
-    RunTask | ObjectsReply | WaitReply | AllocationReply | FunctionReply | Recall | Interrupt | Stop
+    RunTask
+    | ObjectsReply
+    | WaitReply
+    | NextReply
+    | ConsumptionReply
+    | AllocationReply
+    | FunctionReply
+    | Recall
+    | Interrupt
+    | Stop
 )
 
 
@@ -127,6 +151,10 @@ class FunctionRequested(events.Event, tag="y", frozen=True):
 ClientEvent = (
     events.TaskSubmitted
     | events.TaskFinished
+    | events.ItemYielded
+    | events.ConsumptionAwaited
+    | events.NextRequested
+    | events.ItemReturned
     | events.ObjectPut
     | events.AllocationRequested
     | events.AllocationDropped

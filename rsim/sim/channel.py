@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rsim.core import events
-from rsim.core.records import ErrorInfo, Inline, Located
+from rsim.core.records import LENT_ITEM, PENDING_ITEM, ErrorInfo, Inline, Located
 from rsim.runtime import wire
 from rsim.runtime.wire import Delivery, FunctionExported, FunctionRequested
 from rsim.sim.context import StrandContext
@@ -29,6 +29,8 @@ REQUESTS = (
     events.ObjectsRequested,
     events.WaitRequested,
     events.AllocationRequested,
+    events.NextRequested,
+    events.ConsumptionAwaited,
     FunctionRequested,
 )
 
@@ -169,6 +171,8 @@ class SimChannel:
             if reply.lent:
                 counts = (1,) * len(reply.lent)
                 self.send(events.RefsReleased(self._client, reply.lent, counts))
+        elif isinstance(reply, wire.NextReply) and reply.state == LENT_ITEM:
+            self.send(events.ItemReturned(self._client, reply.object_id))
         elif isinstance(reply, wire.AllocationReply) and reply.error is None:
             assert isinstance(request, events.AllocationRequested)
             self.send(events.AllocationDropped(self._client, request.object_id))
@@ -186,6 +190,8 @@ def _is_vain(reply: Delivery, request: events.Event | None) -> bool:
     """Whether the time limit came before what was asked for."""
     if isinstance(reply, wire.ObjectsReply):
         return reply.timed_out
+    if isinstance(reply, wire.NextReply):
+        return reply.state == PENDING_ITEM
     return (
         isinstance(reply, wire.WaitReply)
         and isinstance(request, events.WaitRequested)

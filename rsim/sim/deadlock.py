@@ -56,6 +56,8 @@ def _waiting(channel: SimChannel, names: Names) -> Iterator[str]:
 
 
 def _stopped(who: str, request: events.Event, names: Names) -> str:
+    if isinstance(request, events.NextRequested):
+        return f"{who} is stopped in its next, for the item {names(request.object_id)}"
     verb = {events.ObjectsRequested: "get", events.WaitRequested: "wait for"}.get(type(request))
     if verb is None:
         return f"{who} waits for the answer to its {type(request).__name__}"

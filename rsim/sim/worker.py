@@ -32,6 +32,10 @@ from rsim.sim.site import SimMemory, Site
 from rsim.sim.tracing import Names
 from rsim.sim.virtual.loop import VirtualEventLoop
 
+_FREE_ITEMS = 10_000
+_ITEM_NS = 10_000
+"""After so many items at one instant, each one more takes so long."""
+
 
 @dataclass(slots=True)
 class Surroundings:
@@ -102,6 +106,8 @@ class WorkerChannel(SimChannel):
         own = worker.site, hub, worker.strand, worker.client_number, memory
         super().__init__(*own, shared.seed, shared.forget)
         self._worker = worker
+        self._yielded_at_ns = -1
+        self._items_now = 0
 
     def send(self, event: events.Event) -> None:
         if type(event) in REQUESTS:
@@ -113,6 +119,19 @@ class WorkerChannel(SimChannel):
             worker.reported(event)
         else:
             worker.post(event)
+        if type(event) is events.ItemYielded:
+            self._let_others_run()
+
+    def _let_others_run(self) -> None:
+        """After an item: its consumer may want it now. An endless generator must let time pass."""
+        now_ns = self._world.now_ns
+        if now_ns != self._yielded_at_ns:
+            self._yielded_at_ns, self._items_now = now_ns, 0
+        self._items_now += 1
+        free = self._items_now <= _FREE_ITEMS
+        self._hub.sleep(0 if free else _ITEM_NS)
+        if not free:
+            self._yielded_at_ns = self._world.now_ns
 
     def park(self, op: int) -> Delivery:
         self._worker.give_back()

@@ -22,6 +22,14 @@ class Plain:
         yield 1
 
 
+class Wrong:
+    """Its method is no generator."""
+
+    @rsim.method(num_returns="streaming")
+    def run(self) -> None:
+        pass
+
+
 Actor = rsim.remote(Plain)
 
 
@@ -85,12 +93,17 @@ def test_wrong_calls_are_not_submitted(session: rsim.Session) -> None:
     actor = Actor.remote(1)
     with pytest.raises(TypeError, match=r"^Plain\.run\(x, \*, y=\.\.\.\): "):
         actor.run.remote(1, 2)
-    with pytest.raises(NotImplementedError, match=r"Plain\.stream is a generator"):
-        actor.stream.remote()
+    with pytest.raises(ValueError, match=r"for generator functions, and Plain\.run has no"):
+        actor.run.options(num_returns="streaming")
+    with pytest.raises(ValueError, match=r"for generator functions, and Wrong\.run has no"):
+        rsim.remote(Wrong)
+    with pytest.raises(TypeError, match=r"^Plain\.stream\(\): "):
+        actor.stream.remote(1)
+    assert type(actor.stream.remote()) is rsim.ObjectRefGenerator
     assert len(actor.stream.options(num_returns=2).remote()) == 2
     with pytest.raises(TypeError, match="is remote already"):
         rsim.remote(Actor)
-    assert len(session.specs) == 2
+    assert len(session.specs) == 3
 
 
 def test_a_handle_of_an_earlier_session(session: rsim.Session) -> None:

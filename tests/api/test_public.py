@@ -14,7 +14,9 @@ def test_public_names() -> None:
     assert set(rsim.__all__) == {
         "ActorClass",
         "ActorHandle",
+        "DynamicObjectRefGenerator",
         "ObjectRef",
+        "ObjectRefGenerator",
         "RemoteFunction",
         "Session",
         "__version__",

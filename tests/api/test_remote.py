@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import rsim
-from rsim.core.records import TaskSpec
+from rsim.core.records import STREAMING, TaskSpec
 from rsim.runtime import current
 from rsim.runtime.serialization import deserialize_call, deserialize_function
 
@@ -99,13 +99,38 @@ def test_what_cannot_be_made_remote() -> None:
         rsim.remote(num_cpus=1)(3)  # type: ignore[arg-type]
 
 
-def test_a_generator_needs_num_returns(session: rsim.Session) -> None:
+def test_what_calls_of_generators_return(session: rsim.Session) -> None:
     def count() -> Any:
         yield 1
 
-    with pytest.raises(NotImplementedError, match="count is a generator"):
-        rsim.remote(count).remote()
-    assert len(rsim.remote(count).options(num_returns=2).remote()) == 2
+    generator = rsim.remote(count)
+    stream = generator.remote()
+    assert type(stream) is rsim.ObjectRefGenerator
+    assert stream.completed().task_id() == stream.task_id()
+    assert len(generator.options(num_returns=2).remote()) == 2
+    assert generator.options(num_returns=0).remote() is None
+    with pytest.warns(DeprecationWarning, match="use 'streaming'"):
+        dynamic = generator.options(num_returns="dynamic")
+    assert type(dynamic.remote()) is rsim.ObjectRef
+    limited = generator.options(_generator_backpressure_num_objects=3)
+    assert type(limited.remote()) is rsim.ObjectRefGenerator
+    told = [(spec.num_returns, bool(spec.options.extras)) for spec in session.specs]
+    assert told == [(STREAMING, False), (2, False), (0, False), (1, True), (STREAMING, True)]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_returns": "streaming"}, "num_returns='streaming' is for generator functions"),
+        ({"num_returns": "dynamic"}, "num_returns='dynamic' is for .* add has no 'yield'"),
+        ({"_generator_backpressure_num_objects": 1}, "_generator_backpressure_num_objects is for"),
+    ],
+)
+def test_options_of_generators_only(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        rsim.remote(**options)(add)
+    with pytest.raises(ValueError, match=message):
+        rsim.remote(add).options(**options)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,8 @@ from rsim.core.ids import child_task_id, driver_task_id, put_id, return_id
 from rsim.core.node import Node
 from rsim.core.records import (
     DRIVER,
+    LENT_ITEM,
+    STREAMING,
     ActorOptions,
     ErrorInfo,
     Result,
@@ -79,6 +81,7 @@ class Client:
         creation: ActorOptions | None = None,
         actor: bytes = b"",
         kind: ActorOptions | None = None,
+        num_returns: int = 1,
     ) -> TaskSpec:
         """``kind``: of the actor that is called."""
         task_id = child_task_id(self.task_id, self.submitted)
@@ -91,13 +94,27 @@ class Client:
             options = TaskOptions((), retries, out_of_order=loose, group=group)
         return TaskSpec(
             task_id, self.task_id, self.submitted - 1, self.depth + 1, function,
-            f"t{task_id.hex()[:6]}", b"x", deps, borrows, 1, options, creation, actor, "method",
+            f"t{task_id.hex()[:6]}", b"x", deps, borrows, num_returns, options, creation, actor,
+            "method",
         )  # fmt: skip
 
 
 Acting = Generator[events.Event, Any, None]
 Key = tuple[str, int, bytes]
 """A node, a client and the task that it runs."""
+
+PARKING = (
+    events.ObjectsRequested,
+    events.AllocationRequested,
+    events.NextRequested,
+    events.ConsumptionAwaited,
+)
+"""What a task waits for the answer to."""
+
+
+def items_of(task_id: bytes) -> int:
+    """How many items a generator yields, in every run."""
+    return task_id[0] % 7
 
 
 class Cluster:
@@ -111,9 +128,12 @@ class Cluster:
         kill_nodes: int = 0,
         pipeline: int = 1,
         capacity_bytes: int = 8 * MIB,
+        streams: float = 0.0,
     ) -> None:
         self.rng = rng = random.Random(seed)
         self.crash = crash
+        self.streams = streams
+        """How many of the tasks call a generator."""
         self.kills_left = kill_nodes
         self.now = 0
         self.lineage = Lineage()
@@ -139,6 +159,8 @@ class Cluster:
         self.parked: dict[tuple[str, int, int], Key] = {}
         """Who waits, by request."""
         self.starts: dict[Key, fx.StartTask] = {}
+        self.paused: dict[Key, int] = {}
+        """Generators that wait for their consumers, and the numbers of their requests."""
         self.errors: dict[tuple[str, bytes], ErrorInfo] = {}
         self.executions: dict[bytes, int] = {}
         self.actors: dict[bytes, ActorOptions | None] = {}
@@ -225,15 +247,24 @@ class Cluster:
                 self.post_from(name, e.client, events.TasksReturned(e.client, (e.task_id,)))
                 return
         key = name, e.client, e.task_id
+        if key in self.paused and not self.is_call(key):
+            del self.parked[name, e.client, self.paused.pop(key)]
+            self.give_in(key, events.TaskFinished(e.client, e.task_id, (Result(b"e", 1),), True))
+            return
         asked = key in self.parked.values()
         if key in self.acts and self.is_call(key) and not asked and self.rng.random() < 0.7:
-            del self.acts[key]
-            client = self.clients[key]
             finished = events.TaskFinished(e.client, e.task_id, (), True, cancelled=True)
-            self.post_from(name, e.client, finished)
-            self.post_from(name, e.client, client.give_up(list(client.loans)))
-            deps = self.starts[key].spec.deps
-            self.post_from(name, e.client, events.PinsReleased(e.client, deps))
+            self.give_in(key, finished)
+
+    def give_in(self, key: Key, finished: events.TaskFinished) -> None:
+        """A task ends in its middle."""
+        name, number, _ = key
+        del self.acts[key]
+        client = self.clients[key]
+        self.post_from(name, number, finished)
+        self.post_from(name, number, client.give_up(list(client.loans)))
+        deps = self.starts[key].spec.deps
+        self.post_from(name, number, events.PinsReleased(number, deps))
 
     def is_call(self, key: Key) -> bool:
         return bool(self.starts[key].spec.actor)
@@ -251,7 +282,14 @@ class Cluster:
             self.clients[key].lent(getattr(e, "lent", ()))
             self.advance(key, e)
 
-    _ReplyWait = _ReplyAllocation = _ReplyObjects
+    _ReplyWait = _ReplyAllocation = _ReplyConsumption = _ReplyObjects
+
+    def _ReplyNext(self, name: str, e: fx.ReplyNext) -> None:
+        key = self.parked.get((name, e.client, e.op))
+        client = self.driver if key is None else self.clients[key]
+        if e.state == LENT_ITEM and (key is not None or e.client == DRIVER):
+            client.lent((e.object_id,))
+        self._ReplyObjects(name, e)  # type: ignore[arg-type]
 
     def _StoreError(self, name: str, e: fx.StoreError) -> None:
         self.errors[name, e.object_id] = e.error
@@ -297,6 +335,11 @@ class Cluster:
         rng = self.rng
         mine = list(dict.fromkeys(start.lent))
         got: tuple[bytes, ...] = ()
+        if start.spec.num_returns == STREAMING:
+            yield from self.generate(client, start)
+            return
+        if start.spec.depth < 3 and start.spec.task_id[1] < 256 * self.streams:
+            mine += yield from self.consume(client)
         reachable = [each for each in mine if each in self.actors]
         for actor in reachable[: rng.randint(0, 1)] if start.spec.depth < 3 else ():
             spec = client.spec((), (), 50, actor=actor, kind=self.actors[actor])
@@ -339,9 +382,61 @@ class Cluster:
         yield given_up
         yield events.PinsReleased(client.number, start.spec.deps + got)
 
+    def generate(self, client: Client, start: fx.StartTask) -> Acting:
+        """What a generator does: its items are the same in every run, large or small."""
+        rng, task_id, number = self.rng, start.spec.task_id, client.number
+        ahead, consumed = rng.choice([0, 0, 1, 3]), 0
+        if start.spec.actor and not start.spec.options.out_of_order:
+            ahead = 0  # a paused call holds up the next, whose items the driver may want first
+        for index in range(1, items_of(task_id) + 1):
+            object_id = put_id(task_id, client.puts)
+            client.puts += 1
+            client.lent((object_id,))
+            yield events.ObjectPut(number, object_id, 10, (), False)
+            kept = (object_id,) if rng.random() < 0.5 else ()
+            result = Result(b"v", 1, kept)
+            if rng.random() < 0.4:
+                size_bytes = rng.randint(MIB // 2, MIB)
+                self.ops += 1
+                item = return_id(task_id, index)
+                yield events.AllocationRequested(number, self.ops, item, size_bytes)
+                result = Result(None, size_bytes, kept)
+            yield events.ItemYielded(number, task_id, index, result)
+            if rng.random() < 0.5:
+                yield client.give_up([object_id])
+            if ahead and index - consumed >= ahead:
+                self.ops += 1
+                count = index - ahead + 1
+                reply = yield events.ConsumptionAwaited(number, self.ops, task_id, count)
+                consumed = reply.consumed
+                assert consumed >= count
+        given_up = client.give_up(list(client.loans))
+        yield events.TaskFinished(number, task_id, (Result(b"v", 1),))
+        yield given_up
+        yield events.PinsReleased(number, start.spec.deps)
+
+    def consume(self, client: Client) -> Generator[events.Event, Any, list[bytes]]:
+        """A task calls a generator and takes some or all of its items."""
+        spec = client.spec((), (), 50, num_returns=STREAMING)
+        client.lent((return_id(spec.task_id, 0),))
+        yield events.TaskSubmitted(client.number, spec)
+        taken: list[bytes] = []
+        for index in range(1, self.rng.randint(1, 8)):
+            self.ops += 1
+            item = return_id(spec.task_id, index)
+            reply = yield events.NextRequested(client.number, self.ops, item)
+            if reply.state != LENT_ITEM:
+                assert index == items_of(spec.task_id) + 1
+                break
+            taken.append(item)
+        if self.rng.random() < 0.5:
+            yield client.give_up([return_id(spec.task_id, 0)])
+        return taken
+
     def advance(self, key: Key, answer: Any = None) -> None:
         """Let a task go on until it has to wait for an answer, or for its turn."""
         act = self.acts[key]
+        self.paused.pop(key, None)
         name, number, _ = key
         while True:
             try:
@@ -354,8 +449,10 @@ class Cluster:
                 return
             answer = None
             self.post_from(name, number, event)
-            if isinstance(event, events.ObjectsRequested | events.AllocationRequested):
+            if isinstance(event, PARKING):
                 self.parked[name, number, event.op] = key
+                if isinstance(event, events.ConsumptionAwaited):
+                    self.paused[key] = event.op
                 self.give_back(name, number)
                 return
             begun = isinstance(event, events.TaskSubmitted | events.ObjectPut)
@@ -366,7 +463,7 @@ class Cluster:
         for key in [key for key in self.acts if key[:2] == (name, number)]:
             del self.acts[key]
         for op in [op for op in self.parked if op[:2] == (name, number)]:
-            del self.parked[op]
+            self.paused.pop(self.parked.pop(op), None)
         self.concurrency.pop((name, number), None)
         self.queued.pop((name, number), None)
         lane = self.channels.get((name, f"w{number}"))

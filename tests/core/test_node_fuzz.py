@@ -14,12 +14,14 @@ from rsim.core.choices import FirstChoice
 from rsim.core.effects import SetTimer
 from rsim.core.ids import child_task_id, driver_task_id, put_id, return_id
 from rsim.core.node import Node
-from rsim.core.records import OwnedRef, Result, Strategy, TaskOptions, TaskSpec
+from rsim.core.records import STREAMING, OwnedRef, Result, Strategy, TaskOptions, TaskSpec
 from rsim.core.scheduler import NodeConfig
 
 ROOT = driver_task_id(0)
 TASKS = [child_task_id(ROOT, index) for index in range(4)]
 OBJECTS = [return_id(task, 0) for task in TASKS] + [put_id(ROOT, 0), put_id(TASKS[0], 0)]
+ITEMS = [return_id(task, index) for task in TASKS[:2] for index in (1, 2, 3)]
+OBJECTS += ITEMS
 
 task_ids = st.sampled_from(TASKS)
 object_ids = st.sampled_from(OBJECTS)
@@ -28,16 +30,19 @@ clients = st.integers(0, 3)
 peers = st.sampled_from(["n1", "n2", "gone"])
 ops = st.integers(1, 6)
 contained = some_objects
+items = st.sampled_from(ITEMS + OBJECTS[:2])
+indices = st.integers(0, 4)
 
 
 @st.composite
 def specs(draw: Any) -> TaskSpec:
     index = draw(st.integers(0, 3))
-    earlier = OBJECTS[:index]
+    earlier = OBJECTS[:index]  # results of the tasks before it
     deps = (
         tuple(draw(st.lists(st.sampled_from(earlier), max_size=2, unique=True))) if earlier else ()
     )
     strategy = draw(st.sampled_from([Strategy(), Strategy("SPREAD"), Strategy("AFFINITY", "n1")]))
+    num_returns = draw(st.sampled_from([1, STREAMING]))
     cpus = draw(st.sampled_from([10_000, 20_000, 90_000]))
     options = TaskOptions((("CPU", cpus),), draw(st.integers(-1, 2)), False, strategy)
     return TaskSpec(
@@ -50,14 +55,18 @@ def specs(draw: Any) -> TaskSpec:
         b"x",
         deps,
         draw(some_objects),
-        1,
+        num_returns,
         options,
     )
 
 
-def results() -> st.SearchStrategy[tuple[Result, ...]]:
+def result() -> st.SearchStrategy[Result]:
     payloads = st.sampled_from([b"v", None])
-    return st.builds(Result, payloads, st.just(10), contained).map(lambda one: (one,))
+    return st.builds(Result, payloads, st.just(10), contained)
+
+
+def results() -> st.SearchStrategy[tuple[Result, ...]]:
+    return result().map(lambda one: (one,))
 
 
 def refs() -> st.SearchStrategy[tuple[OwnedRef, ...]]:
@@ -73,6 +82,12 @@ from_peers = st.one_of(
         messages.TaskOutcome, task_ids, st.integers(0, 2), results(), refs(), st.booleans(),
         st.booleans(), st.sampled_from(["", "WorkerCrashedError", "OwnedHere", "InputFailed"]),
     ),
+    st.builds(
+        messages.ItemReport, task_ids, st.integers(0, 2), indices, result(), refs(), st.booleans(),
+        st.booleans(),
+    ),
+    st.builds(messages.ConsumptionQuery, task_ids, st.integers(0, 2), indices),
+    st.builds(messages.ConsumptionReport, task_ids, indices),
     st.builds(messages.CancelForward, task_ids, st.booleans(), st.booleans()),
     st.builds(messages.ObjectQuery, object_ids, st.sampled_from([(), ("n1",)])),
     st.builds(
@@ -91,6 +106,12 @@ from_peers = st.one_of(
 any_event = st.one_of(
     st.builds(events.TaskSubmitted, clients, specs()),
     st.builds(events.TaskFinished, clients, task_ids, results(), st.booleans(), st.booleans()),
+    st.builds(
+        events.ItemYielded, clients, task_ids, indices, result(), st.booleans(), st.booleans()
+    ),
+    st.builds(events.ConsumptionAwaited, st.integers(1, 3), ops, task_ids, indices),
+    st.builds(events.NextRequested, clients, ops, items, st.booleans()),
+    st.builds(events.ItemReturned, clients, items),
     st.builds(events.ObjectPut, clients, object_ids, st.just(10), contained, st.booleans()),
     st.builds(events.AllocationRequested, clients, ops, object_ids, st.sampled_from([64, 4096])),
     st.builds(events.AllocationDropped, clients, object_ids),

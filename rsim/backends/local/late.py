@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rsim.core.events import Event, PinsReleased, RefsReleased
-from rsim.core.records import Located
-from rsim.runtime.wire import Delivery, ObjectsReply
+from rsim.core.events import Event, ItemReturned, PinsReleased, RefsReleased
+from rsim.core.records import LENT_ITEM, Located
+from rsim.runtime.wire import Delivery, NextReply, ObjectsReply
 
 
 def give_back(client: int, reply: Delivery, send: Callable[[Event], None]) -> None:
@@ -21,3 +21,5 @@ def give_back(client: int, reply: Delivery, send: Callable[[Event], None]) -> No
             send(PinsReleased(client, pinned))
         if reply.lent:
             send(RefsReleased(client, reply.lent, (1,) * len(reply.lent)))
+    elif isinstance(reply, NextReply) and reply.state == LENT_ITEM:
+        send(ItemReturned(client, reply.object_id))

@@ -22,7 +22,14 @@ from typing import Final
 from rsim.backends.local.interrupts import Interrupts
 from rsim.backends.local.parking import Parking
 from rsim.backends.local.patience import Patience
-from rsim.runtime.wire import AllocationReply, FunctionReply, ObjectsReply, WaitReply
+from rsim.runtime.wire import (
+    AllocationReply,
+    ConsumptionReply,
+    FunctionReply,
+    NextReply,
+    ObjectsReply,
+    WaitReply,
+)
 
 PROCESSES, OUTPUT, MESSAGES = range(3)
 """Ranks of handlers that are due at the same time."""
@@ -32,7 +39,7 @@ _GRACE_S: Final = 0.005
 
 Callback = Callable[[], None]
 _Ready = list[tuple[int, int]]
-Reply = ObjectsReply | WaitReply | AllocationReply | FunctionReply
+Reply = ObjectsReply | WaitReply | NextReply | ConsumptionReply | AllocationReply | FunctionReply
 
 
 class Reactor:

@@ -1,0 +1,44 @@
+"""What a call returns: one ref, a list of them, none, or a generator of refs.
+
+Decides how many results a call has, by its `num_returns` and by whether it calls a generator. Must
+never look at the function itself. Owns no state.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from rsim.api.options import GENERATING
+from rsim.runtime.refs import ObjectRef
+
+
+def number_of(name: str, given: int | str | None, backpressure: bool, generates: bool) -> int:
+    """How many results a call has, as the core counts them. `given`: the option num_returns;
+    `backpressure`: whether there is a limit to the items that wait; `generates`: whether the
+    function is a generator. Raises ValueError when they do not go together.
+    """
+    from rsim.core.records import STREAMING
+
+    if not generates and (given in GENERATING or backpressure):
+        option = f"num_returns={given!r}"
+        if backpressure:
+            option = "_generator_backpressure_num_objects"
+        raise ValueError(f"{option} is for generator functions, and {name} has no 'yield'")
+    if given == "dynamic":
+        warnings.warn(
+            "num_returns='dynamic' is deprecated: use 'streaming'", DeprecationWarning, stacklevel=4
+        )
+        return 1
+    if given is None or given == "streaming":
+        return STREAMING if generates else 1
+    return int(given)
+
+
+def returned(refs: list[ObjectRef[Any]], num_returns: int) -> Any:
+    """What a call returns that is not just one ref."""
+    if num_returns >= 0:
+        return refs or None
+    from rsim.runtime.generators import ObjectRefGenerator
+
+    return ObjectRefGenerator(refs[0])
