@@ -166,7 +166,7 @@ class Tasks:
             for object_id in task.spec.borrows:
                 node.objects.returned(client, object_id, 1)
             if task.cancelled and task.state != DONE:  # before the interrupt could reach it
-                self.fail(task, _cancelled(task))
+                self.fail(task, cancellation(task))
         node.actors.returned(client, back)
 
     def start_failed(

@@ -1,3 +1,4 @@
+# user program: all of it runs in virtual time
 """Nodes that join and leave a simulated cluster: when, and that the seed decides all of it."""
 
 import time
