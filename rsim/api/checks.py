@@ -66,6 +66,16 @@ def resources(name: str, value: object) -> dict[str, float]:
     return {key: quantity(f"{name}[{key!r}]", amount) for key, amount in value.items()}
 
 
+def labels(name: str, value: object) -> dict[str, str]:
+    """Labels of a node: texts by name. Raises TypeError."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} must be a dict of texts by name, not {value!r}")
+    for key, text in value.items():
+        if not isinstance(key, str) or not isinstance(text, str):
+            raise TypeError(f"{name} must have a str for each str, not {key!r}: {text!r}")
+    return dict(value)
+
+
 def timeout(value: object) -> float | None:
     """Seconds, 0 or more; None for no limit. Raises TypeError or ValueError."""
     if value is None:

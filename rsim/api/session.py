@@ -65,6 +65,48 @@ class Session:
         """The tasks that no node can ever run, in words."""
         return self._backend.infeasible()
 
+    def node_names(self) -> list[str]:
+        """The living nodes in the order in which they joined; the driver's is the first."""
+        return self._backend_to("node_names").node_names()
+
+    def add_node(
+        self,
+        *,
+        num_cpus: float = 1,
+        num_gpus: float = 0,
+        resources: Mapping[str, float] | None = None,
+        labels: Mapping[str, str] | None = None,
+        object_store_memory: int | None = None,
+        name: str | None = None,
+    ) -> str:
+        """Let a node join this session, and return its name once all others know it.
+
+        It has workers and an object store of its own; `object_store_memory` is in bytes, by default
+        as much as the driver's node has. Raises TypeError or ValueError for a bad argument
+        (a name that is, or was, another node's), OSError when there is no shared memory for it.
+        """
+        from rsim.runtime.session import NodeOptions
+
+        options = NodeOptions(
+            num_cpus=checks.quantity("num_cpus", num_cpus),
+            num_gpus=checks.quantity("num_gpus", num_gpus),
+            resources=_given(checks.resources, "resources", resources) or {},
+            labels=_given(checks.labels, "labels", labels) or {},
+            object_store_memory=_given(_bytes, "object_store_memory", object_store_memory),
+            name=_given(_name, "name", name),
+        )
+        return self._backend_to("add_node").add_node(options)
+
+    def remove_node(self, name: str, *, graceful: bool = False) -> None:
+        """Let a node die as if its machine did: its processes are killed, and its objects lost.
+
+        What the survivors can run or compute again they will. Returns when they know of the death:
+        in a simulation after the cluster's `detection_s`, or at once if it is `graceful`, that is,
+        if the node says so itself; elsewhere at once. Raises ValueError when there is no such
+        living node, or when the driver runs on it.
+        """
+        self._backend_to("remove_node").remove_node(name, bool(graceful))
+
     def shutdown(self) -> None:
         """End this session; does nothing when it has ended."""
         if not self._ended:
@@ -95,9 +137,15 @@ class Session:
         except AttributeError:
             message = f"a session of address {self.address!r} has no attribute {name!r}"
             raise AttributeError(message, name=name, obj=self) from None
-        if self._ended and callable(value):
-            raise RuntimeError(f"{name} cannot be called any more: this session has ended")
+        if callable(value):
+            self._backend_to(name)
         return value
+
+    def _backend_to(self, name: str) -> BackendSession:
+        """The backend, to do what the name says. Raises RuntimeError when the session has ended."""
+        if self._ended:
+            raise RuntimeError(f"{name} cannot be called any more: this session has ended")
+        return self._backend
 
     def __repr__(self) -> str:
         facts = " ".join(f"{name}={value!r}" for name, value in self._facts().items() if value)
@@ -218,6 +266,12 @@ def _text(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a str, not {value!r}")
     return value
+
+
+def _name(name: str, value: object) -> str:
+    if not _text(name, value):
+        raise ValueError(f"{name} must not be empty")
+    return str(value)
 
 
 def shutdown() -> None:

@@ -182,8 +182,10 @@ class Directory:
             return
         entry = node.objects.get(event.object_id)
         del self._pulls[event.object_id]
-        if entry is None or entry.state != REMOTE:
+        if entry is None or entry.state != REMOTE or event.error is not None:
             node.shelf.abort(event.object_id)
+            if entry is not None and event.error is not None:
+                node.requests.fail_waiters(entry, event.error)
             return
         entry.state = STORED
         node.shelf.seal(event.object_id)

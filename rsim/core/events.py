@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from rsim.core.records import Result, TaskSpec
+from rsim.core.records import ErrorInfo, Result, TaskSpec
 
 
 class Event(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
@@ -227,7 +227,7 @@ class MessageArrived(Event, frozen=True):
 
 class ObjectReceived(Event, frozen=True):
     """The bytes of an object came from another node into the room allocated for them, or ``ok`` is
-    False.
+    False. ``error``: they cannot be kept here, from whichever node they come.
     """
 
     source: str
@@ -235,6 +235,7 @@ class ObjectReceived(Event, frozen=True):
     size_bytes: int
     inline: bool
     ok: bool
+    error: ErrorInfo | None = None
 
 
 class NodeJoined(Event, frozen=True):

@@ -356,9 +356,12 @@ class Node:
 
     def quiescent(self) -> bool:
         """Whether nothing will ever happen here without an event from outside."""
-        return not (
-            self.scheduler.active or self.requests.timed or self.shelf.active or self.peers.active
-        )
+        return not (self.busy or self.peers.active)
+
+    @property
+    def busy(self) -> bool:
+        """Whether something goes on in this node itself, whatever others do."""
+        return self.scheduler.active or self.requests.timed or self.shelf.active
 
     def infeasible(self) -> list[str]:
         """Tasks that no node can ever run, in words."""

@@ -142,9 +142,10 @@ class Peers:
         )
 
     def withdraw_request(self, task: Task) -> None:
-        """The task needs no place any more."""
+        """The task needs no place any more: it has got one, or will not run."""
         op, task.requested = task.requested, 0
         if op == SETTLED:
+            self._accepted.append(task.spec.task_id)
             return
         self._requests -= 1
         self.borrowing.send(m.GLOBAL, m.PlacementWithdrawal(task.spec.task_id, op))
@@ -167,7 +168,6 @@ class Peers:
         self._infeasible.pop(message.task_id, None)
         queued = self.unplaced.pop(message.task_id, None) is None
         if message.node == node.name:
-            self._accepted.append(message.task_id)
             task.requested = SETTLED
             if not queued:
                 node.scheduler.enqueue(task)
@@ -203,19 +203,19 @@ class Peers:
         return [(table[task_id], reason) for task_id, reason in self._infeasible.items()]
 
     def end_step(self) -> None:
-        """Ask for places for what cannot start here soon, and report what is free."""
+        """Report what is free, and ask for places for what cannot start here soon."""
         node = self._node
-        window = node.config.placement_window
-        if self.others and node.scheduler.queued and self._requests < window:
-            for task in islice(node.scheduler.ready_tasks(), window):
-                if not task.requested and not task.owner and self._may_leave(task):
-                    self._request(task)
         state = (node.scheduler.pool.available(), node.scheduler.queued)
         if state != self._reported or self._accepted:
             self._reported = state
             self._report_seq += 1
             accepted, self._accepted = tuple(self._accepted), []
             self.borrowing.send(m.GLOBAL, m.ResourceReport(self._report_seq, *state, accepted))
+        window = node.config.placement_window
+        if self.others and node.scheduler.queued and self._requests < window:
+            for task in islice(node.scheduler.ready_tasks(), window):
+                if not task.requested and not task.owner and self._may_leave(task):
+                    self._request(task)
 
     @staticmethod
     def _may_leave(task: Task) -> bool:

@@ -159,11 +159,15 @@ class Requests:
 
     def fail_waiters(self, entry: Entry, error: ErrorInfo) -> None:
         """The object exists but cannot be brought here: those who need it here cannot go on."""
-        for waiter in entry.waiters or []:
+        waiters, entry.waiters = entry.waiters or [], None
+        for waiter in waiters:
             if isinstance(waiter, Gather) and not waiter.done:
                 waiter.missing = 0
                 self._finish_gather(waiter, error)
-        entry.waiters = None
+            elif isinstance(waiter, WaitRequest) and not waiter.done:
+                waiter.local = False  # it is ready, if not here; `get` will say why
+                waiter.missing -= 1
+                self.entry_ready(waiter, entry)
 
     def _finish_gather(self, gather: Gather, error: ErrorInfo | None) -> None:
         gather.done = True

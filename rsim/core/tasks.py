@@ -46,7 +46,7 @@ class Tasks:
         task = self.table[task_id] = Task(
             spec=spec,
             retries_left=spec.options.max_retries,
-            live=abs(spec.num_returns),
+            live=abs(spec.num_returns) + self._superseded(known),
             client=client,
         )
         for index in range(abs(spec.num_returns)):
@@ -81,13 +81,22 @@ class Tasks:
             if task.owner != owner:
                 self._node.peers.ask_again(spec.task_id, owner, attempt)
             return
-        live = 0 if task is None else task.live
-        if task is not None and live:
-            self._node.objects.release_lineage(task.spec.deps + task.spec.borrows)
+        live = self._superseded(task)
         task = self.table[spec.task_id] = Task(spec=spec, retries_left=0, owner=owner)
         task.live = live
         task.attempt = attempt
         self._begin(task)
+
+    def _superseded(self, known: Task | None) -> int:
+        """A run for another owner is not the record of the task any more; how many objects that it
+        put are still known.
+        """
+        if known is None:
+            return 0
+        live, known.live = known.live, 0
+        if live and known.state == DONE:
+            self._node.objects.release_lineage(known.spec.deps + known.spec.borrows)
+        return live
 
     def _begin(self, task: Task) -> None:
         spec = task.spec
@@ -162,6 +171,8 @@ class Tasks:
                     node.objects.returned(client, contained, 1)
             for object_id in task.spec.borrows:
                 node.objects.returned(client, object_id, 1)
+            if task.cancelled and task.state != DONE:  # before the interrupt could reach it
+                self.fail(task, cancellation(task))
         node.actors.returned(client, back)
 
     def start_failed(

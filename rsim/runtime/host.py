@@ -166,9 +166,11 @@ class Host:
     def receive_object(self, source: str, object_id: bytes, data: memoryview | bytes) -> None:
         """The bytes of an object from another node: write them to the room made for them."""
         offset = self.machine.landing_offset(object_id)
-        if offset is not None:
+        error = None if offset is None else self._reserve()
+        if offset is not None and error is None:
             self.ports.memory.view(offset, len(data))[:] = data
-        self.handle(events.ObjectReceived(source, object_id, len(data), False, offset is not None))
+        ok = offset is not None
+        self.handle(events.ObjectReceived(source, object_id, len(data), False, ok, error))
 
     def _keep_results(self, task_id: bytes, results: tuple[Result, ...], error: bool) -> None:
         for index, result in enumerate(results):
@@ -242,13 +244,16 @@ class Host:
         self._deliver(effect.client, message)
 
     def _reply_allocation(self, effect: fx.ReplyAllocation) -> None:
-        error = effect.error
-        if error is None:
-            try:
-                self.ports.memory.reserve(self.machine.shelf.store.arena.high_water_bytes)
-            except MemoryError as shortage:
-                error = ErrorInfo("ObjectStoreFullError", str(shortage))
+        error = effect.error or self._reserve()
         self._deliver(effect.client, wire.AllocationReply(effect.op, effect.offset, error))
+
+    def _reserve(self) -> ErrorInfo | None:
+        """See to it that the memory which was given out is really there."""
+        try:
+            self.ports.memory.reserve(self.machine.shelf.store.arena.high_water_bytes)
+        except MemoryError as shortage:
+            return ErrorInfo("ObjectStoreFullError", str(shortage))
+        return None
 
     def worker_gone(self, client: int, reason: str) -> None:
         """A worker process has ended."""

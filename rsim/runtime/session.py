@@ -1,6 +1,7 @@
 """What starting a runtime takes, and what a backend gives back.
 
-Decides the fields of a session's configuration. Must never know a backend. Owns no state.
+Decides the fields of a session's and of a node's configuration. Must never know a backend. Owns no
+state.
 """
 
 from __future__ import annotations
@@ -31,6 +32,20 @@ class SessionConfig:
     spill_limit_bytes: int | None = None
 
 
+@dataclass(frozen=True)
+class NodeOptions:
+    """The arguments of ``Session.add_node``, checked for type and range. None: the backend's
+    default.
+    """
+
+    num_cpus: float = 1
+    num_gpus: float = 0
+    resources: dict[str, float] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    object_store_memory: int | None = None
+    name: str | None = None
+
+
 class BackendSession(Protocol):
     """A running backend."""
 
@@ -46,6 +61,19 @@ class BackendSession(Protocol):
 
     def infeasible(self) -> list[str]:
         """Tasks that no node can ever run, in words."""
+
+    def add_node(self, options: NodeOptions) -> str:
+        """Let a node join; its name. When this returns all other machines know it. ValueError when
+        its name is, or was, another node's.
+        """
+
+    def remove_node(self, name: str, graceful: bool) -> None:
+        """Let a node die; ``graceful``: it says so itself. When this returns all others know it.
+        ValueError when there is no such living node, or it is the driver's.
+        """
+
+    def node_names(self) -> list[str]:
+        """The living nodes in the order in which they joined, the driver's first."""
 
     def shutdown(self) -> None:
         """End the backend and leave nothing behind. May be called again."""

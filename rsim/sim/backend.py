@@ -25,10 +25,10 @@ from rsim.core.resources import demand_of
 from rsim.runtime import current, refs
 from rsim.runtime.client import Client
 from rsim.runtime.host import Host
-from rsim.runtime.session import SessionConfig
+from rsim.runtime.session import NodeOptions, SessionConfig
 from rsim.runtime.trace import Trace
 from rsim.sim.channel import SimChannel
-from rsim.sim.cluster import Cluster, Node, as_cluster
+from rsim.sim.cluster import Cluster, Node, as_cluster, joining
 from rsim.sim.context import CALL_CONTEXT, StrandContext
 from rsim.sim.deadlock import deadlock
 from rsim.sim.engine import World
@@ -168,6 +168,9 @@ class SimSession:
 
         Raises ValueError if there is no such living node, or the driver runs on it.
         """
+        self._kill(name, self._cluster.detection_s)
+
+    def _kill(self, name: str, detection_s: float) -> None:
         site = self._living(name)
         if site.is_drivers:
             raise ValueError(f"the node {name!r} cannot be killed: the driver runs on it")
@@ -177,11 +180,45 @@ class SimSession:
         self._workers[name].die()
         world = self._world
         self.trace.instant(name, None, "node died", world.now_ns, "death")
-        at_ns = world.now_ns + round(self._cluster.detection_s * NS_PER_S)
+        at_ns = world.now_ns + round(detection_s * NS_PER_S)
         for other in self.sites.values():
             if other.alive:
                 key = f"{other.name}.membership"
                 world.post_at(at_ns, None, key, other.handle, events.NodeDied(name))
+
+    def node_names(self) -> list[str]:
+        """The living nodes in the order in which they joined, the driver's first."""
+        return [name for name, site in self.sites.items() if site.alive and name != GLOBAL]
+
+    def add_node(self, options: NodeOptions) -> str:
+        """Let a node join, which takes the cluster's `latency_s`; its name.
+
+        Raises ValueError if that is, or was, another node's, RuntimeError in a task.
+        """
+        self._must_be_driver("add a node")
+        number = len(self._workers)
+        while (name := options.name or f"n{number}") in self.sites:
+            if options.name:
+                raise ValueError(f"name: {name!r} is taken; names of nodes are used only once")
+            number += 1
+        node = joining(name, options, self._cluster.members[0])
+        at_ns = self._world.now_ns + round(self._cluster.latency_s * NS_PER_S)
+        self._world.post_at(at_ns, None, f"{name}.membership", self._join, node)
+        self._hub.sleep_until_woken(f"node {name} joins")
+        return name
+
+    def remove_node(self, name: str, graceful: bool) -> None:
+        """Let a node die, and time pass until the others know: the cluster's `detection_s`, or its
+        `latency_s` if the node is `graceful` and says so itself.
+
+        Raises ValueError if there is no such living node, or the driver runs on it, RuntimeError in
+        a task.
+        """
+        self._must_be_driver("remove a node")
+        detection_s = self._cluster.latency_s if graceful else self._cluster.detection_s
+        self._kill(name, detection_s)
+        # One nanosecond later all that is due then has happened.
+        self._hub.sleep(round(detection_s * NS_PER_S) + 1)
 
     def kill_worker(self, name: str, index: int) -> None:
         """Let a worker of a node die now, as by kill -9. Workers count from 1.
@@ -198,8 +235,7 @@ class SimSession:
         """End everything; the second time nothing. Raises RuntimeError in a task."""
         if self._closed:
             return
-        if self._hub.running is not self._hub.driver:
-            raise RuntimeError("a task cannot shut the simulation down: only the driver can")
+        self._must_be_driver("shut the simulation down")
         self._infeasible = self._find_infeasible()
         self._closed = True
         for site in self.sites.values():
@@ -218,43 +254,62 @@ class SimSession:
     def _build(self, config: SessionConfig) -> None:
         cluster, world = self._cluster, self._world
         first = cluster.members[0].name
+        self._channel: SimChannel
+        self._spill_limit_bytes = config.spill_limit_bytes
         scheduler = Site(GLOBAL, world)
         machine = GlobalScheduler(config.policy, self.tape, self._tables)
         # It has neither clients nor objects: these stay unused.
         no_memory = SimMemory(0)
         no_workers = SimWorkers(scheduler, no_memory, self._shared, None)
         self._connect(scheduler, machine, no_workers, no_memory, home=first)
-        self._channel: SimChannel
         for node in cluster.members:
-            site = Site(node.name, world, speed=node.speed)
-            memory = SimMemory(node.object_store_memory)
-            self._memories.append(memory)
-            if node.name == first:
-                site.is_drivers = True
-                self._channel = SimChannel(
-                    site,
-                    self._hub,
-                    self._hub.driver,
-                    DRIVER,
-                    memory,
-                    self._shared.seed,
-                    self._forget,
-                )
-            driver = self._channel if site.is_drivers else None
-            workers = self._workers[node.name] = SimWorkers(site, memory, self._shared, driver)
-            node_machine = NodeMachine(
-                node.name,
-                _total(node),
-                capacity_bytes=node.object_store_memory,
-                spill_limit_bytes=config.spill_limit_bytes,
-                choices=self.tape,
-            )
-            self._connect(site, node_machine, workers, memory)
+            self._open(node, is_drivers=node.name == first)
         for name in self._workers:
             self.sites[name].host.start()
         for site in self.sites.values():
-            for node in cluster.members:
-                site.handle(events.NodeJoined(node.name, _total(node)))
+            for name in self._workers:
+                site.handle(events.NodeJoined(name, self.sites[name].total))
+
+    def _open(self, node: Node, *, is_drivers: bool = False) -> Site:
+        """Build a node, which no other knows yet."""
+        site = Site(node.name, self._world, total=_total(node), speed=node.speed)
+        memory = SimMemory(node.object_store_memory)
+        self._memories.append(memory)
+        driver = None
+        if is_drivers:
+            site.is_drivers = True
+            driver = self._channel = SimChannel(
+                site,
+                self._hub,
+                self._hub.driver,
+                DRIVER,
+                memory,
+                self._shared.seed,
+                self._forget,
+            )
+        workers = self._workers[node.name] = SimWorkers(site, memory, self._shared, driver)
+        machine = NodeMachine(
+            node.name,
+            site.total,
+            capacity_bytes=node.object_store_memory,
+            spill_limit_bytes=self._spill_limit_bytes,
+            choices=self.tape,
+        )
+        self._connect(site, machine, workers, memory)
+        return site
+
+    def _join(self, node: Node) -> None:
+        """A node is there, and it and all others know of each other from now on."""
+        others = [site for site in self.sites.values() if site.alive]
+        site = self._open(node)
+        self.trace.instant(node.name, None, "node joined", self._world.now_ns, "join")
+        site.host.start()
+        for other in others:
+            if other.name != GLOBAL:
+                site.handle(events.NodeJoined(other.name, other.total))
+        for other in (*others, site):
+            other.handle(events.NodeJoined(site.name, site.total))
+        self._hub.wake(self._hub.driver)
 
     def _connect(
         self, site: Site, machine: Any, workers: SimWorkers, memory: SimMemory, *, home: str = ""
@@ -333,6 +388,10 @@ class SimSession:
         """Collect garbage: at fixed steps, so that finalisers run at the same points each time."""
         self._collections += 1
         gc.collect(2 if self._collections % _FULL_COLLECTION == 0 else 1)
+
+    def _must_be_driver(self, deed: str) -> None:
+        if self._hub.running is not self._hub.driver:
+            raise RuntimeError(f"a task cannot {deed}: only the driver can")
 
     def _living(self, name: str) -> Site:
         site = self.sites.get(name)

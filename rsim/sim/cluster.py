@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from math import isfinite
 
+from rsim.runtime.session import NodeOptions
+
 GIB = 1 << 30
 
 
@@ -120,6 +122,18 @@ class Cluster:
                 raise ValueError(f"nodes[{index}]: the name {name!r} is already taken")
             members[name] = replace(node, name=name)
         return tuple(members.values())
+
+
+def joining(name: str, options: NodeOptions, like: Node) -> Node:
+    """The node that `add_node` was asked for; what it was not told is as in the node `like`."""
+    return replace(
+        like,
+        name=name,
+        num_cpus=options.num_cpus,
+        num_gpus=options.num_gpus,
+        resources=options.resources,
+        object_store_memory=options.object_store_memory or like.object_store_memory,
+    )
 
 
 def as_cluster(given: object) -> Cluster:

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from rsim.core import events
-from rsim.core.records import TaskSpec
+from rsim.core.records import Demand, TaskSpec
 from rsim.runtime.ports import Ports
 from rsim.runtime.trace import Trace
 from rsim.sim.engine import Happening, Lane, World
@@ -27,9 +27,11 @@ from rsim.sim.tracing import MessageKeys, Names
 class Site:
     """A machine: a node, or the global scheduler. `host` is set when its ports are there."""
 
-    def __init__(self, name: str, world: World, *, speed: float = 1.0) -> None:
+    def __init__(self, name: str, world: World, *, total: Demand = (), speed: float = 1.0) -> None:
         self.name = name
         self.world = world
+        self.total = total
+        """Its resources; the global scheduler has none."""
         self.speed = speed
         self.alive = True
         self.is_drivers = False

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import psutil
@@ -20,8 +21,10 @@ PROGRAM = """
 import sys, time
 import numpy as np
 import rsim
+import rsim.util.scheduling_strategies
 
 session = rsim.init("local", num_cpus=2, object_store_memory=50_000_000)
+others = [session.add_node(num_cpus=1, resources={"far": 1}) for _ in range(2)]
 
 @rsim.remote
 def busy(folder):
@@ -44,10 +47,28 @@ def idle(folder):
     while True:
         pass
 
+@rsim.remote(resources={"far": 1})
+def put(count):
+    return [rsim.put(np.zeros(1_000_000)) for _ in range(count)]
+
+places = map(rsim.util.scheduling_strategies.NodeAffinitySchedulingStrategy, others)
+far = rsim.get([put.options(scheduling_strategy=each).remote(10) for each in places])
 held = [rsim.put(np.zeros(1_000_000)) for _ in range(10)]  # the store is full: some are spilled
 refs = [busy.remote(sys.argv[1]) for _ in range(4)]
 print("busy", flush=True)
 rsim.get(refs)
+"""
+
+
+RESTLESS = """
+import rsim
+
+session = rsim.init("local", num_cpus=1)
+
+while True:
+    name = session.add_node(num_cpus=1)
+    print(name, flush=True)
+    session.remove_node(name)
 """
 
 
@@ -122,6 +143,24 @@ def test_ctrl_c_in_the_driver(tmp_path: Path, mood: str) -> None:
     finally:
         printed = driver.stop()
     assert "KeyboardInterrupt" in printed
+
+
+@pytest.mark.parametrize("moment_s", [0.0, 0.001, 0.003, 0.01, 0.03])
+def test_kill_9_while_nodes_come_and_go(moment_s: float) -> None:
+    process = subprocess.Popen([sys.executable, "-c", RESTLESS], cwd=ROOT, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    for _ in range(5):
+        process.stdout.readline()
+    family = children_of(process.pid)
+    threading.Event().wait(moment_s)
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+    def gone() -> bool:
+        return not any(each.is_running() for each in family) and not named_after(process.pid)
+
+    assert holds_in_time(gone), (family, named_after(process.pid))
 
 
 def test_sigterm_of_the_driver(tmp_path: Path) -> None:

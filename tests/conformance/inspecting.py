@@ -13,12 +13,36 @@ from tests.conformance import marks
 def machines(session: Any) -> Iterator[list[Node]]:
     """The machines of all living nodes, at rest."""
     inner = session._backend
-    if hasattr(inner, "sites"):
+    if session.address == "sim":
         found = [site.host.machine for site in inner.sites.values() if site.alive]
         yield [machine for machine in found if isinstance(machine, Node)]
     else:
         with inner._reactor.lock:
-            yield [inner._node]
+            yield [site.node for site in inner.sites.values()]
+
+
+def machine(session: Any, name: str) -> Node:
+    """The machine of one node."""
+    with machines(session) as nodes:
+        (found,) = [node for node in nodes if node.name == name]
+        return found
+
+
+def node_of(session: Any, pid: int) -> str:
+    """The name of the node on which a worker runs."""
+    inner = session._backend
+    if session.address == "sim":
+        return next(
+            name
+            for name, workers in inner._workers.items()
+            if pid in [worker.pid for worker in workers.by_client.values()]
+        )
+    with inner._reactor.lock:
+        return next(
+            site.name
+            for site in inner.sites.values()
+            if pid in [worker.outputs[0].pid for worker in site.workers._workers.values()]
+        )
 
 
 def used_bytes(session: Any) -> int:

@@ -126,6 +126,7 @@ class Cluster:
         *,
         crash: float = 0.0,
         kill_nodes: int = 0,
+        join_nodes: int = 0,
         pipeline: int = 1,
         capacity_bytes: int = 8 * MIB,
         streams: float = 0.0,
@@ -135,19 +136,15 @@ class Cluster:
         self.streams = streams
         """How many of the tasks call a generator."""
         self.kills_left = kill_nodes
+        self.joins_left = join_nodes
         self.now = 0
         self.lineage = Lineage()
-        choices = RandomChoices(rng)
-        self.glob = GlobalScheduler(None, choices, self.lineage)
-        config = NodeConfig(pipeline_depth=pipeline, tiny_task_ns=10**12, prestart_workers=1)
-        total = (("CPU", cpus * 10_000),)
-        self.nodes = {
-            f"n{i}": Node(
-                f"n{i}", total, capacity_bytes=capacity_bytes, spill_limit_bytes=None,
-                choices=choices, config=config,
-            )
-            for i in range(nodes)
-        }  # fmt: skip
+        self.choices = RandomChoices(rng)
+        self.glob = GlobalScheduler(None, self.choices, self.lineage)
+        self.config = NodeConfig(pipeline_depth=pipeline, tiny_task_ns=10**12, prestart_workers=1)
+        self.total = (("CPU", cpus * 10_000),)
+        self.capacity_bytes = capacity_bytes
+        self.nodes: dict[str, Node] = {}
         self.channels: dict[tuple[str, str], deque[tuple[str, Any]]] = {}
         self.timers: list[tuple[int, str, int]] = []
         self.acts: dict[Key, Acting] = {}
@@ -167,11 +164,8 @@ class Cluster:
         self.calls: dict[bytes, list[tuple[bytes, int]]] = {}
         self.answers: dict[int, fx.Effect] = {}
         self.steps = 0
-        for name in self.nodes:
-            self.apply(name, self.nodes[name].start(0))
-            for other in self.nodes:
-                self.step(other, events.NodeJoined(name, total))
-            self.step(messages.GLOBAL, events.NodeJoined(name, total))
+        for number in range(nodes):
+            self.join_node(f"n{number}")
         self.driver = Client("n0", DRIVER, driver_task_id(0), -1)
 
     # -- machines ----------------------------------------------------------------------------------
@@ -471,6 +465,20 @@ class Cluster:
             lane.clear()
         self.post((name, f"w{number}"), name, events.WorkerExited(number, reason))
 
+    def join_node(self, name: str) -> None:
+        """A node joins, and at that moment it and all others know of each other."""
+        node = Node(
+            name, self.total, capacity_bytes=self.capacity_bytes, spill_limit_bytes=None,
+            choices=self.choices, config=self.config,
+        )  # fmt: skip
+        others = list(self.nodes)
+        self.nodes[name] = node
+        self.apply(name, node.start(self.now))
+        for other in others:
+            self.step(name, events.NodeJoined(other, self.total))
+        for each in (*self.nodes, messages.GLOBAL):
+            self.step(each, events.NodeJoined(name, self.total))
+
     def kill_node(self, name: str) -> None:
         del self.nodes[name]
         for lane in [lane for lane in self.channels if name in lane]:
@@ -494,6 +502,10 @@ class Cluster:
         if len(self.nodes) > 1 and self.kills_left and rng.random() < 0.01:
             self.kills_left -= 1
             self.kill_node(rng.choice([name for name in self.nodes if name != "n0"]))
+            return True
+        if self.joins_left and rng.random() < 0.01:
+            self.joins_left -= 1
+            self.join_node(f"late{self.joins_left}")
             return True
         if self.acts and rng.random() < self.crash:
             name, number, _ = rng.choice(list(self.acts))

@@ -114,6 +114,17 @@ def test_node_deaths_are_survived(seed: int) -> None:
     assert run_program(cluster) == []
 
 
+@pytest.mark.parametrize("seed", range(100))
+def test_nodes_that_join_are_used_and_may_die(seed: int) -> None:
+    kills = 2 * (seed % 2)
+    cluster = Cluster(seed, nodes=1 + seed % 3, join_nodes=3, kill_nodes=kills, crash=0.005)
+    errors = run_program(cluster, tasks=20, actors=0.3 * (seed % 3))
+    assert all(kind == "ActorDiedError" for kind in errors)
+    if not kills:
+        assert errors == []
+        assert_all_freed(cluster)
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_a_tight_store_spills_and_frees_all(seed: int) -> None:
     cluster = Cluster(seed, nodes=1 + seed % 3, capacity_bytes=6 * MIB)

@@ -1,4 +1,4 @@
-"""The local backend: a driver that embeds its node, worker processes, shared memory; no daemon and
+"""The local backend: a driver that embeds its nodes, worker processes, shared memory; no daemon and
 no port.
 
 Decides that the guardian boots while the rest of the backend is imported. Must never import
@@ -22,7 +22,7 @@ def start(config: SessionConfig) -> LocalSession:
     Raises TypeError or ValueError if ``policy`` is not what it should be, OSError when there is no
     shared memory.
     """
-    premises = Premises(config.object_store_memory)
+    premises = Premises()
     with premises.undo:  # empty once the session has taken it over
         from rsim.backends.local.session import LocalSession
 

@@ -1,4 +1,4 @@
-"""The control store of a cluster of one node, in memory.
+"""The control store of a session: of a cluster in one process, in memory.
 
 Decides nothing. Must never block. Owns the exported functions and the lineage on record.
 """
@@ -14,11 +14,11 @@ from rsim.core.records import TaskSpec
 class MemoryControlStore:
     """``ControlStore`` of the ports, and the ``LineageView`` of the global scheduler.
 
-    ``handle`` takes the acknowledgements to the node.
+    ``handle`` takes the acknowledgements to the node of that name.
     """
 
-    def __init__(self) -> None:
-        self.handle: Callable[[Event], None]
+    def __init__(self, handle: Callable[[str, Event], None]) -> None:
+        self._handle = handle
         self._functions: dict[bytes, bytes] = {}
         self._lineage: dict[bytes, TaskSpec] = {}
 
@@ -33,7 +33,7 @@ class MemoryControlStore:
     def record_lineage(self, op: int, specs: Sequence[TaskSpec], owner: str) -> None:
         """Write specs down, and say so."""
         self._lineage.update((spec.task_id, spec) for spec in specs)
-        self.handle(LineageRecorded(op))
+        self._handle(owner, LineageRecorded(op))
 
     def forget_lineage(self, task_ids: Sequence[bytes]) -> None:
         """Drop specs."""

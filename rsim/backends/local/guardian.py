@@ -7,8 +7,10 @@ for whatever reason, it kills all workers and removes the session's files. Must 
 thread, nor run user code before a fork. Owns the worker processes; each leads a session and process
 group of its own.
 
-The driver says, one message each: ``start <client>`` with four fds (data, control, stdout, stderr),
-``kill <client>``. The guardian says: ``started <client> <pid>``, ``exited <client> <reason>``.
+Workers are named by the number of their node and their number there. The driver says, one message
+each: ``start <node> <client>`` with five fds (segment, data, control, stdout, stderr), ``kill
+<node> <client>``, ``end <node>``: kill them all. The guardian says: ``started <node> <client>
+<pid>``, ``exited <node> <client> <reason>``, and ``ended <node>`` when none of a node is left.
 """
 
 from __future__ import annotations
@@ -24,22 +26,19 @@ import sys
 from collections.abc import Sequence
 from typing import Final, NoReturn
 
-from rsim.backends.local import worker
+from rsim.backends.local import worker as program
 from rsim.backends.local.warden import MESSAGE_BYTES
 
 _PR_SET_PDEATHSIG: Final = 1
 
 
 class Guardian:
-    """Runs until the driver is gone. ``leftovers``: files and folders to remove then."""
+    """Runs until the driver is gone. ``leftovers``: how the paths begin that it removes then."""
 
-    def __init__(
-        self, driver: socket.socket, driver_pid: int, segment_fd: int, leftovers: Sequence[str]
-    ) -> None:
+    def __init__(self, driver: socket.socket, driver_pid: int, leftovers: Sequence[str]) -> None:
         self._driver = driver
-        self._segment_fd = segment_fd
         self._leftovers = leftovers
-        self._children: dict[int, tuple[int, int]] = {}  # pidfd: (client, pid)
+        self._children: dict[int, tuple[str, int]] = {}  # pidfd: ("node client", pid)
         self._poll = select.poll()
         self._poll.register(driver, select.POLLIN)
         self._driver_fd = os.pidfd_open(driver_pid)
@@ -59,36 +58,41 @@ class Guardian:
             if fd == self._driver_fd:
                 return False
             if fd != self._driver.fileno():
-                self._reap(fd)
+                if fd in self._children:  # else its node has just been ended
+                    self._reap(fd)
                 continue
             try:
-                message, fds, _, _ = socket.recv_fds(self._driver, MESSAGE_BYTES, 4)
+                message, fds, _, _ = socket.recv_fds(
+                    self._driver, MESSAGE_BYTES, 5, socket.MSG_CMSG_CLOEXEC
+                )
             except OSError:
                 return False
             if not message:
                 return False
-            command, client = message.decode().split()
+            command, _, target = message.decode().partition(" ")
             if command == "start":
-                self._start(int(client), fds)
+                self._start(target, fds)
+            elif command == "kill":
+                self._kill(target)
             else:
-                self._kill(int(client))
+                self._end(target)
         return True
 
-    def _start(self, client: int, fds: list[int]) -> None:
+    def _start(self, worker: str, fds: list[int]) -> None:
         try:
             pid = os.fork()
         except OSError as error:
-            self._say(f"exited {client} could not be started: {error.strerror}")
+            self._say(f"exited {worker} could not be started: {error.strerror}")
             pid = -1
         if pid == 0:
-            self._become_worker(client, fds)
+            self._become_worker(int(worker.split()[1]), fds)
         for fd in fds:
             os.close(fd)
         if pid > 0:
             pidfd = os.pidfd_open(pid)
-            self._children[pidfd] = (client, pid)
+            self._children[pidfd] = (worker, pid)
             self._poll.register(pidfd, select.POLLIN)
-            self._say(f"started {client} {pid}")
+            self._say(f"started {worker} {pid}")
 
     def _become_worker(self, client: int, fds: list[int]) -> NoReturn:
         code = 1
@@ -102,24 +106,37 @@ class Guardian:
             os.close(self._driver_fd)
             for pidfd in self._children:
                 os.close(pidfd)
-            code = worker.main(client, self._segment_fd, *fds)
+            code = program.main(client, *fds)
         except BaseException:
             sys.excepthook(*sys.exc_info())
         finally:
             os._exit(code)
 
-    def _kill(self, client: int) -> None:
+    def _kill(self, worker: str) -> None:
         for each, pid in self._children.values():
-            if each == client:
+            if each == worker:
                 _kill_group(pid)
 
+    def _end(self, node: str) -> None:
+        """A node is no more: kill its workers, and say so when they are gone."""
+        doomed = [
+            (pidfd, pid)
+            for pidfd, (worker, pid) in self._children.items()
+            if worker.split()[0] == node
+        ]
+        for _, pid in doomed:
+            _kill_group(pid)
+        for pidfd, _ in doomed:
+            self._reap(pidfd)
+        self._say(f"ended {node}")
+
     def _reap(self, pidfd: int) -> None:
-        client, pid = self._children.pop(pidfd)
+        worker, pid = self._children.pop(pidfd)
         self._poll.unregister(pidfd)
         os.close(pidfd)
         _kill_group(pid)  # while the zombie still holds the number
         _, status = os.waitpid(pid, 0)
-        self._say(f"exited {client} {describe_status(status)}")
+        self._say(f"exited {worker} {describe_status(status)}")
 
     def _say(self, message: str) -> None:
         try:
@@ -130,16 +147,25 @@ class Guardian:
     def _clean_up(self) -> None:
         for _, pid in self._children.values():
             _kill_group(pid)
-        for path in self._leftovers:
-            if os.path.isdir(path):
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                try:
-                    os.unlink(path)
-                except OSError:
-                    pass
+        for beginning in self._leftovers:
+            _remove_all(beginning)
         for _, pid in self._children.values():
             os.waitpid(pid, 0)
+
+
+def _remove_all(beginning: str) -> None:
+    """Remove all files and folders whose paths begin like this."""
+    root, prefix = os.path.split(beginning)
+    try:
+        names = [name for name in os.listdir(root) if name.startswith(prefix)]
+    except OSError:
+        return
+    for name in names:
+        path = os.path.join(root, name)
+        try:
+            os.unlink(path)
+        except OSError:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _kill_group(pid: int) -> None:
@@ -162,15 +188,16 @@ def describe_status(status: int) -> str:
         return f"killed by signal {-code}"
 
 
-def main(driver_fd: int, driver_pid: int, segment_fd: int, leftovers: Sequence[str]) -> None:
+def main(driver_fd: int, driver_pid: int, leftovers: Sequence[str]) -> None:
     """The program of the guardian process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for fd in (driver_fd, segment_fd):
-        os.set_inheritable(fd, False)
+    os.set_inheritable(driver_fd, False)
     driver = socket.socket(fileno=driver_fd)
     try:
-        guardian = Guardian(driver, driver_pid, segment_fd, leftovers)
-    except ProcessLookupError:
-        return  # killed before it could be watched; what it left is swept by the next session
+        guardian = Guardian(driver, driver_pid, leftovers)
+    except ProcessLookupError:  # killed before it could be watched
+        for beginning in leftovers:
+            _remove_all(beginning)
+        return
     gc.freeze()  # so that collections in workers do not touch, and so copy, the shared pages
     guardian.run()

@@ -1,7 +1,8 @@
-"""What a session has outside its driver's process: shared memory, a guardian, a place on disk.
+"""What a session has outside its driver's process: a guardian, and a name that all it makes bears.
 
-Decides their names, which carry the driver's pid. Must never outlive a session, nor touch one that
-lives. Owns the list of what is to be undone in the end, to which the session adds.
+Decides that name, which carries the driver's pid, and what the parts of each node are called. Must
+never outlive a session, nor touch one that lives. Owns the list of what is to be undone in the end,
+to which the session adds.
 """
 
 from __future__ import annotations
@@ -11,28 +12,29 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from rsim.backends.local.segment import (
-    PREFIX,
-    SHM_ROOT,
-    Segment,
-    default_capacity_bytes,
-    sweep,
-)
+from rsim.backends.local.segment import PREFIX, SHM_ROOT, sweep
 from rsim.backends.local.warden import Warden
 
 
 class Premises:
-    """``scratch`` is a folder that does not exist yet."""
+    """The guardian boots first, and removes whatever bears the name when the driver is gone: so
+    nothing that is made later can be missed.
+    """
 
-    def __init__(self, capacity_bytes: int | None) -> None:
-        temporary = Path(tempfile.gettempdir())
-        for root in (SHM_ROOT, temporary):
+    def __init__(self) -> None:
+        self._temporary = Path(tempfile.gettempdir())
+        for root in (SHM_ROOT, self._temporary):
             sweep(root)
-        name = f"{PREFIX}{os.getpid()}-{os.urandom(6).hex()}"
-        self.scratch = temporary / name
+        self._name = f"{PREFIX}{os.getpid()}-{os.urandom(6).hex()}"
+        self.warden = Warden((str(SHM_ROOT / self._name), str(self._temporary / self._name)))
         with ExitStack() as undo:
-            self.segment = Segment.create(name, capacity_bytes or default_capacity_bytes())
-            undo.callback(self.segment.close)
-            self.warden = Warden(self.segment.fd, (str(SHM_ROOT / name), str(self.scratch)))
             undo.callback(self.warden.close)
             self.undo = undo.pop_all()
+
+    def segment_name(self, node: int) -> str:
+        """What the segment of the session's so-manieth node is called."""
+        return f"{self._name}-{node}"
+
+    def spill_folder(self, node: int) -> Path:
+        """Where that node may spill: a folder that does not exist yet."""
+        return self._temporary / f"{self._name}-{node}"

@@ -1,4 +1,4 @@
-"""The driver's side of its worker processes: starting and ending them, and talking to them.
+"""The driver's side of a node's worker processes: starting and ending them, and talking to them.
 
 Decides when bytes are sent: at the end of a step to a worker that may be waiting for them, later
 and together to one that has enough to do. Must never block. Owns the sockets and output pipes of
@@ -14,10 +14,11 @@ from collections.abc import Callable
 from time import monotonic_ns
 from typing import Any, Final
 
+from rsim.backends.local.foreman import Foreman
 from rsim.backends.local.link import READ_BYTES, Link
 from rsim.backends.local.logs import Output, OutputPipe
-from rsim.backends.local.reactor import MESSAGES, OUTPUT, PROCESSES, Reactor
-from rsim.backends.local.warden import Warden
+from rsim.backends.local.reactor import MESSAGES, OUTPUT, Reactor
+from rsim.backends.local.segment import Segment
 from rsim.core.events import TaskFinished, TasksReturned
 from rsim.core.records import DRIVER
 from rsim.runtime.wire import (
@@ -61,7 +62,7 @@ class _Worker:
 
 
 class WorkerProcesses:
-    """All workers of the node; ``Workers`` of the ports.
+    """All workers of one node; ``Workers`` of the ports.
 
     ``to_driver`` takes what is for client 0, ``receive`` what workers say, ``exited`` why they
     ended.
@@ -69,40 +70,47 @@ class WorkerProcesses:
 
     def __init__(
         self,
+        node: int,
+        segment: Segment,
         reactor: Reactor,
-        warden: Warden,
+        foreman: Foreman,
         output: Output,
         to_driver: Callable[[Any], None],
     ) -> None:
         self.receive: Callable[[ClientEvent], None]
         self.exited: Callable[[int, str], None]
+        self._node = node
+        self._segment = segment
         self._reactor = reactor
-        self._warden = warden
+        self._foreman = foreman
         self._output = output
         self._to_driver = to_driver
         self._workers: dict[int, _Worker] = {}
         self._pending: list[_Worker] = []
         self._urgent = False
         self._scratch = memoryview(bytearray(READ_BYTES))
-        self._watch_warden()
+        self._closed = False
+        foreman.engage(node, self)
 
     # -- Workers (see runtime.ports) ---------------------------------------------------------------
 
     def start(self, client: int) -> None:
         """Begin to start a worker."""
         try:
-            if not self._warden.alive:
-                self._warden.start()
-                self._watch_warden()
             ours, theirs = _connections()
         except OSError as error:
-            reason = f"could not be started: {error}"
-            at_ns = monotonic_ns() + _FAILURE_NS
-            self._reactor.set_timer(at_ns, lambda: self.exited(client, reason))
+            self._not_started(client, error)
             return
-        self._warden.send(f"start {client}", theirs)
-        for fd in theirs:
-            os.close(fd)
+        try:
+            self._foreman.start(self._node, client, (self._segment.fd, *theirs))
+        except OSError as error:
+            for fd in ours:
+                os.close(fd)
+            self._not_started(client, error)
+            return
+        finally:
+            for fd in theirs:
+                os.close(fd)
         data, control = (Link(socket.socket(fileno=fd), self._scratch) for fd in ours[:2])
         out, err = (OutputPipe(fd, fd == ours[3], self._output) for fd in ours[2:])
         worker = self._workers[client] = _Worker(data, control, (out, err))
@@ -110,10 +118,19 @@ class WorkerProcesses:
         self._reactor.add(out.fd, lambda _: self._read_output(out), OUTPUT)
         self._reactor.add(err.fd, lambda _: self._read_output(err), OUTPUT)
 
+    def _not_started(self, client: int, error: OSError) -> None:
+        reason = f"could not be started: {error}"
+
+        def tell() -> None:
+            if not self._closed:
+                self.exited(client, reason)
+
+        self._reactor.set_timer(monotonic_ns() + _FAILURE_NS, tell)
+
     def stop(self, client: int, kill: bool) -> None:
         """End a worker: now (``kill``) or when idle."""
         if kill:
-            self._warden.send(f"kill {client}")
+            self._foreman.kill(self._node, client)
         else:
             self.deliver(client, Stop())
 
@@ -204,34 +221,30 @@ class WorkerProcesses:
         except EOFError:
             self._reactor.remove(pipe.fd)
 
-    # -- starts and exits --------------------------------------------------------------------------
+    # -- what the guardian tells (see foreman.Crew) ------------------------------------------------
 
-    def _watch_warden(self) -> None:
-        self._reactor.add(self._warden.fileno(), lambda _: self._hear_warden(), PROCESSES)
+    def began(self, client: int, pid: int) -> None:
+        """A worker has a process."""
+        worker = self._workers.get(client)
+        if worker is not None:
+            for pipe in worker.outputs:
+                pipe.pid = pid
 
-    def _hear_warden(self) -> None:
-        for message in self._warden.receive():
-            kind, client, rest = message.split(" ", 2)
-            worker = self._workers.get(int(client))
-            if worker is None:
-                continue
-            if kind == "started":
-                for pipe in worker.outputs:
-                    pipe.pid = int(rest)
-            else:
-                self._exited(int(client), rest)
-        if not self._warden.alive:
-            self._reactor.remove(self._warden.fileno())
-            for each in list(self._workers):
-                self._exited(each, "killed together with the process that started it")
-
-    def _exited(self, client: int, reason: str) -> None:
-        worker = self._workers[client]
+    def ended(self, client: int, reason: str) -> None:
+        """A worker's process is gone; what it has said before still counts."""
+        worker = self._workers.get(client)
+        if worker is None:
+            return
         while not worker.gone and self._read(worker):
             pass
         del self._workers[client]
         self._forget(worker)
         self.exited(client, reason)
+
+    def all_ended(self, reason: str) -> None:
+        """So are all of them."""
+        for each in list(self._workers):
+            self.ended(each, reason)
 
     def _forget(self, worker: _Worker) -> None:
         worker.gone = True
@@ -243,16 +256,14 @@ class WorkerProcesses:
         worker.control.sock.close()
 
     def close(self) -> None:
-        """End all workers, and show what they have printed."""
-        self._reactor.remove(self._warden.fileno())
-        self._warden.close()
+        """Listen to the workers no more, but show what they have printed."""
+        self._closed = True
         for worker in self._workers.values():
             self._forget(worker)
         self._workers.clear()
 
     def abandon(self) -> None:
         """In a forked child: close the copies of the parent's fds."""
-        self._warden.abandon()
         for worker in self._workers.values():
             worker.data.sock.close()
             worker.control.sock.close()

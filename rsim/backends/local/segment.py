@@ -176,6 +176,14 @@ class Segment:
         if self._helper is not None:
             self._helper.join()
 
+    def unmap(self) -> None:
+        """Give the memory back too, unless somebody still looks at it. ``close`` first."""
+        self._all.release()
+        try:
+            self._map.close()
+        except BufferError:
+            pass  # it goes with the last view
+
 
 # -- what a killed session left behind -------------------------------------------------------------
 

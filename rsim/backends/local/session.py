@@ -1,114 +1,66 @@
-"""A session of the local backend: the node that the driver embeds, and what connects it to the
+"""A session of the local backend: the nodes that the driver embeds, and what connects them to the
 world.
 
 Decides how the parts are put together, and in which order they come and go. Must never leave a
-thread, a process or a file behind, however the session ends. Owns the session.
+thread, a process or a file behind, however the session ends. Owns the session and its nodes.
 """
 
 from __future__ import annotations
 
 import atexit
 import os
-import sys
 import weakref
-from collections import deque
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import monotonic_ns
-from typing import Any
-
-import msgspec
 
 from rsim.backends.local.channel import DriverChannel
 from rsim.backends.local.control import MemoryControlStore
+from rsim.backends.local.foreman import Foreman
 from rsim.backends.local.interrupts import Interrupts
 from rsim.backends.local.logs import Output
+from rsim.backends.local.mail import PostOffice
 from rsim.backends.local.patience import Patience
 from rsim.backends.local.premises import Premises
 from rsim.backends.local.processes import WorkerProcesses
 from rsim.backends.local.reactor import Reactor
-from rsim.backends.local.segment import (
-    available_memory_bytes,
-)
-from rsim.backends.local.spill import SpillFolder
+from rsim.backends.local.segment import available_memory_bytes, default_capacity_bytes
+from rsim.backends.local.site import Site, Surroundings, connect_machine
 from rsim.core.choices import FirstChoice
-from rsim.core.events import Event, NodeJoined, TimerFired
+from rsim.core.events import NodeDied, NodeJoined
 from rsim.core.global_scheduler import GlobalScheduler
 from rsim.core.ids import driver_task_id
 from rsim.core.messages import GLOBAL
-from rsim.core.node import Node
-from rsim.core.records import DRIVER, RESOURCE_UNITS, Demand
+from rsim.core.records import DRIVER, Demand
 from rsim.core.resources import demand_of
-from rsim.core.scheduler import NodeConfig
 from rsim.exceptions import RsimError
 from rsim.runtime import current, refs
 from rsim.runtime.client import Client
-from rsim.runtime.host import Host
-from rsim.runtime.ports import Ports
-from rsim.runtime.session import SessionConfig
+from rsim.runtime.session import NodeOptions, SessionConfig
 from rsim.runtime.trace import NullTrace
 
-_NODE = "local"
-_PIPELINE_DEPTH = 64
+_FIRST_NODE = "local"
 _MEMORY_SHARE = 0.7
 """Of the memory that is available, what tasks may ask for."""
+_DEATH_S = 5.0
+"""How long the workers of a removed node are waited for."""
 
 _sessions: weakref.WeakSet[LocalSession] = weakref.WeakSet()
 
 
-class _Timers:
-    """A machine's timers in the reactor."""
-
-    def __init__(self, reactor: Reactor) -> None:
-        self.now_ns = monotonic_ns
-        self.host: Host
-        self._reactor = reactor
-        self._handles: dict[int, int] = {}
-
-    def set_timer(self, op: int, at_ns: int) -> None:
-        def fire() -> None:
-            del self._handles[op]
-            self.host.handle(TimerFired(op))
-
-        self._handles[op] = self._reactor.set_timer(at_ns, fire)
-
-    def cancel_timer(self, op: int) -> None:
-        handle = self._handles.pop(op, None)
-        if handle is not None:
-            self._reactor.cancel_timer(handle)
-
-
-class _Loopback:
-    """Messages between the machines of this process; carried when a step is over."""
-
-    def __init__(self, source: str, mail: deque[tuple[str, str, msgspec.Struct]]) -> None:
-        self._source = source
-        self._mail = mail
-
-    def send(self, node: str, message: msgspec.Struct) -> None:
-        self._mail.append((self._source, node, message))
-
-    def send_object(self, node: str, object_id: bytes, data: memoryview) -> None:
-        raise AssertionError(f"there is no node {node} to send an object to")
-
-
-class _Ports(Ports):
-    __slots__ = ()
-
-    def warn(self, message: str) -> None:
-        print(f"rsim: {message}", file=sys.stderr)
-
-
 class LocalSession:
-    """A running local backend, seen from its driver."""
+    """A running local backend, seen from its driver. `sites` are its living nodes by name."""
 
     address = "local"
 
     def __init__(self, config: SessionConfig, premises: Premises) -> None:
         self.trace = NullTrace()
+        self.sites: dict[str, Site] = {}
         self._pid = os.getpid()
         self._started_ns = monotonic_ns()
-        self._mail: deque[tuple[str, str, msgspec.Struct]] = deque()
-        self._hosts: dict[str, Host] = {}
+        self._removed: dict[str, None] = {}
+        self._workers: list[WorkerProcesses] = []
         self._build(config, premises)
         self._undo = premises.undo.pop_all()
         _sessions.add(self)
@@ -127,7 +79,12 @@ class LocalSession:
     def infeasible(self) -> list[str]:
         """Tasks that no node can ever run, in words."""
         with self._reactor.lock:
-            return self._node.infeasible()
+            return [line for site in self.sites.values() for line in site.node.infeasible()]
+
+    def node_names(self) -> list[str]:
+        """The living nodes in the order in which they joined, the driver's first."""
+        with self._reactor.lock:
+            return list(self.sites)
 
     def shutdown(self) -> None:
         """End all workers and remove all that the session made; the second time nothing."""
@@ -141,54 +98,110 @@ class LocalSession:
         _sessions.discard(self)
         self._undo.close()
 
+    # -- nodes that come and go --------------------------------------------------------------------
+
+    def add_node(self, options: NodeOptions) -> str:
+        """Let a node join; its name. ValueError when that is, or was, another node's. OSError when
+        there is no shared memory for it.
+        """
+        with self._step():
+            name = options.name or self._free_name()
+            if name in self.sites or name in self._removed or name == GLOBAL:
+                raise ValueError(f"name: {name!r} is taken; names of nodes are used only once")
+            total = _total(options.num_cpus, options.num_gpus, options.resources)
+            capacity_bytes = options.object_store_memory or self._home.segment.capacity_bytes
+            self._introduce(self._open(name, total, options.labels, capacity_bytes))
+        return name
+
+    def remove_node(self, name: str, graceful: bool) -> None:
+        """Let a node die, with its processes and objects; the others learn it at once, whether it
+        is ``graceful`` or not. ValueError when there is no such living node, or it is the driver's.
+        """
+        with self._step():
+            site = self._removable(name)
+            del self.sites[name]
+            self._removed[name] = None
+            self._workers.remove(site.workers)
+            self._shared.post_office.disconnect(name)
+            gone = site.die()
+            self._shared.post_office.announce(NodeDied(name))
+        gone.wait(_DEATH_S)
+
+    def _free_name(self) -> str:
+        number = len(self.sites) + len(self._removed) + 1
+        while (name := f"node-{number}") in self.sites or name in self._removed:
+            number += 1
+        return name
+
+    def _removable(self, name: str) -> Site:
+        site = self.sites.get(name)
+        if site is self._home:
+            raise ValueError(f"the node {name!r} cannot be removed: the driver runs on it")
+        if site is not None:
+            return site
+        if name in self._removed:
+            raise ValueError(f"the node {name!r} has been removed already")
+        known = ", ".join(map(repr, self.sites))
+        raise ValueError(f"there is no node {name!r}; the nodes are {known}")
+
+    def _open(self, name: str, total: Demand, labels: dict[str, str], capacity_bytes: int) -> Site:
+        """Build a node, which nobody knows yet."""
+        number = len(self.sites) + len(self._removed) + 1
+        site = Site(name, number, total, labels, capacity_bytes, self._shared)
+        self.sites[name] = site
+        self._workers.append(site.workers)
+        return site
+
+    def _introduce(self, site: Site) -> None:
+        """Start a node, and let it and the others know of each other."""
+        post_office = self._shared.post_office
+        post_office.connect(site.host)
+        site.host.start()
+        for other in self.sites.values():
+            if other is not site:
+                site.host.handle(NodeJoined(other.name, other.total))
+        post_office.announce(NodeJoined(site.name, site.total))
+
     # -- building ----------------------------------------------------------------------------------
 
     def _build(self, config: SessionConfig, premises: Premises) -> None:
-        undo, segment, warden = premises.undo, premises.segment, premises.warden
-        output = Output(config.log_to_driver, Path(config.log_dir) if config.log_dir else None)
-        total = _total(config)
-        choices = FirstChoice()
-        self._node = node = Node(
-            _NODE,
-            total,
-            capacity_bytes=segment.capacity_bytes,
-            spill_limit_bytes=config.spill_limit_bytes,
-            choices=choices,
-            config=NodeConfig(
-                pipeline_depth=_PIPELINE_DEPTH, prestart_workers=_workers_at_start(total)
-            ),
-        )
+        undo = premises.undo
         interrupts = Interrupts()
-        patience = Patience(node.quiescent, node.waiting_report)
+        patience = Patience(self._idle, self._waiting_report)
         reactor = self._reactor = Reactor(self._end_turn, interrupts, patience)
         undo.callback(reactor.close)
-        processes = self._processes = WorkerProcesses(reactor, warden, output, reactor.answer)
-        undo.callback(processes.close)
-        spill = SpillFolder(premises.scratch, self._post)
-        undo.callback(spill.close)
-        undo.callback(reactor.stop)
-        control = MemoryControlStore()
-        ports = {
-            address: _Ports(
-                _Timers(reactor), _Loopback(address, self._mail), processes, segment, spill, control
-            )
-            for address in (_NODE, GLOBAL)
-        }
-        host = self._host = self._connect(node, ports[_NODE])
+        choices = FirstChoice()
+        post_office = PostOffice()
+        control = MemoryControlStore(post_office.handle)
         scheduler = GlobalScheduler(config.policy, choices, control)
-        self._connect(scheduler, ports[GLOBAL])
-        control.handle = host.handle
-        processes.receive = host.receive
-        processes.exited = host.worker_gone
-
-        self._channel = DriverChannel(reactor, segment, host.receive, self._end_step, host.values)
+        self._shared = shared = Surroundings(
+            premises=premises,
+            reactor=reactor,
+            foreman=Foreman(reactor, premises.warden),
+            post_office=post_office,
+            control=control,
+            output=Output(config.log_to_driver, Path(config.log_dir) if config.log_dir else None),
+            choices=choices,
+            spill_limit_bytes=config.spill_limit_bytes,
+        )
+        self._mail = post_office.mail
+        undo.callback(self._close_sites)
+        undo.callback(reactor.stop)
+        cpus = len(os.sched_getaffinity(0)) if config.num_cpus is None else config.num_cpus
+        total = _total(cpus, config.num_gpus or 0, config.resources)
+        capacity_bytes = config.object_store_memory or default_capacity_bytes()
+        self._home = home = self._open(_FIRST_NODE, total, {}, capacity_bytes)
+        post_office.connect(connect_machine(scheduler, shared, home))
+        host = home.host
+        self._channel = DriverChannel(
+            reactor, home.segment, host.receive, self._end_step, host.values
+        )
         self.client = Client(
             self._channel, DRIVER, driver_task_id(int.from_bytes(os.urandom(7), "big"))
         )
         undo.callback(self._disconnect)
         with reactor.lock:
-            host.start()
-            self._hosts[GLOBAL].handle(NodeJoined(_NODE, total))
+            self._introduce(home)
             self._end_turn()
         reactor.start()
         interrupts.install(reactor.parking.interrupt)
@@ -196,33 +209,55 @@ class LocalSession:
         current.client = self.client
         refs.set_factory(self.client.make_ref)
 
-    def _connect(self, machine: Any, ports: Ports) -> Host:
-        host = self._hosts[machine.name] = Host(machine, ports)
-        ports.timers.host = host  # type: ignore[attr-defined]
-        return host
-
     def _disconnect(self) -> None:
         self.client.close()
         if current.client is self.client:
             current.client = None
             refs.set_factory(None)
 
+    def _close_sites(self) -> None:
+        with ExitStack() as undo:
+            for site in self.sites.values():
+                undo.callback(site.close)
+            undo.callback(self._shared.foreman.close)
+            for site in self.sites.values():
+                undo.callback(site.spill.close)
+
     # -- steps (the lock is held) ------------------------------------------------------------------
+
+    @contextmanager
+    def _step(self) -> Iterator[None]:
+        """A step that is not a client's; RsimError when the session has ended."""
+        parking = self._reactor.parking
+        with self._reactor.lock:
+            if self._channel.closed:
+                raise RsimError(self._channel.closed)
+            yield
+            self._end_turn()
+        if parking.interrupted:
+            parking.see_to_interrupt()
 
     def _end_step(self) -> None:
         """A step is over: carry messages, and send what somebody waits for."""
-        while self._mail:
-            source, target, message = self._mail.popleft()
-            self._hosts[target].receive_message(source, message)
-        self._processes.settle()
+        if self._mail:
+            self._shared.post_office.carry()
+        for workers in self._workers:
+            workers.settle()
 
     def _end_turn(self) -> None:
         """A turn of the loop is over: the same, and send all else."""
         self._end_step()
-        self._processes.flush()
+        for workers in self._workers:
+            workers.flush()
 
-    def _post(self, event: Event) -> None:
-        self._reactor.post(lambda: self._host.handle(event))
+    def _idle(self) -> bool:
+        """Whether nothing will ever happen without an event from outside. Between steps no message
+        is under way, so no node waits for another that is not busy itself.
+        """
+        return not any(site.node.busy for site in self.sites.values())
+
+    def _waiting_report(self) -> list[str]:
+        return [line for site in self.sites.values() for line in site.node.waiting_report()]
 
     def _abandon(self) -> None:
         """In a forked child: the session is the parent's."""
@@ -232,20 +267,15 @@ class LocalSession:
         )
         self._undo.pop_all()
         self.client.close()
-        self._processes.abandon()
+        for workers in self._workers:
+            workers.abandon()
+        self._shared.foreman.abandon()
         self._reactor.abandon()
 
 
-def _total(config: SessionConfig) -> Demand:
-    cpus = len(os.sched_getaffinity(0)) if config.num_cpus is None else config.num_cpus
+def _total(num_cpus: float, num_gpus: float, resources: dict[str, float]) -> Demand:
     memory_bytes = int(available_memory_bytes() * _MEMORY_SHARE)
-    return demand_of(cpus, config.num_gpus, memory_bytes, config.resources)
-
-
-def _workers_at_start(total: Demand) -> int:
-    """A worker per CPU, as long as they are real ones."""
-    cpus = -(-dict(total).get("CPU", 0) // RESOURCE_UNITS)
-    return min(cpus, len(os.sched_getaffinity(0)))
+    return demand_of(num_cpus, num_gpus, memory_bytes, resources)
 
 
 def _after_fork() -> None:

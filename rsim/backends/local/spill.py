@@ -27,6 +27,7 @@ class SpillFolder:
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._lock_fd = -1
+        self._closed = False
 
     def write(self, object_id: bytes, data: memoryview) -> None:
         """Begin to write the object; the bytes stay unchanged until the answer."""
@@ -42,6 +43,7 @@ class SpillFolder:
 
     def close(self) -> None:
         """Delete all; what was asked and is not done yet is not done any more."""
+        self._closed = True
         if self._thread is not None:
             self._work.put(None)
             self._thread.join()
@@ -57,7 +59,7 @@ class SpillFolder:
         self._work.put(job)
 
     def _run(self) -> None:
-        while (job := self._work.get()) is not None:
+        while (job := self._work.get()) is not None and not self._closed:
             job()
 
     def _file(self, object_id: bytes) -> Path:

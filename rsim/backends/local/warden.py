@@ -22,11 +22,12 @@ _CLOSE_MS: Final = 2000
 
 
 class Warden:
-    """Starts the guardian and talks to it. ``leftovers``: what it removes in the end."""
+    """Starts the guardian and talks to it. ``leftovers``: how the paths begin that it is to remove
+    in the end.
+    """
 
-    def __init__(self, segment_fd: int, leftovers: Sequence[str]) -> None:
+    def __init__(self, leftovers: Sequence[str]) -> None:
         self.alive = False
-        self._segment_fd = segment_fd
         self._leftovers = tuple(leftovers)
         self._sock: socket.socket
         self._pid = 0
@@ -38,13 +39,12 @@ class Warden:
             self.close()
         self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            fds = (theirs.fileno(), self._segment_fd)
-            first = max(*fds, 2) + 1
-            actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
-                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
+            its_fd = max(theirs.fileno(), 2) + 1
+            actions = [
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, theirs.fileno(), its_fd),
             ]
-            actions += [(os.POSIX_SPAWN_DUP2, fd, first + i) for i, fd in enumerate(fds)]
-            arguments = (first, os.getpid(), first + 1, self._leftovers)
+            arguments = (its_fd, os.getpid(), self._leftovers)
             path = [os.path.abspath(entry) for entry in sys.path]
             code = (
                 f"import sys; sys.path[:] = {path!r}; "

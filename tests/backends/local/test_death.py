@@ -168,7 +168,7 @@ with driving(2) as d:
             interrupts += 1
     assert interrupts
     assert all(d.get(ref) == number for number, ref in refs)
-    d.session._node.check()
+    d.session.sites["local"].node.check()
     print("good")
 """
     )

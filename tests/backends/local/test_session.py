@@ -146,7 +146,7 @@ def test_a_blocked_task_makes_room_for_what_it_waits_for(tmp_path: Path) -> None
 
 def blocked(driver: Driver) -> int:
     """Number of workers blocked in a request."""
-    workers = driver.session._node.scheduler.workers.values()
+    workers = driver.session.sites["local"].node.scheduler.workers.values()
     return sum(worker.blocked for worker in workers)
 
 
