@@ -59,6 +59,9 @@ class Host:
             fx.ReplyObjects: self._reply_objects,
             fx.ReplyWait: lambda e: self._deliver(e.client, wire.WaitReply(e.op, e.ready)),
             fx.ReplyAllocation: self._reply_allocation,
+            fx.ReplyGroups: lambda e: self._deliver(
+                e.client, wire.GroupsReply(e.op, e.groups, e.error)
+            ),
             fx.StoreError: self._store_error,
             fx.CopyError: self._copy_error,
             fx.ForgetValues: self._forget_values,
@@ -193,6 +196,10 @@ class Host:
             sent[function_id] = None
             blob = self.ports.control.get_function(function_id)
         deps = tuple(map(self.value, spec.deps)) if spec.deps else ()
+        tenancy = None
+        if effect.gpus or spec.options.strategy.group:
+            strategy = spec.options.strategy
+            tenancy = wire.Tenancy(effect.gpus, strategy.group, strategy.captures)
         message = wire.RunTask(
             spec.task_id,
             spec.name,
@@ -210,6 +217,7 @@ class Host:
             spec.method,
             spec.creation,
             spec.options.group,
+            tenancy,
         )
         self._deliver(effect.client, message)
 

@@ -248,13 +248,14 @@ class SimSession:
                 capacity_bytes=node.object_store_memory,
                 spill_limit_bytes=config.spill_limit_bytes,
                 choices=self.tape,
+                labels=_labels(node),
             )
             self._connect(site, node_machine, workers, memory)
         for name in self._workers:
             self.sites[name].host.start()
         for site in self.sites.values():
             for node in cluster.members:
-                site.handle(events.NodeJoined(node.name, _total(node)))
+                site.handle(events.NodeJoined(node.name, _total(node), _labels(node)))
 
     def _connect(
         self, site: Site, machine: Any, workers: SimWorkers, memory: SimMemory, *, home: str = ""
@@ -364,16 +365,21 @@ def _total(node: Node) -> Demand:
     return demand_of(node.num_cpus, node.num_gpus, node.memory, node.resources)
 
 
+def _labels(node: Node) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((node.labels or {}).items()))
+
+
 def _cluster_of(config: SessionConfig) -> Cluster:
     given = {
         "num_cpus": config.num_cpus,
         "num_gpus": config.num_gpus,
         "resources": config.resources or None,
+        "labels": config.labels or None,
         "object_store_memory": config.object_store_memory,
     }
     given = {name: value for name, value in given.items() if value is not None}
     if config.cluster is None:
-        return Cluster(1, **given)  # type: ignore[arg-type]
+        return Cluster([Node(**given)])  # type: ignore[arg-type]
     if given:
         raise ValueError(
             f"{', '.join(given)} cannot be given together with cluster=: "

@@ -29,6 +29,7 @@ REQUESTS = (
     events.ObjectsRequested,
     events.WaitRequested,
     events.AllocationRequested,
+    events.GroupsRequested,
     FunctionRequested,
 )
 
@@ -114,6 +115,9 @@ class SimChannel:
 
     def export_function(self, function_id: bytes, blob: bytes) -> None:
         self.send(FunctionExported(self._client, function_id, blob))
+
+    def show_gpus(self, gpus: tuple[int, ...]) -> None:
+        """There are none to be seen, and the environment is that of all simulated workers."""
 
     def spend(self, duration_ns: int) -> None:
         self._hub.sleep(round(duration_ns / self._site.speed))

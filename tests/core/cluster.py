@@ -16,6 +16,7 @@ import msgspec
 
 from rsim.core import effects as fx
 from rsim.core import events, messages
+from rsim.core.bundles import demand_in, placed_in
 from rsim.core.global_scheduler import GlobalScheduler
 from rsim.core.ids import child_task_id, driver_task_id, put_id, return_id
 from rsim.core.node import Node
@@ -23,6 +24,9 @@ from rsim.core.records import (
     DRIVER,
     ActorOptions,
     ErrorInfo,
+    GroupRemoval,
+    GroupSpec,
+    GroupState,
     Result,
     Strategy,
     TaskOptions,
@@ -79,11 +83,19 @@ class Client:
         creation: ActorOptions | None = None,
         actor: bytes = b"",
         kind: ActorOptions | None = None,
+        group: bytes = b"",
+        bundle: int = -1,
     ) -> TaskSpec:
         """``kind``: of the actor that is called."""
         task_id = child_task_id(self.task_id, self.submitted)
         self.submitted += 1
         options = TaskOptions(CPU, retries, False, strategy or Strategy())
+        if group:
+            demand, place = placed_in(group, bundle, False, CPU, Strategy())
+            if creation is not None:
+                held = demand_in(creation.held, group, bundle)
+                creation = msgspec.structs.replace(creation, held=held)
+            options = TaskOptions(demand, retries, False, place)
         function = b"f" * 16
         if actor:
             loose = kind is not None and kind.is_concurrent
@@ -121,13 +133,15 @@ class Cluster:
         self.glob = GlobalScheduler(None, choices, self.lineage)
         config = NodeConfig(pipeline_depth=pipeline, tiny_task_ns=10**12, prestart_workers=1)
         total = (("CPU", cpus * 10_000),)
-        self.nodes = {
-            f"n{i}": Node(
-                f"n{i}", total, capacity_bytes=capacity_bytes, spill_limit_bytes=None,
+
+        def make(name: str) -> Node:
+            return Node(
+                name, total, capacity_bytes=capacity_bytes, spill_limit_bytes=None,
                 choices=choices, config=config,
-            )
-            for i in range(nodes)
-        }  # fmt: skip
+            )  # fmt: skip
+
+        self.make = make
+        self.nodes = {f"n{i}": make(f"n{i}") for i in range(nodes)}
         self.channels: dict[tuple[str, str], deque[tuple[str, Any]]] = {}
         self.timers: list[tuple[int, str, int]] = []
         self.acts: dict[Key, Acting] = {}
@@ -144,6 +158,7 @@ class Cluster:
         self.actors: dict[bytes, ActorOptions | None] = {}
         self.calls: dict[bytes, list[tuple[bytes, int]]] = {}
         self.answers: dict[int, fx.Effect] = {}
+        self.groups: dict[bytes, GroupState] = {}
         self.steps = 0
         for name in self.nodes:
             self.apply(name, self.nodes[name].start(0))
@@ -252,6 +267,10 @@ class Cluster:
             self.advance(key, e)
 
     _ReplyWait = _ReplyAllocation = _ReplyObjects
+
+    def _ReplyGroups(self, name: str, e: fx.ReplyGroups) -> None:
+        assert not e.error
+        self.groups.update((group.spec.group_id, group) for group in e.groups)
 
     def _StoreError(self, name: str, e: fx.StoreError) -> None:
         self.errors[name, e.object_id] = e.error
@@ -374,6 +393,16 @@ class Cluster:
             lane.clear()
         self.post((name, f"w{number}"), name, events.WorkerExited(number, reason))
 
+    def join(self, name: str) -> None:
+        """A node joins, as large as the others."""
+        node = self.nodes[name] = self.make(name)
+        self.apply(name, node.start(0))
+        total = node.scheduler.pool.total
+        for other in self.nodes:
+            self.step(name, events.NodeJoined(other, total))
+            self.step(other, events.NodeJoined(name, total))
+        self.step(messages.GLOBAL, events.NodeJoined(name, total))
+
     def kill_node(self, name: str) -> None:
         del self.nodes[name]
         for lane in [lane for lane in self.channels if name in lane]:
@@ -385,6 +414,20 @@ class Cluster:
             del self.queued[key]
         for other in [*self.nodes, messages.GLOBAL]:
             self.post(("membership", other), other, events.NodeDied(name))
+
+    # -- placement groups --------------------------------------------------------------------------
+
+    def create_group(self, bundles: int, strategy: str) -> bytes:
+        """The driver asks for a group of bundles of one CPU."""
+        group_id = child_task_id(self.driver.task_id, self.driver.submitted)
+        self.driver.submitted += 1
+        self.step(
+            "n0", events.GroupsRequested(DRIVER, 0, GroupSpec(group_id, (CPU,) * bundles, strategy))
+        )
+        return group_id
+
+    def remove_group(self, group_id: bytes) -> None:
+        self.step("n0", events.GroupsRequested(DRIVER, 0, GroupRemoval(group_id)))
 
     # -- the run -----------------------------------------------------------------------------------
 

@@ -147,6 +147,7 @@ class LocalSession:
         undo, segment, warden = premises.undo, premises.segment, premises.warden
         output = Output(config.log_to_driver, Path(config.log_dir) if config.log_dir else None)
         total = _total(config)
+        labels = tuple(sorted(config.labels.items()))
         choices = FirstChoice()
         self._node = node = Node(
             _NODE,
@@ -154,6 +155,7 @@ class LocalSession:
             capacity_bytes=segment.capacity_bytes,
             spill_limit_bytes=config.spill_limit_bytes,
             choices=choices,
+            labels=labels,
             config=NodeConfig(
                 pipeline_depth=_PIPELINE_DEPTH, prestart_workers=_workers_at_start(total)
             ),
@@ -188,7 +190,7 @@ class LocalSession:
         undo.callback(self._disconnect)
         with reactor.lock:
             host.start()
-            self._hosts[GLOBAL].handle(NodeJoined(_NODE, total))
+            self._hosts[GLOBAL].handle(NodeJoined(_NODE, total, labels))
             self._end_turn()
         reactor.start()
         interrupts.install(reactor.parking.interrupt)
