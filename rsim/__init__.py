@@ -7,6 +7,7 @@ from rsim import exceptions
 from rsim.api.actor_options import method
 from rsim.api.actors import ActorClass, kill
 from rsim.api.calls import cancel, get, put, wait
+from rsim.api.groups import get_gpu_ids
 from rsim.api.handles import ActorHandle
 from rsim.api.remote import RemoteFunction, remote
 from rsim.api.session import Session, init, is_initialized, shutdown
@@ -27,6 +28,7 @@ __all__ = [
     "cancel",
     "exceptions",
     "get",
+    "get_gpu_ids",
     "init",
     "is_initialized",
     "kill",

@@ -5,6 +5,9 @@
         ├── RsimTaskError                  a task raised; also an instance of the user's own type
         ├── TaskCancelledError             the task was cancelled
         ├── TaskUnschedulableError         no node can ever run the task
+        ├── ActorUnschedulableError        no node can ever hold the actor
+        │   └── ActorPlacementGroupRemoved     ... because its placement group was removed
+        ├── TaskPlacementGroupRemoved      the task's placement group was removed
         ├── WorkerCrashedError             the worker died while running the task
         ├── NodeDiedError                  the node died while running the task
         ├── GetTimeoutError                (TimeoutError)  get() ran out of time
@@ -49,6 +52,18 @@ class TaskCancelledError(RsimError):
 
 class TaskUnschedulableError(RsimError):
     """No node can ever satisfy what the task asks for."""
+
+
+class ActorUnschedulableError(RsimError):
+    """No node can ever satisfy what the actor asks for."""
+
+
+class ActorPlacementGroupRemoved(ActorUnschedulableError):
+    """The placement group was removed before the actor was created in it."""
+
+
+class TaskPlacementGroupRemoved(RsimError):
+    """The placement group was removed before the task had run in it."""
 
 
 class WorkerCrashedError(RsimError):

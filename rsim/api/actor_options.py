@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from rsim.api import checks
-from rsim.api.options import CALLING, PLACEMENT, Checks, checked, extras_of, strategy_of
+from rsim.api.options import CALLING, checked, extras_of
+from rsim.api.placement import PLACEMENT, Checks, Place
 from rsim.api.returning import number_of
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class ClassOptions:
         "max_pending_calls",
         "max_task_retries",
         "out_of_order",
+        "refusal",
         "task",
     )
 
@@ -99,7 +101,10 @@ class ClassOptions:
         self.max_task_retries: int = given.get("max_task_retries", 0)
         self.max_pending_calls: int = given.get("max_pending_calls", -1)
         self.groups: tuple[str, ...] = tuple(given.get("concurrency_groups", ()))
-        self.task, self.creation = _core_options(given, is_async)
+        place = Place(given, "an actor", is_actor=True)
+        self.refusal = place.refusal
+        """Why no actor can be placed."""
+        self.task, self.creation = _core_options(given, is_async, place)
         self.out_of_order: bool = _out_of_order(given, self.creation)
 
     def changed(self, changes: Mapping[str, Any]) -> ClassOptions:
@@ -131,20 +136,18 @@ def _out_of_order(given: dict[str, Any], creation: ActorOptions) -> bool:
     return chosen
 
 
-def _core_options(given: dict[str, Any], is_async: bool) -> tuple[TaskOptions, ActorOptions]:
+def _core_options(
+    given: dict[str, Any], is_async: bool, place: Place
+) -> tuple[TaskOptions, ActorOptions]:
     """What the core is told: how to place the actor, and what to do while it lives."""
     from rsim.core.records import ActorOptions, TaskOptions
-    from rsim.core.resources import demand_of
 
-    others = given.get("num_gpus"), given.get("memory"), given.get("resources")
-    placed = demand_of(given.get("num_cpus", 1.0), *others)
-    held = demand_of(given.get("num_cpus", 0.0), *others)
     restarts = given.get("max_restarts", 0)
     return (
-        TaskOptions(placed, restarts, strategy=strategy_of(given)),
+        TaskOptions(place.demand, restarts, strategy=place.strategy),
         ActorOptions(
             restarts,
-            held,
+            place.held,
             given.get("max_concurrency", _ASYNC_CONCURRENCY if is_async else 1),
             is_async,
             tuple(given.get("concurrency_groups", {}).items()),

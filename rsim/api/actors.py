@@ -47,6 +47,8 @@ class ActorClass:
         constructor raises, calls of the actor raise ActorDiedError.
         """
         client = current.client or running_client()
+        if self._options.refusal is not None:
+            raise self._options.refusal
         definition = self._definition
         definition.parameters.check(definition.name, args, kwargs)
         for value in (*args, *kwargs.values()):

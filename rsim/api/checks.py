@@ -21,6 +21,8 @@ _FOREVER_S = 9e9
 """What does not fit 64 bits when counted in nanoseconds; 285 years."""
 
 _OPTION_OF = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory"}
+_OWN_LABELS = "rsim.io/"
+_NO_RESOURCE = "object_store_memory"
 
 
 def number(name: str, value: object) -> float:
@@ -44,14 +46,31 @@ def integer(name: str, value: object, least: int) -> int:
 
 
 def quantity(name: str, value: object) -> float:
-    """How much of a resource: no finer than 0.0001. Raises TypeError or ValueError."""
+    """How much of a resource: 0, or 0.0001 at least; what is finer than that counts for nothing.
+
+    Raises TypeError or ValueError.
+    """
     amount = number(name, value)
     if amount > _MOST:
         raise ValueError(f"{name} must be at most {_MOST:.0e}, not {value!r}")
-    units = amount / _FINEST
-    if abs(units - round(units)) > 1e-9 * max(1.0, amount):
-        raise ValueError(f"{name} must be a multiple of {_FINEST:.4f}, not {value!r}")
+    if 0 < amount < _FINEST:
+        raise ValueError(f"{name} must be 0, or {_FINEST:.4f} or more, not {value!r}")
     return amount
+
+
+def gpus(name: str, value: object) -> float:
+    """How many GPUs: a whole number, or a part of one. Raises TypeError or ValueError."""
+    amount = quantity(name, value)
+    if amount > 1 and amount != int(amount):
+        raise ValueError(f"{name} must be a whole number or below 1, not {value!r}")
+    return amount
+
+
+def text(name: str, value: object) -> str:
+    """A str. Raises TypeError."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, not {value!r}")
+    return value
 
 
 def resources(name: str, value: object) -> dict[str, float]:
@@ -63,16 +82,22 @@ def resources(name: str, value: object) -> dict[str, float]:
             raise TypeError(f"{name} must have names as keys, not {key!r}")
         if key in _OPTION_OF:
             raise ValueError(f"{name} must not contain {key!r}: use {_OPTION_OF[key]}=")
+        if key == _NO_RESOURCE:
+            raise ValueError(f"{name} must not contain {key!r}: it cannot be asked for")
     return {key: quantity(f"{name}[{key!r}]", amount) for key, amount in value.items()}
 
 
 def labels(name: str, value: object) -> dict[str, str]:
-    """Labels of a node: texts by name. Raises TypeError."""
+    """Labels of a node: str by str. Raises TypeError or ValueError."""
     if not isinstance(value, Mapping):
-        raise TypeError(f"{name} must be a dict of texts by name, not {value!r}")
-    for key, text in value.items():
-        if not isinstance(key, str) or not isinstance(text, str):
-            raise TypeError(f"{name} must have a str for each str, not {key!r}: {text!r}")
+        raise TypeError(f"{name} must be a dict of str, not {value!r}")
+    for key, label in value.items():
+        text(f"a key of {name}", key)
+        text(f"{name}[{key!r}]", label)
+        if not key:
+            raise ValueError(f"{name} must not have an empty key")
+        if key.startswith(_OWN_LABELS):
+            raise ValueError(f"{name} must not contain {key!r}: {_OWN_LABELS}* are given by rsim")
     return dict(value)
 
 

@@ -7,36 +7,21 @@ would double the time that `import rsim` takes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from rsim.api import checks
+from rsim.api.placement import PLACEMENT, Checks, Place
 from rsim.exceptions import UnserializableError
 
 if TYPE_CHECKING:
-    from rsim.core.records import Strategy, TaskOptions
+    from rsim.core.records import TaskOptions
 
 GENERATING = ("streaming", "dynamic")
 """What `num_returns` may be, other than a number, for generators."""
 
-_STRATEGIES = ("DEFAULT", "SPREAD")
 _ALIASES = {"num_return_vals": "num_returns"}
 _NO_ALIASES: dict[str, str] = {}
-
-
-@dataclass(frozen=True)
-class NodeAffinitySchedulingStrategy:
-    """Run on the node `node_id` (its name). `soft`: elsewhere if that one cannot run it."""
-
-    node_id: str
-    soft: bool = False
-
-    def __post_init__(self) -> None:
-        if not _name("node_id", self.node_id):
-            raise ValueError("node_id must be the name of a node, not ''")
-        if not isinstance(self.soft, bool):
-            raise TypeError(f"soft must be a bool, not {self.soft!r}")
 
 
 class Options:
@@ -46,7 +31,7 @@ class Options:
     UnserializableError when `cost` or `retry_exceptions` cannot be pickled.
     """
 
-    __slots__ = ("_given", "backpressure", "name", "num_returns", "task")
+    __slots__ = ("_given", "backpressure", "name", "num_returns", "refusal", "task")
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._given = given = checked(options, _CHECKS, "a remote function", _ALIASES)
@@ -56,7 +41,10 @@ class Options:
         """None: not said."""
         self.backpressure: int = given.get("_generator_backpressure_num_objects", -1)
         """Most values of a generator that were not asked for; -1: any number."""
-        self.task = _task_options(given)
+        place = Place(given, self.name or "a task")
+        self.refusal = place.refusal
+        """Why no call can be placed."""
+        self.task = _task_options(given, place)
 
     def changed(self, changes: Mapping[str, Any]) -> Options:
         """These options, but for `changes`; an option that is None there gets its default back."""
@@ -77,10 +65,6 @@ def _renamed(given: Mapping[str, Any], aliases: Mapping[str, str]) -> dict[str, 
     return renamed
 
 
-Checks = dict[str, Callable[[str, Any], Any]]
-"""The options that there are, by name: what makes a checked value of the one given."""
-
-
 def checked(
     given: Mapping[str, Any], table: Checks, what: str, aliases: Mapping[str, str] = _NO_ALIASES
 ) -> dict[str, Any]:
@@ -94,13 +78,6 @@ def checked(
         if value is not None:
             found[name] = check(name, value)
     return found
-
-
-def _gpus(name: str, value: object) -> float:
-    amount = checks.quantity(name, value)
-    if amount > 1 and amount != int(amount):
-        raise ValueError(f"{name} must be a whole number or below 1, not {value!r}")
-    return amount
 
 
 def _num_returns(name: str, value: object) -> int | str:
@@ -133,39 +110,14 @@ def _retry_exceptions(name: str, value: object) -> bool | tuple[type[Exception],
     return tuple(value)
 
 
-def _name(name: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be a str, not {value!r}")
-    return value
-
-
-def _scheduling_strategy(name: str, value: object) -> object:
-    if isinstance(value, NodeAffinitySchedulingStrategy):
-        return value
-    if not isinstance(value, str) or value not in _STRATEGIES:
-        raise ValueError(
-            f"{name} must be 'DEFAULT', 'SPREAD' or a NodeAffinitySchedulingStrategy, not {value!r}"
-        )
-    return value
-
-
 def _cost(name: str, value: object) -> object:
     return value if callable(value) else checks.number(name, value)
 
 
-PLACEMENT: Checks = {
-    "num_cpus": checks.quantity,
-    "num_gpus": _gpus,
-    "memory": checks.quantity,
-    "resources": checks.resources,
-    "scheduling_strategy": _scheduling_strategy,
-}
-"""What functions and classes have in common."""
-
 CALLING: Checks = {
     "num_returns": _num_returns,
     "retry_exceptions": _retry_exceptions,
-    "name": _name,
+    "name": checks.text,
     "cost": _cost,
     "_generator_backpressure_num_objects": _backpressure,
     "_num_objects_per_yield": _not_there,
@@ -179,33 +131,17 @@ _CHECKS: Checks = {
 }
 
 
-def _task_options(given: dict[str, Any]) -> TaskOptions:
+def _task_options(given: dict[str, Any], place: Place) -> TaskOptions:
     """What the core is told."""
     from rsim.core.records import TaskOptions
-    from rsim.core.resources import demand_of
 
     return TaskOptions(
-        demand_of(
-            given.get("num_cpus", 1.0),
-            given.get("num_gpus"),
-            given.get("memory"),
-            given.get("resources"),
-        ),
+        place.demand,
         given.get("max_retries", 3),
         bool(given.get("retry_exceptions")),
-        strategy_of(given),
+        place.strategy,
         extras_of(given),
     )
-
-
-def strategy_of(options: dict[str, Any]) -> Strategy:
-    """The scheduling strategy among checked options, as the core knows it."""
-    from rsim.core.records import Strategy
-
-    given: str | NodeAffinitySchedulingStrategy = options.get("scheduling_strategy", "DEFAULT")
-    if isinstance(given, str):
-        return Strategy(given)
-    return Strategy("AFFINITY", given.node_id, given.soft)
 
 
 def extras_of(given: dict[str, Any]) -> bytes:

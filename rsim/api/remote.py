@@ -58,6 +58,8 @@ class RemoteFunction(Generic[T_co]):
         parameters = definition.parameters
         self._parameters = parameters.names
         self._fewest, self._most = parameters.fewest, parameters.most
+        if options.refusal is not None:
+            self._most = -1  # so that every call is checked, and refused
         _describe(self)
 
     def remote(self, *args: Any, **kwargs: Any) -> T_co:
@@ -93,6 +95,8 @@ class RemoteFunction(Generic[T_co]):
         return RemoteFunction(self._definition, self._options.changed(options), self._streams)
 
     def _check(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self._options.refusal is not None:
+            raise self._options.refusal
         self._definition.parameters.check(self._definition.name, args, kwargs)
         for value in kwargs.values():
             if type(value) is ObjectRef and value._counter is not current.client:
@@ -174,13 +178,16 @@ def remote(*args: Any, **options: Any) -> Any:
         for (default -1: it never waits).
     max_retries: how often it is run again when its worker dies (default 3; -1: without limit).
     retry_exceptions: whether also when it raises; or a list of the exceptions.
-    name: of its tasks, in messages and traces. scheduling_strategy: "DEFAULT", "SPREAD" or a
-        rsim.util.scheduling_strategies.NodeAffinitySchedulingStrategy.
+    accelerator_type: of the node's GPUs, as it is declared by a resource of the node.
+    scheduling_strategy: "DEFAULT", "SPREAD" or one of rsim.util.scheduling_strategies.
+    label_selector: labels that the node must have, as {"region": "us", "disk": "in(ssd,nvme)",
+        "zone": "!x"}. fallback_strategy: [{"label_selector": {...}}], for when no node can.
+    name: of its tasks, in messages and traces.
     cost: seconds of virtual time that a call takes in a simulation, or a function of the
         arguments that tells.
 
-    Options of classes: num_cpus, num_gpus, resources, memory and scheduling_strategy are those of
-    the actor, held for its life; without num_cpus it needs one CPU to be placed, and holds none.
+    Options of classes: those about resources and places are the actor's, held for its life; without
+    num_cpus it needs one CPU to be placed, and holds none.
     max_restarts: how often it is created again when its worker died (default 0; -1: always).
     max_task_retries: how often a call is made again that its death interrupted (default 0; -1).
     max_pending_calls: most unanswered calls of a handle (default -1: no limit).

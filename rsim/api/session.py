@@ -168,6 +168,7 @@ def init(
     num_cpus: float | None = None,
     num_gpus: float | None = None,
     resources: Mapping[str, float] | None = None,
+    labels: Mapping[str, str] | None = None,
     object_store_memory: int | None = None,
     namespace: str | None = None,
     seed: int | None = None,
@@ -184,6 +185,7 @@ def init(
     address: "local" (worker processes on this machine) or "sim" (a simulated cluster); None reads
         the environment's RSIM_ADDRESS, else it is "local".
     num_cpus, num_gpus, resources: what the node has to give; by default the CPUs of this machine.
+    labels: of the node, for tasks that select nodes by them.
     object_store_memory: bytes of shared memory for objects. spill_limit_bytes: how much of them
         may go to disk when that is full; None: no limit.
     log_to_driver: print what workers print. log_dir: a folder to keep their output in.
@@ -211,8 +213,9 @@ def init(
             num_cpus=_given(checks.quantity, "num_cpus", num_cpus),
             num_gpus=_given(checks.quantity, "num_gpus", num_gpus),
             resources=_given(checks.resources, "resources", resources) or {},
+            labels=_given(checks.labels, "labels", labels) or {},
             object_store_memory=_given(_bytes, "object_store_memory", object_store_memory),
-            namespace=_given(_text, "namespace", namespace) or "",
+            namespace=_given(checks.text, "namespace", namespace) or "",
             log_to_driver=bool(log_to_driver),
             log_dir=None if log_dir is None else os.fspath(log_dir),
             spill_limit_bytes=_given(_limit, "spill_limit_bytes", spill_limit_bytes),
@@ -262,14 +265,8 @@ def _limit(name: str, value: object) -> int:
     return checks.integer(name, value, 0)
 
 
-def _text(name: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be a str, not {value!r}")
-    return value
-
-
 def _name(name: str, value: object) -> str:
-    if not _text(name, value):
+    if not checks.text(name, value):
         raise ValueError(f"{name} must not be empty")
     return str(value)
 

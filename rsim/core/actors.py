@@ -307,6 +307,13 @@ class Actors:
             living.exited = True
             self._node.scheduler.stop_worker(event.client, kill=False)
 
+    def condemn(self, client: int, reason: str) -> None:
+        """The actor of this worker is about to be killed, and is not to be created again."""
+        living = self._by_client.get(client)
+        if living is not None:
+            living.ended = living.ended or reason
+            living.exited = True
+
     def stop(self, actor_id: bytes, kill: bool) -> None:
         """The owner ends an actor that lives here."""
         living = self._living.get(actor_id)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from rsim.core.records import Demand, ErrorInfo, TaskSpec
+from rsim.core.records import Demand, ErrorInfo, GroupState, TaskSpec
 
 
 class Effect(msgspec.Struct, frozen=True, gc=False):
@@ -23,6 +23,8 @@ class StartTask(Effect, frozen=True):
     attempt: int
     lent: tuple[bytes, ...] = ()
     """Refs in the payload and in the deps: lent to the client."""
+    gpus: tuple[int, ...] = ()
+    """The GPUs of the node that it may use."""
 
 
 class RecallTasks(Effect, frozen=True):
@@ -75,6 +77,15 @@ class ReplyWait(Effect, frozen=True):
     client: int
     op: int
     ready: tuple[bytes, ...]
+
+
+class ReplyGroups(Effect, frozen=True):
+    """Answer ``GroupsRequested``. ``error``: why there is no such group."""
+
+    client: int
+    op: int
+    groups: tuple[GroupState, ...]
+    error: str = ""
 
 
 class ReplyAllocation(Effect, frozen=True):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from rsim.core.records import ErrorInfo, Result, TaskSpec
+from rsim.core.records import ErrorInfo, GroupRequest, Result, TaskSpec
 
 
 class Event(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
@@ -175,6 +175,14 @@ class ActorExited(Event, tag="e", frozen=True):
     client: int
 
 
+class GroupsRequested(Event, tag="pg", frozen=True):
+    """A client creates, removes or asks about placement groups; answered by ``ReplyGroups``."""
+
+    client: int
+    op: int
+    request: GroupRequest
+
+
 class TasksReturned(Event, tag="t", frozen=True):
     """A worker gives back tasks that it was sent and has not begun."""
 
@@ -243,6 +251,8 @@ class NodeJoined(Event, frozen=True):
 
     node: str
     total: tuple[tuple[str, int], ...]
+    labels: tuple[tuple[str, str], ...] = ()
+    """By key, those that users gave it."""
 
 
 class NodeDied(Event, frozen=True):

@@ -2,8 +2,9 @@
 
 Decides late: a request waits here until the policy names a node that is free, in this view of it,
 and then reserves the task's demand there in the same step. Must never reserve what a node's view
-does not have, nor answer a request twice in different ways. Owns the view of the cluster, the
-waiting requests, the reservations and, in `Orphans`, who adopts the objects of a dead node.
+does not have, nor answer a request twice in different ways. Owns the waiting requests; in `Fleet`
+the view of the cluster with the reservations, in `Groups` the placement groups, and in `Orphans`
+who adopts the objects of a dead node.
 
 Order. Requests of one demand and strategy (a shape) form a queue, first in, first out; whenever
 something becomes free, the shapes that fit take turns in the order in which their first requests
@@ -34,8 +35,13 @@ import msgspec
 from rsim.core.choices import Choices
 from rsim.core.effects import Effect, Send
 from rsim.core.events import Event, MessageArrived, NodeDied, NodeJoined, TimerFired
+from rsim.core.fleet import Fleet, Member
+from rsim.core.groups import Groups
+from rsim.core.ids import TASK_ID_BYTES
 from rsim.core.messages import (
     GLOBAL,
+    BundleReply,
+    GroupQuestion,
     OrphanReport,
     PlacementFailure,
     PlacementRequest,
@@ -45,7 +51,6 @@ from rsim.core.messages import (
 )
 from rsim.core.orphans import LineageView, NoLineage, Orphans
 from rsim.core.policies import (
-    ClusterView,
     Composite,
     NodeView,
     PolicyError,
@@ -54,20 +59,6 @@ from rsim.core.policies import (
 )
 from rsim.core.records import Demand, Strategy
 from rsim.core.resources import fits, format_demand
-
-
-class _Node:
-    """A living node: its last report, and what is reserved on top of that."""
-
-    __slots__ = ("index", "reported", "reservations", "seq", "view")
-
-    def __init__(self, name: str, total: Demand) -> None:
-        self.reported = dict(total)
-        self.reservations: dict[bytes, Demand] = {}
-        self.seq = -1
-        self.view = NodeView(name, dict(total), dict(total))
-        self.index = 0
-        """Where its view is among all."""
 
 
 class _Request:
@@ -120,13 +111,11 @@ class GlobalScheduler:
         policy = as_policy(policy)
         self._policy = policy if isinstance(policy, Composite) else Composite(policy)
         self._choices = choices
-        self._nodes: dict[str, _Node] = {}
-        self._dead: dict[str, None] = {}
-        self._views: list[NodeView] = []
-        self._cluster = ClusterView(self._views)
+        self._fleet = Fleet()
+        self._groups = Groups(self._fleet)
         self._requests: dict[bytes, _Request] = {}
         self._shapes: dict[tuple[Demand, Strategy], _Shape] = {}
-        self._orphans = Orphans(self._nodes, lineage or NoLineage())
+        self._orphans = Orphans(self._fleet.members, lineage or NoLineage())
         self._arrivals = 0
         self._out: list[Effect] = []
 
@@ -136,9 +125,11 @@ class GlobalScheduler:
         if isinstance(event, MessageArrived):
             self._message(event.source, event.message)
         elif isinstance(event, NodeJoined):
-            self._node_joined(event)
+            if self._fleet.join(event.node, event.total, event.labels):
+                self._node_joined(event.node)
         elif isinstance(event, NodeDied):
-            self._node_died(event.node)
+            if self._fleet.die(event.node):
+                self._node_died(event.node)
         elif not isinstance(event, TimerFired):
             raise TypeError(f"the global scheduler got {event!r}")
         return self._out
@@ -153,6 +144,11 @@ class GlobalScheduler:
             known = request is not None and request.source == source
             if request is not None and known and request.message.op == message.op:
                 self._drop(request)
+        elif isinstance(message, GroupQuestion):
+            self._groups_asked(source, message)
+        elif isinstance(message, BundleReply):
+            self._groups.answered(source, message)
+            self._out += self._groups.take()
         elif isinstance(message, OrphanReport):
             self._out += self._orphans.report(source, message)
         else:
@@ -161,7 +157,7 @@ class GlobalScheduler:
     # -- requests ---------------------------------------------------------------------------------
 
     def _requested(self, source: str, message: PlacementRequest) -> None:
-        if source in self._dead:
+        if source in self._fleet.dead:
             return
         task_id, demand, strategy = message.task_id, message.demand, message.strategy
         known = self._requests.get(task_id)
@@ -171,11 +167,9 @@ class GlobalScheduler:
                     self._out.append(Send(source, TaskPlacement(task_id, known.node, message.op)))
                 return
             self._drop(known)
-        if strategy.kind == "AFFINITY" and not strategy.soft:
-            node = self._nodes.get(strategy.node)
-            if node is None or not node.view.fits_total(demand):
-                self._fail(source, message, final=True)
-                return
+        if self._is_hopeless(demand, strategy):
+            self._fail(source, message, final=True)
+            return
         shape = self._shapes.get((demand, strategy))
         if shape is None:
             shape = self._shapes[demand, strategy] = _Shape(demand, strategy)
@@ -187,6 +181,17 @@ class GlobalScheduler:
             self._tell_infeasible(shape, [request])
         elif len(shape.queue) == 1:
             self._serve([shape])
+
+    def _is_hopeless(self, demand: Demand, strategy: Strategy) -> bool:
+        """Whether such a task must not wait: what it insists on is not there."""
+        if strategy.kind == "GROUP":
+            return not self._groups.exists(strategy.group)
+        if strategy.kind != "AFFINITY" or strategy.soft:
+            return False
+        node = self._fleet.members.get(strategy.node)
+        if node is None or not node.view.fits_total(demand) or not node.view.suits(strategy):
+            return True
+        return strategy.fails and not node.view.fits_now(demand)
 
     def _drop(self, request: _Request) -> None:
         """Forget a request, and give back what is reserved for it."""
@@ -213,27 +218,24 @@ class GlobalScheduler:
                 self._fail(request.source, request.message, final=False)
 
     def _fail(self, source: str, message: PlacementRequest, *, final: bool) -> None:
-        reason = self._reason(message.demand, message.strategy)
-        self._out.append(Send(source, PlacementFailure(message.task_id, reason, final, message.op)))
-
-    def _reason(self, demand: Demand, strategy: Strategy) -> str:
-        """Why no node can run such a task; for "it asks for {...}, which ..." unless final."""
-        if strategy.kind != "AFFINITY" or strategy.soft:
-            return "no node has in total"
-        node = self._nodes.get(strategy.node)
-        if node is not None:
-            total = format_demand(tuple(node.view.total.items()))
-            return f"node {strategy.node!r} has {total} in total, not {format_demand(demand)}"
-        state = "is dead" if strategy.node in self._dead else "does not exist"
-        return f"node {strategy.node!r} {state}, and the task may run nowhere else"
+        strategy = message.strategy
+        reason = reason_against(self._fleet, message.demand, strategy)
+        removed = final and strategy.kind == "GROUP"
+        failure = PlacementFailure(message.task_id, reason, final, message.op, removed)
+        self._out.append(Send(source, failure))
 
     # -- placement --------------------------------------------------------------------------------
 
     def _is_feasible(self, shape: _Shape) -> bool:
-        return any(view.fits_total(shape.demand) for view in self._views)
+        demand, strategy = shape.demand, shape.strategy
+        if strategy.kind == "GROUP":  # while there is such a group, there will be room
+            return True
+        return any(view.fits_total(demand) and view.suits(strategy) for view in self._fleet.views)
 
-    def _freed(self, node: _Node) -> None:
-        """Something may be free on ``node``: place what waits for it."""
+    def _freed(self, node: Member) -> None:
+        """Something may be free on ``node``: place what waits for it, groups first."""
+        self._groups.retry()
+        self._out += self._groups.take()
         available = node.view.available
         self._serve(
             [each for each in self._shapes.values() if each.held or fits(available, each.demand)]
@@ -253,88 +255,75 @@ class GlobalScheduler:
                 if shape.queue:
                     heappush(heads, (shape.first.number, shape))
 
-    def _choose(self, request: _Request) -> _Node | None:
+    def _choose(self, request: _Request) -> Member | None:
         """The node that the policy names, if it is free."""
         message, shape = request.message, request.shape
         demand = message.demand
         shape.held = False
-        if not any(view.fits_now(demand) for view in self._views):
+        strategy, views = message.strategy, self._fleet.views
+        if not any(view.fits_now(demand) and view.suits(strategy) for view in views):
             return None
-        task = TaskView(message.task_id, demand, message.strategy, message.locality, request.source)
-        answer = self._policy.place(task, self._cluster, self._choices)
+        task = TaskView(message.task_id, demand, strategy, message.locality, request.source)
+        answer = self._policy.place(task, self._fleet.cluster, self._choices)
         node = None if answer is None else self._valid(task, answer)
         shape.held = node is None or not node.view.fits_now(demand)
         return None if shape.held else node
 
-    def _valid(self, task: TaskView, answer: object) -> _Node:
-        node = self._nodes.get(answer) if isinstance(answer, str) else None
+    def _valid(self, task: TaskView, answer: object) -> Member:
+        node = self._fleet.members.get(answer) if isinstance(answer, str) else None
         if node is not None and node.view.fits_total(task.demand):
             return node
         if node is None:
-            why = f"there is no such node; valid: {', '.join(view.name for view in self._views)}"
+            names = ", ".join(view.name for view in self._fleet.views)
+            why = f"there is no such node; valid: {names}"
         else:
             total = format_demand(tuple(node.view.total.items()))
             why = f"which has {total} in total, but the task needs {format_demand(task.demand)}"
         policy = self._policy.decider(task.strategy)
         raise PolicyError(f"policy {policy} placed task {task.task_id.hex()} on {answer!r}: {why}")
 
-    def _reserve(self, node: _Node, request: _Request) -> None:
+    def _reserve(self, node: Member, request: _Request) -> None:
         message = request.message
         request.node = node.view.name
-        node.reservations[message.task_id] = message.demand
-        self._adjust(node, message.demand, -1)
+        self._fleet.reserve(request.node, message.task_id, message.demand)
         answer = TaskPlacement(message.task_id, request.node, message.op)
         self._out.append(Send(request.source, answer))
 
     def _release(self, request: _Request) -> None:
-        node = self._nodes[request.node]
-        self._adjust(node, node.reservations.pop(request.message.task_id), 1)
-        self._freed(node)
+        self._fleet.release(request.node, request.message.task_id)
+        self._freed(self._fleet.members[request.node])
 
-    def _adjust(self, node: _Node, demand: Demand, sign: int) -> None:
-        available = dict(node.view.available)
-        for name, units in demand:
-            available[name] = available.get(name, 0) + sign * units
-        self._show(node, available, node.view.queued)
+    # -- placement groups -------------------------------------------------------------------------
 
-    def _show(self, node: _Node, available: dict[str, int], queued: int) -> None:
-        """Let policies see this of a node; the old view stays as it was."""
-        view = NodeView(node.view.name, node.view.total, available, queued)
-        node.view = self._views[node.index] = view
+    def _groups_asked(self, source: str, message: GroupQuestion) -> None:
+        if source in self._fleet.dead:
+            return
+        ended = self._groups.asked(source, message)
+        self._out += self._groups.take()
+        if not ended:
+            return
+        for request in list(self._requests.values()):
+            if request.message.strategy.group == ended and not request.node:
+                self._drop_quietly(request)
+                self._fail(request.source, request.message, final=True)
 
     # -- nodes ------------------------------------------------------------------------------------
 
     def _reported(self, source: str, report: ResourceReport) -> None:
-        node = self._nodes.get(source)
-        if node is None or report.seq <= node.seq:
+        ended = self._fleet.report(source, report)
+        if ended is None:
             return
-        node.seq = report.seq
-        node.reported = dict(report.available)
-        for task_id in report.accepted:
-            if node.reservations.pop(task_id, None) is not None:
-                del self._requests[task_id]
-        available = dict(report.available)
-        for demand in node.reservations.values():
-            for name, units in demand:
-                available[name] = available.get(name, 0) - units
-        self._show(node, available, report.queued)
-        self._freed(node)
+        for key in ended:
+            self._requests.pop(key, None)  # else it was a reservation of bundles
+        self._freed(self._fleet.members[source])
 
-    def _node_joined(self, event: NodeJoined) -> None:
-        if event.node in self._nodes or event.node in self._dead:
-            return
-        node = self._nodes[event.node] = _Node(event.node, event.total)
-        self._arrange()
+    def _node_joined(self, name: str) -> None:
+        node = self._fleet.members[name]
         for shape in self._shapes.values():
-            shape.feasible = shape.feasible or node.view.fits_total(shape.demand)
+            shape.feasible = shape.feasible or self._is_feasible(shape)
         self._freed(node)
 
     def _node_died(self, dead: str) -> None:
-        if dead in self._dead:
-            return
-        self._dead[dead] = None
-        self._nodes.pop(dead, None)
-        self._arrange()
         for request in list(self._requests.values()):
             strategy = request.message.strategy
             if request.node == dead:
@@ -348,6 +337,8 @@ class GlobalScheduler:
             shape.feasible = self._is_feasible(shape)
             if not shape.feasible:
                 self._tell_infeasible(shape, shape.queue.values())
+        self._groups.node_died(dead)
+        self._out += self._groups.take()
         self._serve(list(self._shapes.values()))
         self._out += self._orphans.node_died(dead)
 
@@ -356,24 +347,15 @@ class GlobalScheduler:
         task_id = request.message.task_id
         del self._requests[task_id]
         if request.node:
-            node = self._nodes[request.node]
-            self._adjust(node, node.reservations.pop(task_id), 1)
+            self._fleet.release(request.node, task_id)
         else:
             self._unqueue(request)
-
-    def _arrange(self) -> None:
-        """Nodes came or went: sort the views by name."""
-        self._views[:] = sorted(
-            (node.view for node in self._nodes.values()), key=lambda view: view.name
-        )
-        for index, view in enumerate(self._views):
-            self._nodes[view.name].index = index
 
     # -- reports and checks -----------------------------------------------------------------------
 
     def views(self) -> list[NodeView]:
         """The nodes as policies see them, sorted by name."""
-        return list(self._views)
+        return list(self._fleet.views)
 
     def infeasible(self) -> list[PlacementRequest]:
         """The requests that no node of the cluster could ever satisfy, in order of arrival."""
@@ -390,40 +372,39 @@ class GlobalScheduler:
             first, count = shape.first, len(shape.queue)
             demand, strategy = shape.demand, shape.strategy
             where = f" on {strategy.node}" if strategy.kind == "AFFINITY" else ""
-            why = "none is free" if shape.feasible else self._reason(demand, strategy)
+            why = "none is free"
+            if not shape.feasible:
+                why = reason_against(self._fleet, demand, strategy)
             lines.append(
                 f"{count} task{'s' if count > 1 else ''} from {first.message.task_id.hex()} of "
                 f"{first.source} on: wait for {format_demand(demand)}{where}: {why}"
             )
-        return lines + self._orphans.waiting_report()
+        return lines + self._groups.waiting_report() + self._orphans.waiting_report()
 
     def quiescent(self) -> bool:
         """Whether nothing is in flight that was started here (requests may well wait)."""
-        return self._orphans.quiescent()
+        return self._orphans.quiescent() and self._groups.quiescent()
 
     def check(self) -> None:
         """Derive views, queues and feasibility again, and compare."""
-        assert [view.name for view in self._views] == sorted(self._nodes)
-        placed = {}
-        for name, node in self._nodes.items():
-            assert name not in self._dead and self._views[node.index] is node.view
-            free = dict(node.reported)
-            for task_id, demand in node.reservations.items():
-                placed[task_id] = (name, demand)
-                for resource, units in demand:
-                    free[resource] = free.get(resource, 0) - units
-            shown = node.view.available
-            for resource in (*free, *shown):
-                assert free.get(resource, 0) == shown.get(resource, 0), (name, resource)
+        self._fleet.check()
+        self._groups.check()
+        placed = {
+            task_id: (name, demand)
+            for name, member in self._fleet.members.items()
+            for task_id, demand in member.reservations.items()
+            if len(task_id) == TASK_ID_BYTES  # else it is for bundles
+        }
         for (demand, strategy), shape in self._shapes.items():
             assert shape.queue and (demand, strategy) == (shape.demand, shape.strategy)
             assert shape.feasible == self._is_feasible(shape)
-            free_now = any(view.fits_now(demand) for view in self._views)
+            views = self._fleet.views
+            free_now = any(view.fits_now(demand) and view.suits(strategy) for view in views)
             assert shape.held or not free_now, f"{format_demand(demand)} waits without reason"
             numbers = [request.number for request in shape.queue.values()]
             assert numbers == sorted(numbers)
         for task_id, request in self._requests.items():
-            assert task_id == request.message.task_id and request.source not in self._dead
+            assert task_id == request.message.task_id and request.source not in self._fleet.dead
             expected = (request.node, request.message.demand) if request.node else None
             assert placed.pop(task_id, None) == expected, task_id.hex()
             assert (request.shape.queue.get(task_id) is request) == (not request.node)
@@ -433,14 +414,32 @@ class GlobalScheduler:
     def fingerprint(self) -> str:
         """A digest of the state; equal for equal histories."""
         state = (
-            [
-                (name, node.seq, node.view.queued, sorted(node.reported.items()), node.reservations)
-                for name, node in self._nodes.items()
-            ],
-            list(self._dead),
+            self._fleet.state(),
+            self._groups.state(),
             [(r.source, r.message, r.node, r.number, r.told) for r in self._requests.values()],
             [(s.demand, s.strategy, s.feasible, s.held) for s in self._shapes.values()],
             self._policy.fingerprint(),
             self._orphans.state(),
         )
         return blake2b(repr(state).encode(), digest_size=16).hexdigest()
+
+
+def reason_against(fleet: Fleet, demand: Demand, strategy: Strategy) -> str:
+    """Why no node can run such a task; for "it asks for {...}, which ..." unless final."""
+    if strategy.kind == "GROUP":
+        return f"its placement group {strategy.group.hex()} was removed"
+    if strategy.kind != "AFFINITY" or strategy.soft:
+        if any(view.fits_total(demand) for view in fleet.views):
+            return "no node with the labels that it selects has in total"
+        return "no node has in total"
+    name = strategy.node
+    node = fleet.members.get(name)
+    if node is None:
+        state = "is dead" if name in fleet.dead else "does not exist"
+        return f"node {name!r} {state}, and the task may run nowhere else"
+    if not node.view.fits_total(demand):
+        total = format_demand(tuple(node.view.total.items()))
+        return f"node {name!r} has {total} in total, not {format_demand(demand)}"
+    if not node.view.suits(strategy):
+        return f"node {name!r} has not the labels that the task selects"
+    return f"node {name!r} is busy, and the task is not to wait for it"

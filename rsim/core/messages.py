@@ -9,7 +9,15 @@ from __future__ import annotations
 
 import msgspec
 
-from rsim.core.records import Demand, OwnedRef, Result, Strategy, TaskSpec
+from rsim.core.records import (
+    Demand,
+    GroupRequest,
+    GroupState,
+    OwnedRef,
+    Result,
+    Strategy,
+    TaskSpec,
+)
 
 GLOBAL = "global"
 """The address of the cluster's global scheduler."""
@@ -62,6 +70,8 @@ class PlacementFailure(Message, frozen=True):
     reason: str
     final: bool
     op: int = 0
+    removed: bool = False
+    """It was to run in a placement group that was removed."""
 
 
 class ResourceReport(Message, frozen=True):
@@ -78,6 +88,60 @@ class ResourceReport(Message, frozen=True):
 
     ``available`` and ``queued`` account for them from now on.
     """
+
+
+# -- placement groups -----------------------------------------------------------------------------
+
+
+class GroupQuestion(Message, frozen=True):
+    """To the global scheduler: what client ``client`` of the sender asks by its request ``op``."""
+
+    client: int
+    op: int
+    request: GroupRequest
+
+
+class GroupAnswer(Message, frozen=True):
+    """Answer to ``GroupQuestion``: the groups asked for; ``error``: why there is none."""
+
+    client: int
+    op: int
+    groups: tuple[GroupState, ...]
+    error: str = ""
+
+
+class BundleReservation(Message, frozen=True):
+    """The global scheduler wants resources set apart for bundles: all of them, or none.
+
+    ``op`` numbers the reservations: one with a number that is not new is a repetition.
+    """
+
+    group_id: bytes
+    bundles: tuple[tuple[int, Demand], ...]
+    """By index in the group."""
+    op: int
+
+
+class BundleReply(Message, frozen=True):
+    """Answer to ``BundleReservation``. Not ``reserved``: there is not enough free."""
+
+    group_id: bytes
+    op: int
+    reserved: bool
+
+
+class BundleCommit(Message, frozen=True):
+    """All bundles of the group are reserved: those of reservation ``op`` may be used."""
+
+    group_id: bytes
+    op: int
+
+
+class BundleReturn(Message, frozen=True):
+    """Give back what reservation ``op`` has set apart for a group. 0: end all of the group."""
+
+    group_id: bytes
+    op: int = 0
 
 
 # -- owner <-> executing node ----------------------------------------------------------------------

@@ -20,6 +20,7 @@ from rsim.core.arena import Arena
 from rsim.core.choices import Choices
 from rsim.core.effects import Effect, ForgetValues, ReplyAllocation
 from rsim.core.ids import is_put, return_id
+from rsim.core.labels import labels_of, meets
 from rsim.core.lineage import Lineage
 from rsim.core.machine import Step
 from rsim.core.messages import TaskOutcome
@@ -27,6 +28,7 @@ from rsim.core.objects import FREED, INLINE, LOST, PENDING, REMOTE, STORED, Entr
 from rsim.core.peers import Peers
 from rsim.core.records import DRIVER, STREAMING, Demand, ErrorInfo, Located
 from rsim.core.requests import Requests
+from rsim.core.reserved import Reserved
 from rsim.core.resources import Pool, format_demand
 from rsim.core.scheduler import LocalScheduler, NodeConfig
 from rsim.core.shelf import Shelf
@@ -48,10 +50,12 @@ class Node:
         spill_limit_bytes: int | None,
         choices: Choices,
         config: NodeConfig | None = None,
+        labels: tuple[tuple[str, str], ...] = (),
     ) -> None:
         self.name = name
         self.config = config = config or NodeConfig()
         self.choices = choices
+        self.labels = labels_of(name, labels)
         self.step = Step()
         self.objects = ObjectTable(self._drop_value, self._unheld, self._entry_removed)
         store = ObjectStore(Arena(capacity_bytes), spill_limit_bytes)
@@ -61,6 +65,7 @@ class Node:
         self.requests = Requests(self)
         self.streams = Streams(self)
         self.actors = Actors(self)
+        self.reserved = Reserved(self)
         self.peers = Peers(self)
         self.scheduler = LocalScheduler(self.step, Pool(total), config, choices, self.tasks.start)
         self.objects.open_account(DRIVER)
@@ -85,6 +90,7 @@ class Node:
             events.CancelRequested: self._cancel_requested,
             events.ActorKilled: self.actors.killed,
             events.ActorExited: self.actors.exited,
+            events.GroupsRequested: self.reserved.requested,
             events.TasksReturned: self._tasks_returned,
             events.WorkerStarted: self._worker_started,
             events.WorkerExited: self._worker_exited,
@@ -115,7 +121,7 @@ class Node:
         if self._forgotten:
             step.out.append(ForgetValues(tuple(self._forgotten)))
             self._forgotten.clear()
-        if self.peers.others or self.peers.unplaced:  # else nobody needs to know what is free
+        if self.peers.watched or self.peers.unplaced:  # else nobody needs to know what is free
             self.peers.end_step()
         return step.take()
 
@@ -171,14 +177,24 @@ class Node:
             fits = self._fits[demand] = self.scheduler.pool.fits_total(demand)
         if fits and (task.owner or options.strategy.kind == "DEFAULT" or self._stays(task)):
             self.scheduler.enqueue(task)
+        elif task.owner:  # a bundle that it was placed in is not here any more
+            self.reserved.turned_away(task)
         else:
             self.peers.ask_placement(task)
 
     def _stays(self, task: Task) -> bool:
         strategy = task.spec.options.strategy
+        if strategy.spills or strategy.fails or not meets(self.labels, strategy.selector):
+            return False
+        if strategy.kind == "GROUP":
+            return True
         if strategy.kind == "AFFINITY":
             return strategy.node == self.name
         return not self.peers.others
+
+    def totals_changed(self) -> None:
+        """The node has got resources by new names, or has lost some."""
+        self._fits.clear()
 
     def withdraw(self, task: Task) -> None:
         """A ready task is not to run: take it out of wherever it is queued."""
@@ -237,6 +253,7 @@ class Node:
 
     def _worker_exited(self, event: events.WorkerExited) -> None:
         self.tasks.worker_exited(event.client, event.reason)
+        self.reserved.worker_gone(event.client)
 
     def _timer_fired(self, event: events.TimerFired) -> None:
         op = event.op
@@ -403,7 +420,8 @@ class Node:
         """Derive what is kept twice again, and compare. AssertionError when a part contradicts
         another.
         """
-        self.scheduler.check()
+        self.scheduler.check(self.reserved.demands())
+        self.reserved.check()
         self.shelf.check()
         self.actors.check()
         self.streams.check()

@@ -54,6 +54,8 @@ class Peers:
         self.succession = Succession(node)
         self.others: dict[str, Demand] = {}
         self.unplaced: dict[bytes, Task] = {}
+        self.watched = False
+        """The global scheduler needs to know what is free here, always."""
         self._infeasible: dict[bytes, str] = {}
         self._accepted: list[bytes] = []
         self._requests = 0
@@ -85,6 +87,10 @@ class Peers:
             m.RefReturn: self.borrowing.returned,
             m.PutNote: self._put_noted,
             m.Adoption: self.succession.adopted,
+            m.GroupAnswer: lambda _source, message: node.reserved.answered(message),
+            m.BundleReservation: lambda _source, message: node.reserved.reserve(message),
+            m.BundleCommit: lambda _source, message: node.reserved.commit(message),
+            m.BundleReturn: lambda _source, message: node.reserved.give_back(message),
             m.ActorDeath: lambda _source, message: node.actors.death_reported(message),
             m.ActorKill: lambda _source, message: node.actors.kill_asked(message),
             m.ActorStop: lambda _source, message: node.actors.stop_asked(message),
@@ -114,6 +120,8 @@ class Peers:
 
     def ask_placement(self, task: Task) -> None:
         """This node cannot, or should not, run the task by itself."""
+        if not self.watched:
+            self._report()
         task.state = READY
         self.unplaced[task.spec.task_id] = task
         self._request(task)
@@ -189,8 +197,10 @@ class Peers:
             self._requests -= 1
             if self.unplaced.pop(message.task_id, None) is None:
                 self._node.scheduler.remove(task)
+            kind = "PlacementGroupRemoved" if message.removed else "UnschedulableError"
+            kind = f"{'Task' if task.spec.creation is None else 'Actor'}{kind}"
             text = f"{task.spec.name} cannot be scheduled: {message.reason}"
-            self._node.tasks.fail(task, ErrorInfo("TaskUnschedulableError", text))
+            self._node.tasks.fail(task, ErrorInfo(kind, text))
             return
         demand = task.spec.options.demand
         self._infeasible[message.task_id] = message.reason
@@ -205,21 +215,26 @@ class Peers:
     def end_step(self) -> None:
         """Report what is free, and ask for places for what cannot start here soon."""
         node = self._node
-        state = (node.scheduler.pool.available(), node.scheduler.queued)
-        if state != self._reported or self._accepted:
-            self._reported = state
-            self._report_seq += 1
-            accepted, self._accepted = tuple(self._accepted), []
-            self.borrowing.send(m.GLOBAL, m.ResourceReport(self._report_seq, *state, accepted))
+        self._report()
         window = node.config.placement_window
         if self.others and node.scheduler.queued and self._requests < window:
             for task in islice(node.scheduler.ready_tasks(), window):
                 if not task.requested and not task.owner and self._may_leave(task):
                     self._request(task)
 
+    def _report(self) -> None:
+        """Tell the global scheduler what is free, if it does not know."""
+        node = self._node
+        state = (node.scheduler.pool.available(), node.scheduler.queued)
+        if state != self._reported or self._accepted:
+            self._reported = state
+            self._report_seq += 1
+            accepted, self._accepted = tuple(self._accepted), []
+            self.borrowing.send(m.GLOBAL, m.ResourceReport(self._report_seq, *state, accepted))
+
     @staticmethod
     def _may_leave(task: Task) -> bool:
-        return task.spec.options.strategy.kind == "DEFAULT"
+        return task.spec.options.strategy.kind in ("DEFAULT", "GROUP")
 
     # -- tasks that run elsewhere ------------------------------------------------------------------
 
@@ -241,6 +256,10 @@ class Peers:
         says so.
         """
         self._accepted.append(task.spec.task_id)
+
+    def bundles_accepted(self, key: bytes) -> None:
+        """Resources were set apart for bundles: the next report says so."""
+        self._accepted.append(key)
 
     def send_outcome(self, task: Task, event: TaskFinished) -> None:
         """Tell the owner the results; large ones stay here, for it."""
@@ -298,6 +317,10 @@ class Peers:
     def send_error_of(self, task: Task, source: Entry) -> None:
         """Tell the owner that an input turned out to be an error."""
         self.send_failure(task, ErrorInfo(INPUT_FAILED, source.object_id.hex()))
+
+    def send_back(self, task: Task) -> None:
+        """Tell the owner that the task cannot run here after all."""
+        self.send_failure(task, ErrorInfo(INPUT_FAILED, ""))
 
     def claim(self, task: Task, rival: str, object_ids: list[bytes]) -> None:
         """A forwarded task is this node's own already: its other owner may borrow the results from
@@ -409,6 +432,7 @@ class Peers:
     def node_joined(self, event: NodeJoined) -> None:
         """A node is there (this one, too, hears of itself)."""
         if event.node != self._node.name:
+            self.watched = True
             self.others[event.node] = event.total
             self._node.objects.open_account(event.node)
 

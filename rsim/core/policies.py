@@ -12,12 +12,13 @@ order: as long as it holds the first one back, it is not asked about the next.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 import msgspec
 
 from rsim.core.choices import Choices
+from rsim.core.labels import meets
 from rsim.core.records import Demand, Strategy
 from rsim.core.resources import fits, utilisation
 
@@ -48,6 +49,13 @@ class NodeView(msgspec.Struct, frozen=True):
     queued: int = 0
     """Tasks that wait on the node."""
     alive: bool = True
+    labels: dict[str, str] = {}
+
+    def suits(self, strategy: Strategy) -> bool:
+        """Whether the labels meet a selector of the strategy, if it has any."""
+        if meets(self.labels, strategy.selector):
+            return True
+        return any(meets(self.labels, selector) for selector in strategy.fallback)
 
     def fits_now(self, demand: Demand) -> bool:
         """Whether the task could start there at once."""
@@ -164,21 +172,27 @@ class Random:
 
 
 class Affinity:
-    """The node that the task's strategy names; if that cannot run it and ``soft``: the fallback."""
+    """The node that the task's strategy names; if that cannot run it and ``soft``: the fallback;
+    if it is busy and ``spills``: also the fallback.
+    """
 
     def __init__(self, fallback: Policy) -> None:
         self.fallback = fallback
 
     def place(self, task: TaskView, cluster: ClusterView, choices: Choices) -> str | None:
-        """The named node, be it busy or not."""
-        node = cluster.node(task.strategy.node)
-        if node is not None and node.fits_total(task.demand):
+        """The named node, be it busy or not, unless the task had rather spill."""
+        strategy, demand = task.strategy, task.demand
+        node = cluster.node(strategy.node)
+        fitting = NodeView.fits_now if strategy.spills else NodeView.fits_total
+        if node is not None and fitting(node, demand):
             return node.name
-        return self.fallback.place(task, cluster, choices) if task.strategy.soft else None
+        return self.fallback.place(task, cluster, choices) if strategy.soft else None
 
 
 class Composite:
-    """The policy for each kind of strategy: ``default`` decides what no strategy decides."""
+    """The policy for each kind of strategy: ``default`` decides what no strategy decides. Where a
+    strategy selects nodes by their labels, policies see no others.
+    """
 
     def __init__(self, default: Policy) -> None:
         self.default = default
@@ -186,6 +200,8 @@ class Composite:
             "DEFAULT": default,
             "SPREAD": Spread(),
             "AFFINITY": Affinity(default),
+            "LABELS": default,
+            "GROUP": Hybrid(),
         }
 
     def place(self, task: TaskView, cluster: ClusterView, choices: Choices) -> str | None:
@@ -196,6 +212,11 @@ class Composite:
                 f"strategy kind {task.strategy.kind!r} of task {task.task_id.hex()} is unknown; "
                 f"valid: {', '.join(self._by_kind)}"
             )
+        strategy = task.strategy
+        if strategy.selector or strategy.fallback or strategy.preferred:
+            for part in _selected(task, cluster):
+                return policy.place(task, part, choices)
+            return None
         return policy.place(task, cluster, choices)
 
     def decider(self, strategy: Strategy) -> str:
@@ -269,6 +290,23 @@ def _preferred(task: TaskView, cluster: ClusterView) -> NodeView | None:
     if not best or task.source in best:
         return cluster.node(task.source)
     return cluster.node(best[0]) or cluster.node(task.source)
+
+
+def _selected(task: TaskView, cluster: ClusterView) -> Iterator[ClusterView]:
+    """The nodes that a strategy selects by labels, those it had best first: parts with a free node,
+    then parts with a node that could run the task at all.
+    """
+    strategy = task.strategy
+    parts: list[list[NodeView]] = []
+    for selector in (strategy.selector, *strategy.fallback):
+        nodes = [node for node in cluster.nodes if meets(node.labels, selector)]
+        if strategy.preferred:
+            parts.append([node for node in nodes if meets(node.labels, strategy.preferred)])
+        parts.append(nodes)
+    for fitting in (NodeView.fits_now, NodeView.fits_total):
+        for nodes in parts:
+            if any(fitting(node, task.demand) for node in nodes):
+                yield ClusterView(nodes)
 
 
 def _draw(nodes: Sequence[NodeView], choices: Choices) -> str:

@@ -16,6 +16,11 @@ RESOURCE_UNITS = 10_000
 Demand = tuple[tuple[str, int], ...]
 """Resources asked for, as (name, units) sorted by name; zero quantities are left out."""
 
+LabelSelector = tuple[tuple[str, str, tuple[str, ...]], ...]
+"""Conditions on a node's labels that must all hold, as (key, operator, values); the operators are
+in ``core.labels``.
+"""
+
 DRIVER = 0
 """The client number of a node's driver; workers count up from 1."""
 
@@ -31,13 +36,31 @@ will never be there, as the stream has ended.
 
 
 class Strategy(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Where a task may be placed. ``kind`` is DEFAULT, SPREAD or AFFINITY (then ``node`` and
-    ``soft`` count).
+    """Where a task may be placed. ``kind`` is DEFAULT, SPREAD, AFFINITY (then ``node``, ``soft``,
+    ``spills`` and ``fails`` count), LABELS (of the node; they may count for the others too) or
+    GROUP (then ``group``, ``bundle`` and ``captures`` count).
     """
 
     kind: str = "DEFAULT"
     node: str = ""
     soft: bool = False
+    spills: bool = False
+    """Soft, and rather than wait for the node the task runs elsewhere."""
+    fails: bool = False
+    """Hard, and rather than wait for the node the task fails."""
+    selector: LabelSelector = ()
+    fallback: tuple[LabelSelector, ...] = ()
+    """Selectors for when no node with the first one can run the task, in order."""
+    preferred: LabelSelector = ()
+    """Of the nodes selected, those that are better."""
+    group: bytes = b""
+    """The placement group; the task's demand is in terms of its bundles then."""
+    bundle: int = -1
+    """The index of the bundle; -1: any."""
+    captures: bool = False
+    """What the task submits runs in its placement group too, unless it says otherwise."""
+    apart: bool = False
+    """A strategy was asked for, so the task is not to run in the placement group of its parent."""
 
 
 class TaskOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -107,6 +130,48 @@ class TaskSpec(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The task is a call of this actor (the object id of the creation's first result)."""
     method: str = ""
     """The method called."""
+
+
+class GroupSpec(msgspec.Struct, frozen=True, array_like=True, tag="G", gc=False):
+    """What a placement group is to reserve. As a request: create it."""
+
+    group_id: bytes
+    bundles: tuple[Demand, ...]
+    strategy: str = "PACK"
+    """PACK, SPREAD, STRICT_PACK or STRICT_SPREAD."""
+    name: str = ""
+    selectors: tuple[LabelSelector, ...] = ()
+    """Of the nodes for each bundle; empty: any node for any."""
+    node: str = ""
+    """Where a STRICT_PACK group had best be."""
+    detached: bool = False
+    """It outlives the driver that created it."""
+
+
+class GroupRemoval(msgspec.Struct, frozen=True, array_like=True, tag="R", gc=False):
+    """A request: remove the placement group."""
+
+    group_id: bytes
+
+
+class GroupQuery(msgspec.Struct, frozen=True, array_like=True, tag="Q", gc=False):
+    """A request: tell of a placement group, by its id or name; of all when neither is given."""
+
+    group_id: bytes = b""
+    name: str = ""
+
+
+GroupRequest = GroupSpec | GroupRemoval | GroupQuery
+
+
+class GroupState(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A placement group as users see it."""
+
+    spec: GroupSpec
+    state: str
+    """PENDING, CREATED, RESCHEDULING (a node with some of its bundles died) or REMOVED."""
+    nodes: tuple[str, ...]
+    """The node of each bundle; empty: none yet."""
 
 
 class ErrorInfo(msgspec.Struct, frozen=True, array_like=True, tag="E", gc=False):

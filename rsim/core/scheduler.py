@@ -14,18 +14,20 @@ first come, first served.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
 from rsim.core.choices import Choices
+from rsim.core.devices import Grant
 from rsim.core.effects import RecallTasks, SetTimer, StartWorker, StopWorker
 from rsim.core.machine import Step
 from rsim.core.records import ActorOptions, Demand
-from rsim.core.resources import Pool
+from rsim.core.resources import Pool, cpu_part, less
 from rsim.core.work import (
     ACTOR,
     BUSY,
+    DOOMED,
     IDLE,
     READY,
     SENT,
@@ -77,6 +79,8 @@ class LocalScheduler:
         self.workers: dict[int, Worker] = {}
         self.queued = 0
         self.starts_failed = 0
+        self.grants: dict[int, Grant] = {}
+        """The devices of workers that have some."""
         self._step = step
         self._config = config
         self._choices = choices
@@ -131,6 +135,12 @@ class LocalScheduler:
         self._queue_of(task).tasks.remove(task)
         self.queued -= 1
 
+    def forget_queues(self) -> None:
+        """Some resources are no more: drop the empty queues of tasks that would need them."""
+        kept = [each for each in self._queues if each.tasks or self.pool.fits_total(each.demand)]
+        self._queues = kept
+        self._by_shape = {(each.demand, each.depth): each for each in kept}
+
     def ready_tasks(self) -> Iterator[Task]:
         """All queued tasks, in the order of the queues."""
         for queue in self._queues:
@@ -153,10 +163,12 @@ class LocalScheduler:
                     break
                 task = tasks.popleft()
                 self.queued -= 1
-                self.pool.take(queue.demand)
+                grant = self.pool.take(queue.demand)
                 worker = self._pick_idle()
                 worker.state = BUSY
                 worker.demand = queue.demand
+                if grant:
+                    self.grants[worker.client] = grant
                 worker.since_ns = self._step.now_ns
                 self._assign(worker, task)
             else:
@@ -225,6 +237,8 @@ class LocalScheduler:
         if not worker.tasks or worker.tasks[0].spec.task_id != task_id:
             return None
         task = worker.tasks.popleft()
+        if worker.state == DOOMED:
+            return task
         now_ns = self._step.now_ns
         depth = self._learn(task.spec.function_id, now_ns - worker.since_ns)
         worker.stint += 1
@@ -244,8 +258,7 @@ class LocalScheduler:
         """The worker is an actor's from now on, and holds no more than the actor asked for."""
         worker.state = ACTOR
         worker.creation = creation
-        self.pool.give(worker.demand)
-        self.pool.take_forced(creation.held)
+        self.pool.give(less(worker.demand, creation.held))  # never devices: they are held
         worker.demand = creation.held
         self.dispatch()
 
@@ -261,15 +274,14 @@ class LocalScheduler:
     def _take_back(self, worker: Worker) -> None:
         """The worker's task is over, whatever it still waited for."""
         worker.blocked = 0
-        self.pool.take_forced(_cpu_part(worker.demand))
+        self.pool.take_forced(cpu_part(worker.demand))
 
     def _vacate(self, worker: Worker) -> None:
         """The worker has nothing left to do: free its resources, and use them."""
         worker.stint += 1
         if worker.blocked:
             self._take_back(worker)
-        self.pool.give(worker.demand)
-        worker.demand = ()
+        self._free(worker)
         worker.recalled = False
         worker.state = IDLE
         self._idle.append(worker)
@@ -277,6 +289,18 @@ class LocalScheduler:
             self.dispatch()
         elif self._config.pipeline_depth > 1:
             self._watch_pipelines()
+
+    def _free(self, worker: Worker) -> None:
+        self.pool.give(worker.demand, self.grants.pop(worker.client, ()) if self.grants else ())
+        worker.demand = ()
+
+    def doom(self, worker: Worker) -> None:
+        """Kill a worker; the caller sees to what it has taken from the pool."""
+        self.grants.pop(worker.client, None)
+        worker.demand = ()
+        if worker.state == BUSY:
+            worker.state = DOOMED
+        self.stop_worker(worker.client, kill=True)
 
     def returned(self, client: int, task_ids: tuple[bytes, ...]) -> list[Task]:
         """A worker gave tasks back that it had not begun: queue them again. Which they were."""
@@ -305,7 +329,7 @@ class LocalScheduler:
             return -1
         worker.blocked += 1
         if worker.blocked == 1:
-            self.pool.give(_cpu_part(worker.demand))
+            self.pool.give(cpu_part(worker.demand))
             self.dispatch()
         return worker.stint
 
@@ -316,7 +340,7 @@ class LocalScheduler:
             return
         worker.blocked -= 1
         if worker.blocked == 0:
-            self.pool.take_forced(_cpu_part(worker.demand))
+            self.pool.take_forced(cpu_part(worker.demand))
 
     def abandon(self, task: Task) -> None:
         """An assigned task that was never sent will not be: free its place."""
@@ -399,8 +423,8 @@ class LocalScheduler:
             self._idle.remove(worker)
         else:
             if worker.blocked:
-                self.pool.take_forced(_cpu_part(worker.demand))
-            self.pool.give(worker.demand)
+                self.pool.take_forced(cpu_part(worker.demand))
+            self._free(worker)
         return [*worker.tasks, *worker.calls.values()]
 
     def replace_workers(self) -> None:
@@ -421,22 +445,27 @@ class LocalScheduler:
         """Whether a worker is starting, or runs a task that is not blocked."""
         return self._starting > 0 or any(worker.runs for worker in self.workers.values())
 
-    def check(self) -> None:
-        """Derive the free resources and the number of queued tasks again, and compare."""
+    def check(self, set_apart: Iterable[Demand] = ()) -> None:
+        """Derive the free resources and the number of queued tasks again, and compare.
+        ``set_apart``: what is taken for no worker.
+        """
         self.pool.check()
         assert self.queued == sum(len(queue.tasks) for queue in self._queues)
         used: dict[str, int] = {}
         for worker in self.workers.values():
             if worker.state == ACTOR:
                 assert not worker.tasks, f"worker {worker.client}"
-            else:
+            elif worker.state != DOOMED:
                 assert not worker.calls
                 assert bool(worker.tasks) == (worker.state == BUSY), f"worker {worker.client}"
-            blocked = _cpu_part(worker.demand) if worker.blocked else ()
+            blocked = cpu_part(worker.demand) if worker.blocked else ()
             for name, units in worker.demand:
                 used[name] = used.get(name, 0) + units
             for name, units in blocked:
                 used[name] -= units
+        for demand in set_apart:
+            for name, units in demand:
+                used[name] = used.get(name, 0) + units
         free = dict(self.pool.available())
         for name, units in self.pool.total:
             assert units - used.get(name, 0) == free.get(name, 0), (
@@ -445,11 +474,3 @@ class LocalScheduler:
         for queue in self._queues:
             for task in queue.tasks:
                 assert task.state == READY and not task.missing
-
-
-def _cpu_part(demand: Demand) -> Demand:
-    """What a blocked worker gives back: its CPUs, nothing else."""
-    for item in demand:
-        if item[0] == "CPU":
-            return (item,)
-    return ()

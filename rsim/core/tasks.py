@@ -157,7 +157,9 @@ class Tasks:
             for object_id in spec.borrows:
                 objects.lend(client, object_id)
             lent = spec.borrows + self._node.requests.lend_contained(client, spec.deps)
-        self._node.step.out.append(StartTask(client, spec, task.attempt, lent))
+        grants = self._node.scheduler.grants
+        gpus = tuple(index for index, _ in grants.get(client, ())) if grants else ()
+        self._node.step.out.append(StartTask(client, spec, task.attempt, lent, gpus))
 
     def returned(self, client: int, task_ids: tuple[bytes, ...]) -> None:
         """A worker gave tasks back unopened: what was lent and pinned with them comes back too."""

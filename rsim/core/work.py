@@ -16,8 +16,8 @@ WAITING, READY, SENT, FORWARDED, DONE = range(5)
 
 SETTLED = -1
 
-STARTING, IDLE, BUSY, ACTOR = range(4)
-"""States of a worker; ACTOR: it is an actor's for life."""
+STARTING, IDLE, BUSY, ACTOR, DOOMED = range(5)
+"""States of a worker; ACTOR: it is an actor's for life; DOOMED: it is being killed."""
 
 
 class Task(Waiter, gc=False, eq=False, kw_only=True):

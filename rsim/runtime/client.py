@@ -22,6 +22,7 @@ from rsim.core import events
 from rsim.core.ids import child_task_id, put_id, return_id
 from rsim.core.records import (
     ActorOptions,
+    Demand,
     ErrorInfo,
     Inline,
     Located,
@@ -44,6 +45,7 @@ from rsim.runtime.serialization import (
     serialize,
     serialize_call,
 )
+from rsim.runtime.tenancy import captured
 
 INLINE_LIMIT_BYTES = 100 * 1024
 """Larger values go through shared memory (the limit that Ray uses for the same purpose)."""
@@ -71,6 +73,10 @@ class Client:
         self.has_loop = False
         """Whether that actor's calls run on an event loop, which no call should block."""
         self.consumer = Consumer(self)
+        self.tenancy: wire.Tenancy | None = None
+        """Of the task that its worker runs, or of the actor that lives there."""
+        self.bundles: dict[bytes, tuple[Demand, ...]] = {}
+        """Of the placement groups that it has met."""
         self._ops = itertools.count(1)
         self._lock = threading.Lock()
         self._counts: dict[bytes, int] = {}
@@ -87,6 +93,10 @@ class Client:
         own.
         """
         return RUNNING.get() or self.base
+
+    def next_op(self) -> int:
+        """A number for a request to the node."""
+        return next(self._ops)
 
     # -- references --------------------------------------------------------------------------------
     # A count holds the live refs of this process in its low 31 bits, then one that tells results of
@@ -185,10 +195,13 @@ class Client:
     ) -> list[ObjectRef[Any]]:
         """Submit a task; return its refs at once.
 
-        UnserializableError when an argument cannot be pickled. ``parameters``: the function's, for
-        that message. With ``creation`` the task creates an actor, which its first ref stands for;
+        UnserializableError when an argument cannot be pickled (``parameters``: the function's, for
+        that message), ValueError when the task stays in a placement group without a bundle large
+        enough for it. With ``creation`` the task creates an actor, which its first ref stands for;
         with ``actor`` and ``method`` it is a call of that actor.
         """
+        if self.tenancy is not None and not actor:
+            options, creation = captured(self, name, options, creation)
         call = serialize_call(args, kwargs, name, parameters)
         payload = call.payload
         deps, borrows = call.deps, payload.contained
@@ -469,10 +482,6 @@ class Client:
             assert reply.error is not None
             raise exception_of(reply.error)
         return reply
-
-    def next_op(self) -> int:
-        """A fresh number for a request."""
-        return next(self._ops)
 
     def flush_if_due(self) -> None:
         """``flush`` when many refs were dropped."""

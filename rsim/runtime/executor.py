@@ -29,6 +29,7 @@ from rsim.runtime.serialization import (
     serialize,
 )
 from rsim.runtime.streaming import Production, collect
+from rsim.runtime.tenancy import enter
 from rsim.runtime.wire import CALL, CREATION, TASK, RunTask
 
 NANOSECONDS = 1_000_000_000
@@ -106,6 +107,8 @@ class Executor:
         if self._exited:
             return
         client = self._client
+        if task.tenancy is not client.tenancy and task.kind != CALL:
+            enter(client, task)
         client.base = context = TaskContext(task.task_id, task.depth, task)
         client.hosts_actor = task.kind != TASK
         options = task.creation

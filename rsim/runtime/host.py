@@ -66,6 +66,9 @@ class Host:
                 e.client, wire.ConsumptionReply(e.op, e.consumed)
             ),
             fx.ReplyAllocation: self._reply_allocation,
+            fx.ReplyGroups: lambda e: self._deliver(
+                e.client, wire.GroupsReply(e.op, e.groups, e.error)
+            ),
             fx.StoreError: self._store_error,
             fx.CopyError: self._copy_error,
             fx.ForgetValues: self._forget_values,
@@ -214,6 +217,10 @@ class Host:
             sent[function_id] = None
             blob = self.ports.control.get_function(function_id)
         deps = tuple(map(self.value, spec.deps)) if spec.deps else ()
+        tenancy = None
+        if effect.gpus or spec.options.strategy.group:
+            strategy = spec.options.strategy
+            tenancy = wire.Tenancy(effect.gpus, strategy.group, strategy.captures)
         message = wire.RunTask(
             spec.task_id,
             spec.name,
@@ -231,6 +238,7 @@ class Host:
             spec.method,
             spec.creation,
             spec.options.group,
+            tenancy,
         )
         self._deliver(effect.client, message)
 

@@ -187,5 +187,10 @@ class Channel(Protocol):
     def export_function(self, function_id: bytes, blob: bytes) -> None:
         """Make a function known to the cluster."""
 
+    def show_gpus(self, gpus: tuple[int, ...]) -> None:
+        """Let the libraries that the worker's code uses see these GPUs only; none: those that they
+        saw at first.
+        """
+
     def spend(self, duration_ns: int) -> None:
         """Let a task's declared cost pass, where time is virtual; elsewhere nothing."""

@@ -21,6 +21,7 @@ class SessionConfig:
     num_cpus: float | None = None
     num_gpus: float | None = None
     resources: dict[str, float] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
     object_store_memory: int | None = None
     namespace: str = ""
     seed: int | None = None

@@ -12,11 +12,22 @@ import struct
 import msgspec
 
 from rsim.core import events
-from rsim.core.records import ActorOptions, ErrorInfo, Value
+from rsim.core.records import ActorOptions, ErrorInfo, GroupState, Value
 
 
 class Delivery(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     """Base of what a node sends to a client."""
+
+
+class Tenancy(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a task has on the node that runs it, or the actor that it creates for life."""
+
+    gpus: tuple[int, ...] = ()
+    """The GPUs that it may use, by index."""
+    group: bytes = b""
+    """The placement group that it runs in."""
+    captures: bool = False
+    """What it submits runs in that group too, unless it says otherwise."""
 
 
 TASK, CREATION, CALL = range(3)
@@ -48,6 +59,7 @@ class RunTask(Delivery, tag="R", frozen=True):
     """What the actor that it creates is started with."""
     group: str = ""
     """The concurrency group of a call; empty: the default one."""
+    tenancy: Tenancy | None = None
 
 
 class ObjectsReply(Delivery, tag="O", frozen=True):
@@ -91,6 +103,14 @@ class AllocationReply(Delivery, tag="A", frozen=True):
     error: ErrorInfo | None = None
 
 
+class GroupsReply(Delivery, tag="PG", frozen=True):
+    """The placement groups asked for, or why there is none."""
+
+    op: int
+    groups: tuple[GroupState, ...]
+    error: str = ""
+
+
 class FunctionReply(Delivery, tag="F", frozen=True):
     """A pickled function."""
 
@@ -125,6 +145,7 @@ AnyDelivery = (
     | NextReply
     | ConsumptionReply
     | AllocationReply
+    | GroupsReply
     | FunctionReply
     | Recall
     | Interrupt
@@ -165,6 +186,7 @@ ClientEvent = (
     | events.CancelRequested
     | events.ActorKilled
     | events.ActorExited
+    | events.GroupsRequested
     | events.TasksReturned
     | events.WorkerStarted
     | FunctionExported

@@ -268,11 +268,15 @@ class SimSession:
             self.sites[name].host.start()
         for site in self.sites.values():
             for name in self._workers:
-                site.handle(events.NodeJoined(name, self.sites[name].total))
+                site.handle(
+                    events.NodeJoined(name, self.sites[name].total, self.sites[name].labels)
+                )
 
     def _open(self, node: Node, *, is_drivers: bool = False) -> Site:
         """Build a node, which no other knows yet."""
-        site = Site(node.name, self._world, total=_total(node), speed=node.speed)
+        site = Site(
+            node.name, self._world, total=_total(node), labels=_labels(node), speed=node.speed
+        )
         memory = SimMemory(node.object_store_memory)
         self._memories.append(memory)
         driver = None
@@ -294,6 +298,7 @@ class SimSession:
             capacity_bytes=node.object_store_memory,
             spill_limit_bytes=self._spill_limit_bytes,
             choices=self.tape,
+            labels=site.labels,
         )
         self._connect(site, machine, workers, memory)
         return site
@@ -306,9 +311,9 @@ class SimSession:
         site.host.start()
         for other in others:
             if other.name != GLOBAL:
-                site.handle(events.NodeJoined(other.name, other.total))
+                site.handle(events.NodeJoined(other.name, other.total, other.labels))
         for other in (*others, site):
-            other.handle(events.NodeJoined(site.name, site.total))
+            other.handle(events.NodeJoined(site.name, site.total, site.labels))
         self._hub.wake(self._hub.driver)
 
     def _connect(
@@ -423,16 +428,21 @@ def _total(node: Node) -> Demand:
     return demand_of(node.num_cpus, node.num_gpus, node.memory, node.resources)
 
 
+def _labels(node: Node) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((node.labels or {}).items()))
+
+
 def _cluster_of(config: SessionConfig) -> Cluster:
     given = {
         "num_cpus": config.num_cpus,
         "num_gpus": config.num_gpus,
         "resources": config.resources or None,
+        "labels": config.labels or None,
         "object_store_memory": config.object_store_memory,
     }
     given = {name: value for name, value in given.items() if value is not None}
     if config.cluster is None:
-        return Cluster(1, **given)  # type: ignore[arg-type]
+        return Cluster([Node(**given)])  # type: ignore[arg-type]
     if given:
         raise ValueError(
             f"{', '.join(given)} cannot be given together with cluster=: "

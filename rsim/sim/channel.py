@@ -31,6 +31,7 @@ REQUESTS = (
     events.AllocationRequested,
     events.NextRequested,
     events.ConsumptionAwaited,
+    events.GroupsRequested,
     FunctionRequested,
 )
 
@@ -116,6 +117,9 @@ class SimChannel:
 
     def export_function(self, function_id: bytes, blob: bytes) -> None:
         self.send(FunctionExported(self._client, function_id, blob))
+
+    def show_gpus(self, gpus: tuple[int, ...]) -> None:
+        """There are none to be seen, and the environment is that of all simulated workers."""
 
     def spend(self, duration_ns: int) -> None:
         self._hub.sleep(round(duration_ns / self._site.speed))

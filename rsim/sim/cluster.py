@@ -29,6 +29,8 @@ class Node:
     num_gpus: float = 0
     resources: Mapping[str, float] | None = None
     """Further resources by name."""
+    labels: Mapping[str, str] | None = None
+    """For tasks that select nodes by them."""
     memory: int = 16 * GIB
     """Bytes that tasks can ask for by their option `memory`."""
     object_store_memory: int = 2 * GIB
@@ -46,6 +48,9 @@ class Node:
         _at_least_zero("memory", self.memory)
         _positive("object_store_memory", self.object_store_memory)
         _positive("speed", self.speed)
+        for key, label in (self.labels or {}).items():
+            _text(f"a key of labels, {key!r},", key)
+            _text(f"labels[{key!r}]", label)
         for name, quantity in (self.resources or {}).items():
             if name in ("CPU", "GPU", "memory"):
                 option = {"CPU": "num_cpus", "GPU": "num_gpus"}.get(name, name)
@@ -151,6 +156,11 @@ def _at_least_zero(name: str, value: float) -> None:
     _number(name, value)
     if not (isfinite(value) and value >= 0):
         raise ValueError(f"{name} must be a finite number, 0 or more, not {value!r}")
+
+
+def _text(name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, not {value!r}")
 
 
 def _positive(name: str, value: float) -> None:

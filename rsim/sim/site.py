@@ -27,11 +27,20 @@ from rsim.sim.tracing import MessageKeys, Names
 class Site:
     """A machine: a node, or the global scheduler. `host` is set when its ports are there."""
 
-    def __init__(self, name: str, world: World, *, total: Demand = (), speed: float = 1.0) -> None:
+    def __init__(
+        self,
+        name: str,
+        world: World,
+        *,
+        total: Demand = (),
+        labels: tuple[tuple[str, str], ...] = (),
+        speed: float = 1.0,
+    ) -> None:
         self.name = name
         self.world = world
         self.total = total
         """Its resources; the global scheduler has none."""
+        self.labels = labels
         self.speed = speed
         self.alive = True
         self.is_drivers = False

@@ -13,13 +13,27 @@ if TYPE_CHECKING:
     from rsim.util.executor import Executor
     from rsim.util.serializability import inspect_serializability
 
+# Now, as it is called like its module: an import of that would hide the function.
+from rsim.util.placement_group import (
+    get_current_placement_group,
+    get_placement_group,
+    placement_group,
+    placement_group_table,
+    remove_placement_group,
+)
+
 __all__ = [
     "Executor",
     "as_completed",
     "dask",
+    "get_current_placement_group",
+    "get_placement_group",
     "inspect_serializability",
     "map_unordered",
     "multiprocessing",
+    "placement_group",
+    "placement_group_table",
+    "remove_placement_group",
     "scheduling_strategies",
 ]
 

@@ -1,5 +1,15 @@
 """Values of the option `scheduling_strategy`, beside the strings "DEFAULT" and "SPREAD"."""
 
-from rsim.api.options import NodeAffinitySchedulingStrategy
+from rsim.api.groups import PlacementGroupSchedulingStrategy
+from rsim.api.labels import DoesNotExist, Exists, In, NodeLabelSchedulingStrategy, NotIn
+from rsim.api.placement import NodeAffinitySchedulingStrategy
 
-__all__ = ["NodeAffinitySchedulingStrategy"]
+__all__ = [
+    "DoesNotExist",
+    "Exists",
+    "In",
+    "NodeAffinitySchedulingStrategy",
+    "NodeLabelSchedulingStrategy",
+    "NotIn",
+    "PlacementGroupSchedulingStrategy",
+]

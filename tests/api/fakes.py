@@ -39,6 +39,9 @@ class FakeChannel:
         assert self.exports.setdefault(function_id, blob) == blob
         self.times_exported += 1
 
+    def show_gpus(self, gpus: tuple[int, ...]) -> None:
+        raise NotImplementedError
+
     def spend(self, duration_ns: int) -> None:
         raise NotImplementedError
 

@@ -16,6 +16,7 @@ import msgspec
 
 from rsim.core import effects as fx
 from rsim.core import events, messages
+from rsim.core.bundles import demand_in, placed_in
 from rsim.core.global_scheduler import GlobalScheduler
 from rsim.core.ids import child_task_id, driver_task_id, put_id, return_id
 from rsim.core.node import Node
@@ -25,6 +26,9 @@ from rsim.core.records import (
     STREAMING,
     ActorOptions,
     ErrorInfo,
+    GroupRemoval,
+    GroupSpec,
+    GroupState,
     Result,
     Strategy,
     TaskOptions,
@@ -82,11 +86,19 @@ class Client:
         actor: bytes = b"",
         kind: ActorOptions | None = None,
         num_returns: int = 1,
+        group: bytes = b"",
+        bundle: int = -1,
     ) -> TaskSpec:
         """``kind``: of the actor that is called."""
         task_id = child_task_id(self.task_id, self.submitted)
         self.submitted += 1
         options = TaskOptions(CPU, retries, False, strategy or Strategy())
+        if group:
+            demand, place = placed_in(group, bundle, False, CPU, Strategy())
+            if creation is not None:
+                held = demand_in(creation.held, group, bundle)
+                creation = msgspec.structs.replace(creation, held=held)
+            options = TaskOptions(demand, retries, False, place)
         function = b"f" * 16
         if actor:
             loose = kind is not None and kind.is_concurrent
@@ -163,6 +175,7 @@ class Cluster:
         self.actors: dict[bytes, ActorOptions | None] = {}
         self.calls: dict[bytes, list[tuple[bytes, int]]] = {}
         self.answers: dict[int, fx.Effect] = {}
+        self.groups: dict[bytes, GroupState] = {}
         self.steps = 0
         for number in range(nodes):
             self.join_node(f"n{number}")
@@ -284,6 +297,10 @@ class Cluster:
         if e.state == LENT_ITEM and (key is not None or e.client == DRIVER):
             client.lent((e.object_id,))
         self._ReplyObjects(name, e)  # type: ignore[arg-type]
+
+    def _ReplyGroups(self, name: str, e: fx.ReplyGroups) -> None:
+        assert not e.error
+        self.groups.update((group.spec.group_id, group) for group in e.groups)
 
     def _StoreError(self, name: str, e: fx.StoreError) -> None:
         self.errors[name, e.object_id] = e.error
@@ -490,6 +507,20 @@ class Cluster:
             del self.queued[key]
         for other in [*self.nodes, messages.GLOBAL]:
             self.post(("membership", other), other, events.NodeDied(name))
+
+    # -- placement groups --------------------------------------------------------------------------
+
+    def create_group(self, bundles: int, strategy: str) -> bytes:
+        """The driver asks for a group of bundles of one CPU."""
+        group_id = child_task_id(self.driver.task_id, self.driver.submitted)
+        self.driver.submitted += 1
+        self.step(
+            "n0", events.GroupsRequested(DRIVER, 0, GroupSpec(group_id, (CPU,) * bundles, strategy))
+        )
+        return group_id
+
+    def remove_group(self, group_id: bytes) -> None:
+        self.step("n0", events.GroupsRequested(DRIVER, 0, GroupRemoval(group_id)))
 
     # -- the run -----------------------------------------------------------------------------------
 

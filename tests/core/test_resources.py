@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rsim.core.devices import Grant
 from rsim.core.records import RESOURCE_UNITS as UNIT
 from rsim.core.records import Demand
 from rsim.core.resources import Pool, demand_of, fits, format_demand, utilisation
@@ -84,25 +85,68 @@ def test_what_is_out_and_what_is_free_add_up(
     total: Demand, steps: list[tuple[bool, bool, Demand]]
 ) -> None:
     pool = Pool(total)
-    out: list[Demand] = []
+    out: list[tuple[Demand, Grant]] = []
     for taking, forced, demand in steps:
+        has_devices = any(name == "GPU" for name, _ in demand)
         if not taking and out:
-            pool.give(out.pop(0))
-        elif forced and pool.fits_total(demand):
+            pool.give(*out.pop(0))
+        elif forced and pool.fits_total(demand) and not has_devices:
             pool.take_forced(demand)
-            out.append(demand)
+            out.append((demand, ()))
         elif pool.fits_now(demand):
             before = dict(pool.available())
             assert fits(before, demand)
-            pool.take(demand)
-            out.append(demand)
+            grant = pool.take(demand)
+            assert sum(units for _, units in grant) == dict(demand).get("GPU", 0)
+            out.append((demand, grant))
         else:
             with pytest.raises(ValueError):
                 pool.take(demand)
         pool.check()
         free = dict(pool.available())
         for name, units in total:
-            assert free.get(name, 0) + sum(dict(each).get(name, 0) for each in out) == units
-    for demand in out:
-        pool.give(demand)
+            assert free.get(name, 0) + sum(dict(each).get(name, 0) for each, _ in out) == units
+    for demand, grant in out:
+        pool.give(demand, grant)
     assert pool.available() == total
+
+
+@given(total=demands)
+def test_an_idle_pool_holds_all_that_fits_it_in_total(total: Demand) -> None:
+    pool = Pool(total)
+    assert pool.fits_now(total)
+    grant = pool.take(total)
+    pool.give(total, grant)
+    assert pool.available() == total
+
+
+def test_fractions_share_a_device_and_whole_ones_are_exclusive() -> None:
+    pool = Pool(demand_of(8, 3))
+    half, one, two = demand_of(0, 0.5), demand_of(0, 1), demand_of(0, 2)
+    assert pool.take(half) == ((0, 5000),)
+    assert pool.take(one) == ((1, UNIT),)
+    assert pool.take(half) == ((0, 5000),)
+    assert not pool.fits_now(two)
+    pool.give(half, ((0, 5000),))
+    assert pool.take(one) == ((2, UNIT),)
+    pool.give(one, ((1, UNIT),))
+    assert pool.take(demand_of(0, 0.2)) == ((0, 2000),), "the fullest that has room"
+    assert pool.take(demand_of(0, 0.4)) == ((1, 4000),)
+    assert not pool.fits_now(one), "0.9 are free, on two devices"
+    pool.check()
+
+
+def test_more_names_for_the_same_devices() -> None:
+    pool = Pool(demand_of(0, 2))
+    grant = pool.take(demand_of(0, 1))
+    pool.add((("GPU_group_0_x", UNIT), ("GPU_group_x", UNIT)), {"GPU_group_0_x": ((0, UNIT),)})
+    pool.add((), {"GPU_group_x": ((0, UNIT),)})
+    both = (("GPU_group_0_x", 5000), ("GPU_group_x", 5000))
+    assert pool.take((("GPU_group_x", 5000),)) == ((0, 5000),)
+    assert pool.take(both) == ((0, 5000),)
+    assert not pool.fits_now((("GPU_group_0_x", 5000), ("GPU_group_x", 1)))
+    pool.check()
+    for name in ("GPU_group_0_x", "GPU_group_x"):
+        pool.drop(name)
+    pool.give(demand_of(0, 1), grant)
+    assert pool.available() == pool.total == demand_of(0, 2)

@@ -159,8 +159,8 @@ class LocalSession:
         site.host.start()
         for other in self.sites.values():
             if other is not site:
-                site.host.handle(NodeJoined(other.name, other.total))
-        post_office.announce(NodeJoined(site.name, site.total))
+                site.host.handle(NodeJoined(other.name, other.total, other.labels))
+        post_office.announce(NodeJoined(site.name, site.total, site.labels))
 
     # -- building ----------------------------------------------------------------------------------
 
@@ -190,7 +190,7 @@ class LocalSession:
         cpus = len(os.sched_getaffinity(0)) if config.num_cpus is None else config.num_cpus
         total = _total(cpus, config.num_gpus or 0, config.resources)
         capacity_bytes = config.object_store_memory or default_capacity_bytes()
-        self._home = home = self._open(_FIRST_NODE, total, {}, capacity_bytes)
+        self._home = home = self._open(_FIRST_NODE, total, config.labels, capacity_bytes)
         post_office.connect(connect_machine(scheduler, shared, home))
         host = home.host
         self._channel = DriverChannel(

@@ -72,7 +72,7 @@ class Site:
     ) -> None:
         self.name = name
         self.total = total
-        self.labels = labels
+        self.labels = tuple(sorted(labels.items()))
         self._number = number
         self._shared = shared
         self.node = Node(
@@ -81,6 +81,7 @@ class Site:
             capacity_bytes=capacity_bytes,
             spill_limit_bytes=shared.spill_limit_bytes,
             choices=shared.choices,
+            labels=self.labels,
             config=NodeConfig(
                 pipeline_depth=_PIPELINE_DEPTH, prestart_workers=_workers_at_start(total)
             ),
