@@ -560,3 +560,77 @@ def test_an_actor_that_is_restarted(rt, tmp_path):
 
     assert outcomes(Fragile.remote().count.remote(tmp_path, 4)) == [0, 1, 2, 3]
     assert marks.count(tmp_path, "ran") == 2
+
+
+@rsim.remote
+class Source:
+    """Its calls run on an event loop."""
+
+    async def stream(self, number):
+        for index in range(number):
+            await asyncio.sleep(0.001)
+            yield index
+
+    def plainly(self, number):
+        yield from range(number)
+
+    async def endless(self):
+        while True:
+            yield 0
+
+    async def broken(self):
+        yield 0
+        raise ValueError("broken")
+
+    async def answer(self):
+        return "answer"
+
+
+def test_asynchronous_generators(rt):
+    source = Source.remote()
+    streams = [source.stream.remote(5), source.plainly.remote(5)]
+    assert [outcomes(stream) for stream in streams] == [[0, 1, 2, 3, 4]] * 2
+    value, error = outcomes(source.broken.remote())
+    assert value == 0 and issubclass(error, ValueError)
+    assert rsim.get(source.stream.options(num_returns=2).remote(9)) == [0, 1]
+    with pytest.raises(ValueError, match="num_returns=3"):
+        rsim.get(source.stream.options(num_returns=3).remote(1))
+
+
+@pytest.mark.parametrize("method", ["stream", "plainly"])
+def test_a_paused_asynchronous_generator_lets_others_run(rt, method):
+    source = Source.remote()
+    task = getattr(source, method).options(_generator_backpressure_num_objects=1)
+    streams = [task.remote(4) for _ in range(3)]
+    assert rsim.get(source.answer.remote()) == "answer"
+    assert [outcomes(stream) for stream in streams] == [[0, 1, 2, 3]] * 3
+
+
+@pytest.mark.parametrize("limit", [-1, 1])
+def test_cancel_an_asynchronous_generator(rt, limit):
+    source = Source.remote()
+    stream = source.endless.options(_generator_backpressure_num_objects=limit).remote()
+    next(stream)
+    rsim.cancel(stream)
+    assert outcomes(stream)[-1] is TaskCancelledError
+    assert rsim.get(source.answer.remote()) == "answer"
+
+
+@pytest.mark.parametrize("limit", [-1, 1])
+def test_cancel_a_generator_method(rt, tmp_path, limit):
+    counter = Counter.remote()
+    method = counter.endless.options(_generator_backpressure_num_objects=limit)
+    stream = method.remote(tmp_path)
+    next(stream)
+    rsim.cancel(stream)
+    with pytest.raises(TaskCancelledError):
+        rsim.get(stream.completed())
+    assert outcomes(stream)[-1] is TaskCancelledError
+    assert rsim.get(counter.value.remote()) == 0
+
+
+def test_generators_of_a_threaded_actor(rt, tmp_path):
+    counter = Counter.options(max_concurrency=3).remote()
+    slow = [counter.slowly.remote(tmp_path, 4) for _ in range(2)]
+    assert rsim.get(counter.value.remote()) == 0
+    assert [outcomes(stream) for stream in slow] == [[0, 1, 2, 3]] * 2
