@@ -404,7 +404,7 @@ class Peers:
             self.query(entry)
 
     def borrow_put(self, entry: Entry, owner: str) -> None:
-        """Another node turned out to own the task that puts the object: have it made there."""
+        """Another node turned out to own the task that makes the object: have it made there."""
         entry.owner = owner
         entry.received = 1
         self.borrowing.send(owner, m.RefBorrow(entry.object_id, self._node.name))

@@ -43,6 +43,9 @@ class Tasks:
             if known.spec.num_returns == STREAMING:
                 node.streams.opened(known)
             return
+        if known is not None and known.state != DONE and known.owner in node.peers.others:
+            self._join(client, known)
+            return
         task = self.table[task_id] = Task(
             spec=spec,
             retries_left=spec.options.max_retries,
@@ -59,6 +62,17 @@ class Tasks:
         elif spec.actor:
             node.actors.enlist(task)
         self._begin(task)
+
+    def _join(self, client: int, task: Task) -> None:
+        """The task, which a client submits, runs here for another owner already (its parent ran
+        there once): the results are borrowed from that one.
+        """
+        node = self._node
+        for index in range(task.spec.num_returns):
+            entry = node.objects.declare_foreign(return_id(task.spec.task_id, index), task.owner)
+            node.objects.lend_entry(client, entry)
+            if entry.owner and not entry.received:
+                node.peers.borrow_put(entry, task.owner)
 
     def claimed_results(self, task: Task) -> list[bytes]:
         """The results of a task of this node's own; those that were freed can be made again."""
