@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import sys
 import threading
-import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -441,11 +441,8 @@ class Client:
 
         if running._get_running_loop() is not None and call not in self._warned:
             self._warned.add(call)
-            warnings.warn(
-                f"{call} in an asynchronous actor blocks all its calls: {remedy} instead",
-                RuntimeWarning,
-                stacklevel=5,
-            )
+            text = f"{call} in an asynchronous actor blocks all its calls: {remedy} instead"
+            print(f"rsim: {text}", file=sys.stderr)
 
     # -- tasks that run here -----------------------------------------------------------------------
 
