@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import contextvars
 from types import CoroutineType
+from typing import Any
 
 from rsim.core.records import ActorOptions
 from rsim.runtime.async_streaming import GENERATORS, drain
@@ -44,11 +45,25 @@ async def _live(
 
 async def _end_others() -> None:
     """Cancel what calls have left running, and give it a moment to clean up."""
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in sorted(others, key=lambda each: natural_key(each.get_name())):
+    me = asyncio.current_task()
+    others = [task for task in _tasks_of(asyncio.get_running_loop()) if task is not me]
+    for task in others:
         task.cancel()
     if others:
         await asyncio.wait(others, timeout=_CLEAN_UP_S)
+
+
+def abandon(loop: asyncio.AbstractEventLoop) -> None:
+    """The loop will not run again: end what is left in it now, and not whenever it is collected."""
+    for task in _tasks_of(loop):
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+        with contextlib.suppress(BaseException):
+            task.get_coro().close()  # type: ignore[union-attr]
+
+
+def _tasks_of(loop: asyncio.AbstractEventLoop) -> list[asyncio.Task[Any]]:
+    """Those that are not done, in the same order each time."""
+    return sorted(asyncio.all_tasks(loop), key=lambda task: natural_key(task.get_name()))
 
 
 class AsyncCalls(Calls):

@@ -148,6 +148,8 @@ class Hub:
         """The life of a pooled greenlet."""
         while True:
             work()
+            if self.closing:
+                return
             strand = self._current()
             strand.greenlet = None
             del self._strands[strand]
@@ -266,6 +268,11 @@ class Hub:
                 call="threading.Thread",
             )
         self.driver.greenlet = self._greenlet.parent = current
+
+    def insist_on_life(self) -> None:
+        """End the running strand if the session is over: it must not begin anything new."""
+        if self.closing:
+            self._refused()
 
     def _refused(self) -> None:
         """A strand that shall end waits once more."""

@@ -17,6 +17,7 @@ from typing import Any, NoReturn, TextIO, cast
 from rsim.core import events
 from rsim.core.records import DRIVER
 from rsim.runtime import wire
+from rsim.runtime.async_calls import abandon
 from rsim.runtime.client import Client
 from rsim.runtime.executor import Executor
 from rsim.runtime.trace import BLOCKED, DIED, FAILED, FINISHED, Trace
@@ -375,8 +376,10 @@ class Worker:
         finally:
             self._loop = None
             asyncio.set_event_loop(None)
+            abandon(loop)
 
     def began(self, task: RunTask) -> None:
+        self._hub.insist_on_life()
         shared, strand = self.shared, self._hub.running
         assert strand is not None
         path = shared.names(task.task_id)

@@ -1,5 +1,6 @@
 """Actor classes and handles, without a node: options, and what the core is told."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -64,7 +65,13 @@ def test_what_the_core_is_told(session: rsim.Session) -> None:
         ({"max_restarts": -2}, ValueError, "max_restarts must be -1 or more"),
         ({"max_task_retries": 1.5}, TypeError, "max_task_retries must be an int"),
         ({"max_pending_calls": 0}, ValueError, "max_pending_calls must be -1, for no limit, or"),
-        ({"max_concurrency": 2}, NotImplementedError, "max_concurrency"),
+        ({"max_concurrency": 0}, ValueError, "max_concurrency must be 1 or more"),
+        ({"allow_out_of_order_execution": 1}, TypeError, "must be True or False"),
+        (
+            {"max_concurrency": 2, "allow_out_of_order_execution": False},
+            ValueError,
+            "allow_out_of_order_execution cannot be False for an actor with max_concurrency > 1",
+        ),
         ({"name": "x"}, NotImplementedError, "name"),
         ({"lifetime": "detached"}, NotImplementedError, "lifetime"),
     ],
@@ -116,3 +123,58 @@ def test_a_handle_of_an_earlier_session(session: rsim.Session) -> None:
             rsim.kill(actor)
         Actor.remote(1)
         assert len(second.specs) == 1
+
+
+def test_async_methods_make_the_class_asynchronous(session: rsim.Session) -> None:
+    class Waiter:
+        async def wait(self) -> None:
+            pass
+
+        async def count(self) -> AsyncIterator[int]:
+            yield 1
+
+    rsim.remote(Waiter).remote()
+    creation = session.specs[-1].creation
+    assert creation == ActorOptions(max_concurrency=1000, asyncio=True)
+    rsim.remote(max_concurrency=3)(Waiter).remote().wait.remote()
+    created, called = session.specs[-2:]
+    assert created.creation == ActorOptions(max_concurrency=3, asyncio=True)
+    assert called.options.out_of_order
+    with pytest.raises(ValueError, match="an actor with async def methods"):
+        rsim.remote(allow_out_of_order_execution=False)(Waiter)
+
+
+def test_a_constructor_cannot_be_asynchronous() -> None:
+    class Early:
+        async def __init__(self) -> None:  # type: ignore[misc]
+            pass
+
+    with pytest.raises(TypeError, match=r"Early\.__init__ cannot be an 'async def' method"):
+        rsim.remote(Early)
+
+
+def test_concurrency_groups(session: rsim.Session) -> None:
+    class Grouped:
+        @rsim.method(concurrency_group="io")
+        def read(self) -> None:
+            pass
+
+        def other(self) -> None:
+            pass
+
+    actor = rsim.remote(concurrency_groups={"io": 2, "cpu": 1})(Grouped).remote()
+    assert session.specs[-1].creation == ActorOptions(groups=(("io", 2), ("cpu", 1)))
+    actor.read.remote()
+    actor.other.options(concurrency_group="cpu").remote()
+    actor.other.remote()
+    assert [call.options.group for call in session.specs[-3:]] == ["io", "cpu", ""]
+    with pytest.raises(ValueError, match=r"no concurrency group 'net': .* has 'io', 'cpu'"):
+        actor.other.options(concurrency_group="net")
+    with pytest.raises(ValueError, match=r"no concurrency group 'io': .* has none"):
+        rsim.remote(Grouped)
+    with pytest.raises(ValueError, match="belong to the class"):
+        Actor.options(concurrency_groups={"io": 1})
+    with pytest.raises(ValueError, match=r"concurrency_groups\['io'\] must be 1 or more"):
+        rsim.remote(concurrency_groups={"io": 0})(Grouped)
+    with pytest.raises(TypeError, match="must be a dict"):
+        rsim.remote(concurrency_groups=["io"])(Grouped)

@@ -14,6 +14,7 @@ from rsim.exceptions import (
     RsimTaskError,
     TaskCancelledError,
 )
+from rsim.runtime import current
 from tests.conformance import marks
 
 LARGE = 200_000
@@ -50,6 +51,18 @@ class Counter:
         marks.leave(folder, "begun")
         time.sleep(seconds)  # user program
         return "worked"
+
+    def work_until_cancelled(self, folder, error=None):
+        marks.leave(folder, "begun")
+        marks.await_that(lambda: current.client.context.cancelled)
+        if error is not None:
+            raise error
+
+    def work_until_told(self, folder):
+        marks.leave(folder, "begun")
+        marks.await_marks(folder, "told")
+        marks.await_that(lambda: current.client.context.cancelled)
+        return self.add()
 
 
 @rsim.remote
@@ -483,7 +496,7 @@ def test_exit_actor(rt):
 
 def test_cancel(rt, tmp_path):
     counter = Counter.remote()
-    running, queued = counter.work.remote(tmp_path, 1000), counter.add.remote()
+    running, queued = counter.work_until_cancelled.remote(tmp_path), counter.add.remote()
     last = counter.add.remote()
     marks.await_marks(tmp_path, "begun")
     with pytest.raises(ValueError, match="force"):
@@ -493,6 +506,25 @@ def test_cancel(rt, tmp_path):
         with pytest.raises(TaskCancelledError):
             rsim.get(ref)
     assert rsim.get(last) == 1
+
+
+def test_a_running_call_is_not_interrupted_but_has_no_result(rt, tmp_path):
+    counter = Counter.remote()
+    running = counter.work_until_told.remote(tmp_path)
+    marks.await_marks(tmp_path, "begun")
+    rsim.cancel(running)
+    marks.leave(tmp_path, "told")
+    with pytest.raises(TaskCancelledError):
+        rsim.get(running)
+    assert rsim.get(counter.add.remote()) == 2  # it did run
+
+
+def test_an_error_of_a_cancelled_call_stands(rt, tmp_path):
+    running = Counter.remote().work_until_cancelled.remote(tmp_path, KeyError("gave up"))
+    marks.await_marks(tmp_path, "begun")
+    rsim.cancel(running)
+    with pytest.raises(KeyError):
+        rsim.get(running)
 
 
 # -- lifetime and resources ------------------------------------------------------------------------

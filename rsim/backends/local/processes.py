@@ -35,15 +35,25 @@ _FAILURE_NS: Final = 50_000_000
 """A start that fails at once is reported so much later, as the next one would fail too."""
 _LAZY_BYTES: Final = 1 << 14
 _LAZY_TASKS: Final = 2
-"""A worker with more tasks than this may be sent further ones at the next turn, up to so many
-bytes.
+"""A worker with more tasks than this (if it runs one at a time) may be sent further ones at the
+next turn, up to so many bytes.
 """
 
 
 class _Worker:
     """A worker as the driver sees it."""
 
-    __slots__ = ("control", "data", "gone", "outputs", "pending", "recall_again", "stuck", "tasks")
+    __slots__ = (
+        "control",
+        "data",
+        "enough",
+        "gone",
+        "outputs",
+        "pending",
+        "recall_again",
+        "stuck",
+        "tasks",
+    )
 
     def __init__(self, data: Link, control: Link, outputs: tuple[OutputPipe, OutputPipe]) -> None:
         self.data = data
@@ -51,6 +61,8 @@ class _Worker:
         self.outputs = outputs
         self.tasks = 0
         """Tasks sent that have neither finished nor come back."""
+        self.enough = _LAZY_TASKS
+        """With more of them it is not waiting for another."""
         self.pending = False
         """It is on the list of those that have something to be sent."""
         self.stuck = False
@@ -151,10 +163,12 @@ class WorkerProcesses:
         if not worker.pending:
             worker.pending = True
             self._pending.append(worker)
-        if kind is RunTask:
+        if isinstance(message, RunTask):
             worker.tasks += 1
-            if worker.tasks > _LAZY_TASKS and len(data.out) < _LAZY_BYTES:
+            if worker.tasks > worker.enough and len(data.out) < _LAZY_BYTES:
                 return
+            if message.creation is not None:
+                worker.enough = _LAZY_TASKS + message.creation.calls_at_a_time - 1
         self._urgent = True
 
     def _say_now(self, worker: _Worker, message: Delivery) -> None:

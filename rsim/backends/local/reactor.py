@@ -132,7 +132,12 @@ class Reactor:
         self._turns += 1
         if self._closed:
             return False
-        ready = self._epoll.poll(0) if timeout_s == 0 else self._sleep(self._epoll.poll, timeout_s)
+        if timeout_s == 0:
+            ready = self._epoll.poll(0)
+        else:
+            with self.lock:
+                self._settle()  # nobody may be waiting in vain for what is still to be sent
+            ready = self._sleep(self._epoll.poll, timeout_s)
         if not ready and monotonic_ns() < self._due_ns:
             return False
         with self.lock:

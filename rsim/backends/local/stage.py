@@ -18,6 +18,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from rsim.backends.local.spinning import Spinner
+from rsim.runtime.async_calls import abandon
 from rsim.runtime.wire import RunTask
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class LocalStage:
         finally:
             self._loop = None
             asyncio.set_event_loop(None)
+            abandon(loop)
             loop.close()
 
     def began(self, task: RunTask) -> None:
