@@ -9,6 +9,7 @@ from rsim.api.actors import ActorClass, kill
 from rsim.api.calls import cancel, get, put, wait
 from rsim.api.groups import get_gpu_ids
 from rsim.api.handles import ActorHandle
+from rsim.api.names import get_actor
 from rsim.api.remote import RemoteFunction, remote
 from rsim.api.session import Session, init, is_initialized, shutdown
 from rsim.runtime.generators import DynamicObjectRefGenerator, ObjectRefGenerator
@@ -28,6 +29,7 @@ __all__ = [
     "cancel",
     "exceptions",
     "get",
+    "get_actor",
     "get_gpu_ids",
     "init",
     "is_initialized",

@@ -1,6 +1,6 @@
 """What actors can do about themselves, under the names that Ray has for it."""
 
-from rsim.api.actors import exit_actor
+from rsim.api.actors import ActorClassInheritanceException, exit_actor
 from rsim.api.handles import ActorHandle
 
-__all__ = ["ActorHandle", "exit_actor"]
+__all__ = ["ActorClassInheritanceException", "ActorHandle", "exit_actor"]

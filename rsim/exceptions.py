@@ -10,9 +10,11 @@
         ├── TaskPlacementGroupRemoved      the task's placement group was removed
         ├── WorkerCrashedError             the worker died while running the task
         ├── NodeDiedError                  the node died while running the task
+        ├── RuntimeEnvSetupError           the environment that was asked for could not be made
         ├── GetTimeoutError                (TimeoutError)  get() ran out of time
         ├── ObjectLostError                no copy is left and the object cannot be computed again
         │   ├── OwnerDiedError             ... because the node that owned it died
+        │   ├── ObjectFreedError           ... because it was freed
         │   └── ObjectReconstructionFailedError   ... because computing it again failed
         ├── ObjectStoreFullError           nothing left to evict or to spill
         ├── OutOfDiskError                 spilling found no room on disk
@@ -20,7 +22,12 @@
         ├── RsimActorError
         │   ├── ActorDiedError             dead for good
         │   └── ActorUnavailableError      unreachable for now; the call may or may not have run
+        ├── AsyncioActorExit               ends an async actor from within
+        ├── ActorAlreadyExistsError        (ValueError)  the name of an actor is taken
+        ├── ActorHandleNotFoundError       (ValueError)  a handle of an earlier session
         ├── PendingCallsLimitExceeded      a handle has max_pending_calls calls unanswered
+        ├── ObjectRefStreamEndOfStreamError    a stream of refs has ended
+        ├── StreamingGeneratorReplayInconsistentError    run again, it yielded something else
         ├── UnserializableError            (TypeError)  a part of a value cannot be pickled
         │   └── UnserializableCauseError   stands in for a user's exception that cannot be pickled
         ├── DeadlockError                  (sim) nothing can ever run again
@@ -47,7 +54,14 @@ class RsimError(Exception):
 
 
 class TaskCancelledError(RsimError):
-    """The task was cancelled before it finished."""
+    """The task was cancelled before it finished.
+
+    `task_id` is its id as 32 hex digits, or "" where unknown.
+    """
+
+    def __init__(self, message: str = "", *, task_id: str = "") -> None:
+        super().__init__(message)
+        self.task_id = task_id
 
 
 class TaskUnschedulableError(RsimError):
@@ -74,6 +88,10 @@ class NodeDiedError(RsimError):
     """The node died while it ran the task, and no retry was left."""
 
 
+class RuntimeEnvSetupError(RsimError):
+    """The environment that a task or actor asked for could not be made."""
+
+
 class GetTimeoutError(RsimError, TimeoutError):
     """get() ran out of time before every object was there."""
 
@@ -93,6 +111,10 @@ class OwnerDiedError(ObjectLostError):
     """The node that owned the object died."""
 
 
+class ObjectFreedError(ObjectLostError):
+    """The object was freed, though there are refs to it."""
+
+
 class ObjectReconstructionFailedError(ObjectLostError):
     """The object was lost, and running its task again failed or was not allowed."""
 
@@ -106,11 +128,18 @@ class OutOfDiskError(RsimError):
 
 
 class OutOfMemoryError(RsimError):
-    """The worker was killed because its node ran out of memory."""
+    """The worker was killed because its node ran out of memory, and no retry was left."""
 
 
 class RsimActorError(RsimError):
-    """Base of errors about actors."""
+    """Base of errors about actors.
+
+    `actor_id` is the actor's id as 40 hex digits, or "" where unknown.
+    """
+
+    def __init__(self, message: str = "", *, actor_id: str = "") -> None:
+        super().__init__(message)
+        self.actor_id = actor_id
 
 
 class ActorDiedError(RsimActorError):
@@ -121,8 +150,28 @@ class ActorUnavailableError(RsimActorError):
     """The actor cannot be reached for now; the call may or may not have run."""
 
 
+class AsyncioActorExit(RsimError):
+    """Raised in an async actor to end it; it never reaches a caller."""
+
+
+class ActorAlreadyExistsError(RsimError, ValueError):
+    """The name for an actor about to be created is another living actor's."""
+
+
+class ActorHandleNotFoundError(RsimError, ValueError):
+    """The handle of an actor that is unknown here: it was made in an earlier session."""
+
+
 class PendingCallsLimitExceeded(RsimError):
     """A handle with `max_pending_calls` has as many calls that are not answered yet."""
+
+
+class ObjectRefStreamEndOfStreamError(RsimError):
+    """The stream of refs that a generator makes has ended."""
+
+
+class StreamingGeneratorReplayInconsistentError(RsimError):
+    """A generator that had to run again yielded something else than the first time."""
 
 
 class UnserializableError(RsimError, TypeError):
@@ -270,9 +319,7 @@ def _itself(exception: BaseException) -> BaseException:
 
 @lru_cache(maxsize=512)
 def _dual_type(cause_type: type[Any]) -> type[BaseException] | None:
-    # An interrupt of a task must not interrupt who asks for its result: KeyboardInterrupt,
-    # SystemExit and their like stay behind `cause`.
-    if not issubclass(cause_type, Exception) or issubclass(cause_type, RsimTaskError):
+    if _ends_programs(cause_type) or issubclass(cause_type, RsimTaskError):
         return None
     name = f"RsimTaskError({cause_type.__name__})"
     namespace = {"__module__": __name__, "__doc__": cause_type.__doc__}
@@ -280,6 +327,19 @@ def _dual_type(cause_type: type[Any]) -> type[BaseException] | None:
         return type(name, (RsimTaskError, cause_type), namespace)
     except Exception:  # metaclass or layout conflict, or a hook that refuses subclasses
         return None
+
+
+def _ends_programs(kind: type[Any]) -> bool:
+    """Whether the type is one of those by which Python ends or cancels what runs.
+
+    An interrupt of a task must not interrupt who asks for its result: they stay behind `cause`.
+    """
+    if issubclass(kind, Exception):
+        return False
+    is_cancellation = any(base.__module__ == "asyncio.exceptions" for base in kind.__mro__)
+    return is_cancellation or issubclass(
+        kind, KeyboardInterrupt | SystemExit | GeneratorExit | BaseExceptionGroup
+    )
 
 
 # Taking exceptions apart. Pickle rebuilds an exception by calling its type with `args`, which

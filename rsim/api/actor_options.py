@@ -54,6 +54,14 @@ def _flag(name: str, value: object) -> bool:
     return value
 
 
+def _lifetime(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str or None, not {value!r}")
+    if value not in _LIFETIMES:
+        raise ValueError(f"{name} must be 'detached', 'non_detached' or None, not {value!r}")
+    return value
+
+
 _OF_CLASSES: Checks = {
     "max_restarts": _retries,
     "max_task_retries": _retries,
@@ -62,10 +70,10 @@ _OF_CLASSES: Checks = {
     "concurrency_groups": _concurrency_groups,
     "allow_out_of_order_execution": _flag,
     "_actor_generator_backpressure_num_objects": _absent,
-    "name": _absent,
-    "namespace": _absent,
-    "get_if_exists": _absent,
-    "lifetime": _absent,
+    "name": checks.name,
+    "namespace": checks.name,
+    "get_if_exists": _flag,
+    "lifetime": _lifetime,
 }
 _ASYNC_CONCURRENCY = 1000
 """Calls at a time of an actor with ``async def`` methods, unless it says something else."""
@@ -77,6 +85,8 @@ _METHOD_CHECKS: Checks = {
     "concurrency_group": _concurrency_group,
 }
 
+_LIFETIMES = ("detached", "non_detached")
+
 CLASS_ONLY = frozenset(_OF_CLASSES) - {"name"}
 """Options that functions do not have."""
 
@@ -87,6 +97,7 @@ class ClassOptions:
     __slots__ = (
         "_given",
         "creation",
+        "get_if_exists",
         "groups",
         "max_pending_calls",
         "max_task_retries",
@@ -100,6 +111,9 @@ class ClassOptions:
         self._given = given = checked(options, _CLASS_CHECKS, "an actor class")
         self.max_task_retries: int = given.get("max_task_retries", 0)
         self.max_pending_calls: int = given.get("max_pending_calls", -1)
+        self.get_if_exists: bool = given.get("get_if_exists", False)
+        if self.get_if_exists and "name" not in given:
+            raise ValueError("get_if_exists needs the option name: the actor's that may exist")
         self.groups: tuple[str, ...] = tuple(given.get("concurrency_groups", ()))
         place = Place(given, "an actor", is_actor=True)
         self.refusal = place.refusal
@@ -140,9 +154,10 @@ def _core_options(
     given: dict[str, Any], is_async: bool, place: Place
 ) -> tuple[TaskOptions, ActorOptions]:
     """What the core is told: how to place the actor, and what to do while it lives."""
-    from rsim.core.records import ActorOptions, TaskOptions
+    from rsim.core.records import ActorName, ActorOptions, TaskOptions
 
     restarts = given.get("max_restarts", 0)
+    name = given.get("name")
     return (
         TaskOptions(place.demand, restarts, strategy=place.strategy),
         ActorOptions(
@@ -151,6 +166,8 @@ def _core_options(
             given.get("max_concurrency", _ASYNC_CONCURRENCY if is_async else 1),
             is_async,
             tuple(given.get("concurrency_groups", {}).items()),
+            name=None if name is None else ActorName(given.get("namespace", ""), name),
+            detached=given.get("lifetime") == "detached",
         ),
     )
 

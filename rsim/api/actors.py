@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import inspect
 from functools import WRAPPER_ASSIGNMENTS
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from rsim.api import checks
+from rsim.api import checks, names
 from rsim.api.actor_options import ClassOptions, check_group
 from rsim.api.definitions import Definition
 from rsim.api.handles import ActorHandle, Described, Interface, is_async, methods_of
@@ -18,6 +18,14 @@ from rsim.api.parameters import Parameters
 from rsim.api.session import running_client
 from rsim.runtime import current
 from rsim.runtime.refs import ObjectRef
+
+if TYPE_CHECKING:
+    from rsim.core.records import ActorOptions
+    from rsim.runtime.client import Client
+
+
+class ActorClassInheritanceException(TypeError):
+    """A class inherits from an actor class."""
 
 
 class ActorClass:
@@ -43,8 +51,9 @@ class ActorClass:
         """Create an actor; return its handle at once.
 
         The arguments are the constructor's, and are treated as those of remote functions. Raises
-        TypeError when they do not fit, UnserializableError when one cannot be pickled. If the
-        constructor raises, calls of the actor raise ActorDiedError.
+        TypeError when they do not fit, UnserializableError when one cannot be pickled,
+        ActorAlreadyExistsError when its name is taken. If the constructor raises, calls of the
+        actor raise ActorDiedError.
         """
         client = current.client or running_client()
         if self._options.refusal is not None:
@@ -56,6 +65,27 @@ class ActorClass:
                 raise checks.foreign(value)
         if definition.client() is not client:
             definition.bind(client)
+        options = self._options
+        if options.creation.name is None:
+            return self._create(client, args, kwargs, options.creation)
+        claim = names.claim(client, options.creation, self._interface, reuse=options.get_if_exists)
+        if isinstance(claim, ActorHandle):
+            return claim
+        try:
+            return self._create(client, args, kwargs, claim.options, claim.index)
+        except BaseException:
+            claim.drop()
+            raise
+
+    def _create(
+        self,
+        client: Client,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        creation: ActorOptions,
+        index: int = -1,
+    ) -> ActorHandle:
+        definition = self._definition
         (ref,) = client.submit(
             definition.function_id,
             definition.name,
@@ -64,7 +94,8 @@ class ActorClass:
             self._options.task,
             1,
             definition.parameters.names,
-            creation=self._options.creation,
+            creation=creation,
+            index=index,
         )
         return ActorHandle(ref, self._interface)
 
@@ -88,7 +119,7 @@ class ActorClass:
 
     def __mro_entries__(self, bases: tuple[Any, ...]) -> NoReturn:
         name = self._definition.name
-        raise TypeError(
+        raise ActorClassInheritanceException(
             f"the actor class {name} cannot be inherited from: let both classes inherit from one "
             f"that is not remote, or make {name} remote under another name"
         )
@@ -156,14 +187,15 @@ def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:
     """End an actor at once; its calls that are not answered yet raise ActorDiedError.
 
     no_restart: for good; otherwise it is as if its worker had died, and `max_restarts` decides.
-    Does nothing when the actor is dead. Raises ValueError for anything but a handle.
+    Does nothing when the actor is dead. Raises ValueError for anything but a handle, and
+    ActorHandleNotFoundError, a ValueError, for one of an earlier session.
     """
     if type(actor) is not ActorHandle:
         raise ValueError(f"kill() takes the handle of an actor, not {actor!r}; for tasks: cancel()")
     client = current.client or running_client()
     ref = actor._rsim_ref
     if ref._counter is not client:
-        raise checks.foreign(ref)
+        raise checks.foreign_handle(actor)
     client.kill(ref, bool(no_restart))
 
 

@@ -11,6 +11,7 @@ import operator
 from collections.abc import Mapping
 from numbers import Real
 
+from rsim.exceptions import ActorHandleNotFoundError
 from rsim.runtime.refs import ObjectRef, RefCounter
 
 _FINEST = 1e-4
@@ -23,6 +24,15 @@ _FOREVER_S = 9e9
 _OPTION_OF = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory"}
 _OWN_LABELS = "rsim.io/"
 _NO_RESOURCE = "object_store_memory"
+
+
+def name(what: str, value: object) -> str:
+    """A str that is not empty. Raises TypeError or ValueError."""
+    if not isinstance(value, str):
+        raise TypeError(f"{what} must be a str, not {value!r}")
+    if not value:
+        raise ValueError(f"{what} must not be an empty str")
+    return value
 
 
 def number(name: str, value: object) -> float:
@@ -118,6 +128,14 @@ def foreign(ref: ObjectRef[object]) -> ValueError:
     return ValueError(
         f"{ref!r} cannot be used here: it was made in an earlier session, whose objects are gone, "
         "or in another process and not passed on as an argument or a result"
+    )
+
+
+def foreign_handle(handle: object) -> ActorHandleNotFoundError:
+    """The same for the handle of an actor."""
+    return ActorHandleNotFoundError(
+        f"the handle {handle!r} cannot be used here: it was made in an earlier session, whose "
+        "actors are gone, or in another process and not passed on as an argument or a result"
     )
 
 

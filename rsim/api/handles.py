@@ -209,7 +209,7 @@ class ActorMethod:
         """
         client = current.client or running_client()
         if self._ref._counter is not client:
-            raise checks.foreign(self._ref)
+            raise checks.foreign_handle(self._ref)
         if kwargs or not self._fewest <= len(args) <= self._most:
             self._check(args, kwargs)
         for value in (*args, *kwargs.values()) if kwargs else args:

@@ -196,6 +196,10 @@ def remote(*args: Any, **options: Any) -> Any:
     concurrency_groups: other groups of calls, with how many run at a time in each; see `method`.
     allow_out_of_order_execution: whether a call may overtake one that waits for its arguments
         (default: only if calls run at the same time).
+    name, namespace: by which rsim.get_actor finds the actor; one living actor only may have them
+        (default of namespace: that of rsim.init). get_if_exists: return the handle of the actor
+        that has the name already, if there is one.
+    lifetime: "detached": the actor lives on without handles, until it is killed.
 
     Raises TypeError or ValueError for what cannot be made remote and for bad options.
     """

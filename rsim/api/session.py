@@ -186,6 +186,7 @@ def init(
         the environment's RSIM_ADDRESS, else it is "local".
     num_cpus, num_gpus, resources: what the node has to give; by default the CPUs of this machine.
     labels: of the node, for tasks that select nodes by them.
+    namespace: where the names of actors are unique; by default one that is this session's alone.
     object_store_memory: bytes of shared memory for objects. spill_limit_bytes: how much of them
         may go to disk when that is full; None: no limit.
     log_to_driver: print what workers print. log_dir: a folder to keep their output in.
@@ -215,7 +216,7 @@ def init(
             resources=_given(checks.resources, "resources", resources) or {},
             labels=_given(checks.labels, "labels", labels) or {},
             object_store_memory=_given(_bytes, "object_store_memory", object_store_memory),
-            namespace=_given(checks.text, "namespace", namespace) or "",
+            namespace=_given(checks.name, "namespace", namespace),
             log_to_driver=bool(log_to_driver),
             log_dir=None if log_dir is None else os.fspath(log_dir),
             spill_limit_bytes=_given(_limit, "spill_limit_bytes", spill_limit_bytes),
@@ -225,7 +226,9 @@ def init(
         return _session
 
 
-def _configured(address: object, scenario: dict[str, Any], **common: Any) -> SessionConfig:
+def _configured(
+    address: object, scenario: dict[str, Any], namespace: str | None, **common: Any
+) -> SessionConfig:
     from rsim.runtime.session import SessionConfig
 
     if not isinstance(address, str):
@@ -240,7 +243,9 @@ def _configured(address: object, scenario: dict[str, Any], **common: Any) -> Ses
                     f"{name} is an argument for address={_SIM!r} only, and the address is "
                     f"{address!r}"
                 )
-    return SessionConfig(address=address, **scenario, **common)
+    if namespace is None:
+        namespace = "anonymous" if address == _SIM else f"anonymous-{os.urandom(8).hex()}"
+    return SessionConfig(address=address, namespace=namespace, **scenario, **common)
 
 
 def _seed_of_environment() -> int | None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 ACTOR_LOST = "ActorLost"
 """Failure of a call: the actor is not, or no longer, where the call was sent."""
 
-DEADLY = ("WorkerCrashedError", "NodeDiedError", "TaskCancelledError")
+DEADLY = ("WorkerCrashedError", "NodeDiedError", "TaskCancelledError", "OutOfMemoryError")
 """Failures of a creation that are the actor's death to who calls it."""
 
 CALLS_AHEAD = 256
@@ -173,7 +173,8 @@ class Actors:
                 self._node.tasks.fail_by(task, entry)
             else:
                 text = f"the actor died while it ran {task.spec.name}, and was restarted"
-                self._node.tasks.fail(task, ErrorInfo("ActorUnavailableError", text))
+                error = ErrorInfo("ActorUnavailableError", text, lane.actor_id)
+                self._node.tasks.fail(task, error)
 
     def entry_ready(self, lane: Lane) -> None:
         """The actor exists, or is known to be dead."""
@@ -351,6 +352,20 @@ class Actors:
         actor_id = actor_of(task)
         task.retries_left = task.spec.creation.max_restarts
         self._owned[actor_id] = OwnedActor(task)
+        if task.spec.creation.detached:
+            self._node.objects.hold((actor_id,))
+        self._node.names.submitted(task.spec)
+
+    def disown(self, actor_id: bytes) -> OwnedActor | None:
+        """The actor will not live again, or is not this node's own: forget it, free its name."""
+        owned = self._owned.pop(actor_id, None)
+        if owned is not None:
+            creation = owned.task.spec.creation
+            assert creation is not None
+            self._node.names.release(creation.name, actor_id)
+            if creation.detached:
+                self._node.objects.release((actor_id,))
+        return owned
 
     def created(self, entry: Entry, at: str) -> None:
         """The actor is alive, on the node ``at``."""
@@ -376,9 +391,9 @@ class Actors:
             entry.state = PENDING
             self._node.lineage.run_again(task)
             return
-        del self._owned[actor_id]
+        self.disown(actor_id)
         text = f"{task.spec.name} is dead: {owned.ended or reason}"
-        self._node.tasks.fail_object(entry, ErrorInfo("ActorDiedError", text))
+        self._node.tasks.fail_object(entry, ErrorInfo("ActorDiedError", text, actor_id))
         lane = self._lanes.get(actor_id)
         if lane is not None:
             self._pump(lane)
@@ -408,6 +423,8 @@ class Actors:
             return
         if no_restart:
             owned.ended = "it was killed by rsim.kill()"
+            assert owned.task.spec.creation is not None
+            self._node.names.release(owned.task.spec.creation.name, actor_id)
         if owned.at:
             self._stop_at(actor_id, owned.at, kill=True)
         elif no_restart:
@@ -415,7 +432,7 @@ class Actors:
 
     def abandoned(self, actor_id: bytes) -> None:
         """The last handle is gone: the actor ends when it has done what it was asked to."""
-        owned = self._owned.pop(actor_id, None)
+        owned = self.disown(actor_id)
         if owned is not None and owned.at:
             self._stop_at(actor_id, owned.at, kill=False)
 
@@ -455,11 +472,24 @@ class Actors:
 
     def never_created(self, task: Task, error: ErrorInfo | None = None) -> ErrorInfo | None:
         """The task that was to create an actor has failed. What its calls are told."""
-        owned = self._owned.pop(actor_of(task), None)
+        owned = self.disown(actor_of(task))
         ended = owned.ended if owned is not None else ""
         if error is None or not (ended or error.kind in DEADLY):
             return error
-        return ErrorInfo("ActorDiedError", f"{task.spec.name} is dead: {ended or error.message}")
+        text = f"{task.spec.name} is dead: {ended or error.message}"
+        return ErrorInfo("ActorDiedError", text, actor_of(task))
+
+    def is_callable(self, actor_id: bytes) -> bool:
+        """Whether this node owns such an actor, and does not end it."""
+        owned = self._owned.get(actor_id)
+        return owned is not None and not owned.ended
+
+    def holds(self, held: dict[bytes, int]) -> dict[bytes, int]:
+        """``held``, and what keeps detached actors alive."""
+        for actor_id, owned in self._owned.items():
+            if owned.task.spec.creation is not None and owned.task.spec.creation.detached:
+                held[actor_id] = held.get(actor_id, 0) + 1
+        return held
 
     def is_owned(self, actor_id: bytes) -> bool:
         """Whether this node owns such an actor, alive or on its way."""

@@ -58,7 +58,13 @@ class Directory:
         if entry is None:
             text = f"object {message.object_id.hex()} was freed by its owner, {node.name}"
             lost = ObjectLocation(
-                message.object_id, 0, (), (), None, False, "ObjectLostError", text
+                message.object_id,
+                0,
+                (),
+                (),
+                failure="ObjectLostError",
+                message=text,
+                subject=message.object_id,
             )
             node.peers.borrowing.send(source, lost)
             return
@@ -102,7 +108,8 @@ class Directory:
                 node.forget_value(message.object_id)
             return
         if message.failure:
-            node.tasks.fail_object(entry, ErrorInfo(message.failure, message.message))
+            error = ErrorInfo(message.failure, message.message, message.subject)
+            node.tasks.fail_object(entry, error)
             return
         node.objects.set_contained(entry, tuple(ref.object_id for ref in message.contained))
         entry.size_bytes = message.size_bytes

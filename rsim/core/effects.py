@@ -8,7 +8,14 @@ from __future__ import annotations
 
 import msgspec
 
-from rsim.core.records import Demand, ErrorInfo, GroupState, TaskSpec
+from rsim.core.records import (
+    ActorName,
+    Demand,
+    ErrorInfo,
+    GroupState,
+    NamedActor,
+    TaskSpec,
+)
 
 
 class Effect(msgspec.Struct, frozen=True, gc=False):
@@ -112,6 +119,33 @@ class ReplyConsumption(Effect, frozen=True):
     client: int
     op: int
     consumed: int
+
+
+class ReplyName(Effect, frozen=True):
+    """Answer a question for a name. ``lent``: the id of the living actor that has it, a ref to
+    which is lent to the client. ``claimed``: it is the client's to give. Neither: it is taken by
+    ``named``, or (None) nobody has it.
+    """
+
+    client: int
+    op: int
+    named: NamedActor | None = None
+    lent: tuple[bytes, ...] = ()
+    claimed: bool = False
+
+
+class ReleaseName(Effect, frozen=True):
+    """Let the control store forget a name, if it is (still) that of this actor and owner."""
+
+    name: ActorName
+    actor_id: bytes
+    owner: str
+
+
+class ReleaseNames(Effect, frozen=True):
+    """Let the control store forget the names of all actors that a dead node owned."""
+
+    owner: str
 
 
 class StoreError(Effect, frozen=True):

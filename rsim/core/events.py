@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from rsim.core.records import ErrorInfo, GroupRequest, Result, TaskSpec
+from rsim.core.records import ErrorInfo, GroupRequest, NamedActor, Result, TaskSpec
 
 
 class Event(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
@@ -183,6 +183,13 @@ class GroupsRequested(Event, tag="pg", frozen=True):
     request: GroupRequest
 
 
+class NameDropped(Event, tag="nd", frozen=True):
+    """A client will not create the actor that it has claimed a name for."""
+
+    client: int
+    actor_id: bytes
+
+
 class TasksReturned(Event, tag="t", frozen=True):
     """A worker gives back tasks that it was sent and has not begun."""
 
@@ -204,6 +211,19 @@ class WorkerExited(Event, frozen=True):
 
     client: int
     reason: str
+    out_of_memory: bool = False
+    """The system has killed it for want of memory."""
+    pid: int = 0
+    """Of its process, if it had one."""
+
+
+class MemoryRanShort(Event, frozen=True):
+    """More of the machine's memory is in use than may be: something must end. Told again and again
+    as long as that is so.
+    """
+
+    used_bytes: int
+    limit_bytes: int
 
 
 class TimerFired(Event, frozen=True):
@@ -265,3 +285,18 @@ class LineageRecorded(Event, frozen=True):
     """The control store has acknowledged ``RecordLineage`` of the same ``op``."""
 
     op: int
+
+
+class NameFound(Event, frozen=True):
+    """The control store says whose name it is that a client asked for; None: nobody's. Answered by
+    ``ReplyName``.
+
+    ``claim``: the id of the actor that the client wants to give it to; it got it if that is the one
+    ``named``. ``reuse``: else the client takes the actor that has it.
+    """
+
+    client: int
+    op: int
+    named: NamedActor | None
+    claim: bytes = b""
+    reuse: bool = False

@@ -83,16 +83,16 @@ class Lineage:
         lost = f"object {entry.object_id.hex()} is lost"
         if task is None:
             made = "put by the driver" if is_put(entry.object_id) else "made by a forgotten task"
-            return ErrorInfo(
-                "ObjectLostError", f"{lost}: it was {made}, so it cannot be computed again"
-            )
+            text = f"{lost}: it was {made}, so it cannot be computed again"
+            return ErrorInfo("ObjectLostError", text, entry.object_id)
         if task.state != DONE:
             return None
         if task.spec.creation is not None:
-            return ErrorInfo("ActorDiedError", f"{task.spec.name} is dead: its owner died")
+            text = f"{task.spec.name} is dead: the node that owned it died"
+            return ErrorInfo("ActorDiedError", text, entry.object_id)
         if task.retries_left == 0:
             text = f"{lost}, and {task.spec.name} has no retries left (max_retries)"
-            return ErrorInfo("ObjectReconstructionFailedError", text)
+            return ErrorInfo("ObjectReconstructionFailedError", text, entry.object_id)
         return None
 
     def unfinished(self, task: Task) -> list[Entry]:

@@ -170,6 +170,8 @@ class TaskOutcome(Message, frozen=True):
     retryable: bool = False
     failure: str = ""
     message: str = ""
+    subject: bytes = b""
+    """What the failure is about."""
 
 
 class CancelForward(Message, frozen=True):
@@ -240,6 +242,8 @@ class ObjectLocation(Message, frozen=True):
     message: str = ""
     actor_at: str = ""
     """The object stands for an actor that lives on this node."""
+    subject: bytes = b""
+    """What the failure is about."""
 
 
 class ObjectPull(Message, frozen=True):
@@ -292,6 +296,20 @@ class ActorStop(Message, frozen=True):
 
     actor_id: bytes
     kill: bool
+
+
+class ActorQuery(Message, frozen=True):
+    """To the owner of an actor that was found by its name: lend a ref to it, if it is alive."""
+
+    actor_id: bytes
+    op: int
+
+
+class ActorAnswer(Message, frozen=True):
+    """Answer to ``ActorQuery``: the actor, or nothing if it is dead."""
+
+    op: int
+    refs: tuple[OwnedRef, ...]
 
 
 # -- references ------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from rsim.core.labels import labels_of, meets
 from rsim.core.lineage import Lineage
 from rsim.core.machine import Step
 from rsim.core.messages import TaskOutcome
+from rsim.core.names import Names
 from rsim.core.objects import FREED, INLINE, LOST, PENDING, REMOTE, STORED, Entry, ObjectTable
 from rsim.core.peers import Peers
 from rsim.core.records import DRIVER, STREAMING, Demand, ErrorInfo, Located
@@ -32,6 +33,7 @@ from rsim.core.reserved import Reserved
 from rsim.core.resources import Pool, format_demand
 from rsim.core.scheduler import LocalScheduler, NodeConfig
 from rsim.core.shelf import Shelf
+from rsim.core.shortage import Shortage
 from rsim.core.store import ObjectStore
 from rsim.core.streams import Stream, Streams
 from rsim.core.tasks import Tasks
@@ -66,6 +68,8 @@ class Node:
         self.streams = Streams(self)
         self.actors = Actors(self)
         self.reserved = Reserved(self)
+        self.names = Names(self)
+        self.shortage = Shortage(self)
         self.peers = Peers(self)
         self.scheduler = LocalScheduler(self.step, Pool(total), config, choices, self.tasks.start)
         self.objects.open_account(DRIVER)
@@ -91,9 +95,12 @@ class Node:
             events.ActorKilled: self.actors.killed,
             events.ActorExited: self.actors.exited,
             events.GroupsRequested: self.reserved.requested,
+            events.NameDropped: self.names.dropped,
+            events.NameFound: self.names.found,
             events.TasksReturned: self._tasks_returned,
             events.WorkerStarted: self._worker_started,
             events.WorkerExited: self._worker_exited,
+            events.MemoryRanShort: self.shortage.ran_short,
             events.TimerFired: self._timer_fired,
             events.SpillFinished: self._spill_finished,
             events.RestoreFinished: self._restore_finished,
@@ -197,8 +204,10 @@ class Node:
         self._fits.clear()
 
     def withdraw(self, task: Task) -> None:
-        """A ready task is not to run: take it out of wherever it is queued."""
-        if not self.peers.withdraw_unplaced(task):
+        """A ready task, or any call, is not to run: take it out of wherever it is queued."""
+        if task.spec.actor:
+            self.actors.withdraw(task)
+        elif not self.peers.withdraw_unplaced(task):
             self.scheduler.remove(task)
 
     # -- events ------------------------------------------------------------------------------------
@@ -252,7 +261,7 @@ class Node:
         self.scheduler.worker_started(event.client)
 
     def _worker_exited(self, event: events.WorkerExited) -> None:
-        self.tasks.worker_exited(event.client, event.reason)
+        self.tasks.worker_exited(event.client, event.reason, self.shortage.cause(event))
         self.reserved.worker_gone(event.client)
 
     def _timer_fired(self, event: events.TimerFired) -> None:
@@ -262,6 +271,7 @@ class Node:
             or self.scheduler.timer_fired(op)
             or self.shelf.timer_fired(op)
             or self.peers.succession.timer_fired(op)
+            or self.shortage.timer_fired(op)
         )
 
     def _spill_finished(self, event: events.SpillFinished) -> None:
@@ -373,12 +383,17 @@ class Node:
 
     def quiescent(self) -> bool:
         """Whether nothing will ever happen here without an event from outside."""
-        return not (self.busy or self.peers.active)
+        return not (self.busy or self.peers.active or self.names.active)
 
     @property
     def busy(self) -> bool:
         """Whether something goes on in this node itself, whatever others do."""
-        return self.scheduler.active or self.requests.timed or self.shelf.active
+        return (
+            self.scheduler.active
+            or self.requests.timed
+            or self.shelf.active
+            or self.shortage.active
+        )
 
     def infeasible(self) -> list[str]:
         """Tasks that no node can ever run, in words."""
@@ -425,7 +440,7 @@ class Node:
         self.shelf.check()
         self.actors.check()
         self.streams.check()
-        held = self.tasks.holds()
+        held = self.actors.holds(self.tasks.holds())
         self.streams.add_holds(held)
         self.objects.check(held)
         for entry in self.objects.entries.values():

@@ -166,6 +166,10 @@ class ObjectTable:
         """A client or node may now borrow."""
         self._loans.setdefault(borrower, {})
 
+    def has_account(self, borrower: int | str) -> bool:
+        """Whether the client or node is there to borrow."""
+        return borrower in self._loans
+
     def lend(self, borrower: int | str, object_id: bytes) -> None:
         """Count one more loan of the ref; the first one holds the object."""
         loans = self._loans.get(borrower)

@@ -31,6 +31,7 @@ from rsim.core.ids import return_id
 from rsim.core.objects import PENDING, REMOTE, STORED, Entry, Waiter
 from rsim.core.records import STREAMING, Demand, ErrorInfo, Result
 from rsim.core.resources import format_demand
+from rsim.core.shortage import OUT_OF_MEMORY
 from rsim.core.succession import Succession
 from rsim.core.work import FORWARDED, READY, SENT, SETTLED, WAITING, Task
 
@@ -93,6 +94,8 @@ class Peers:
             m.BundleReturn: lambda _source, message: node.reserved.give_back(message),
             m.ActorDeath: lambda _source, message: node.actors.death_reported(message),
             m.ActorKill: lambda _source, message: node.actors.kill_asked(message),
+            m.ActorQuery: node.names.queried,
+            m.ActorAnswer: node.names.answered,
             m.ActorStop: lambda _source, message: node.actors.stop_asked(message),
         }
 
@@ -310,7 +313,13 @@ class Peers:
         self.borrowing.send(
             task.owner,
             m.TaskOutcome(
-                task.spec.task_id, task.attempt, (), (), failure=error.kind, message=error.message
+                task.spec.task_id,
+                task.attempt,
+                (),
+                (),
+                failure=error.kind,
+                message=error.message,
+                subject=error.subject,
             ),
         )
 
@@ -366,8 +375,8 @@ class Peers:
         elif message.failure == ACTOR_LOST:
             node.actors.call_lost(task)
         elif message.failure:
-            error = ErrorInfo(message.failure, message.message)
-            if message.failure == "WorkerCrashedError":
+            error = ErrorInfo(message.failure, message.message, message.subject)
+            if message.failure in ("WorkerCrashedError", OUT_OF_MEMORY):
                 node.tasks.interrupted(task, error)
             else:
                 node.tasks.fail(task, error)
@@ -447,6 +456,7 @@ class Peers:
         self.directory.node_died(dead)
         node.actors.node_died(dead)
         node.streams.pauses.node_died(dead)
+        node.names.node_died(dead)
         for task in list(node.tasks.table.values()):
             if task.state == FORWARDED and task.executor == dead:
                 text = f"node {dead}, which was running {task.spec.name}, died"

@@ -80,6 +80,23 @@ class TaskOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Calls of an actor: the concurrency group; empty: the default one."""
 
 
+class ActorName(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What an actor is called; no two living ones of a cluster have the same."""
+
+    namespace: str
+    name: str
+
+
+class NamedActor(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What the control store knows of an actor that has a name."""
+
+    name: ActorName
+    actor_id: bytes
+    owner: str
+    interface: bytes
+    """What its handles must know of its class, pickled; opaque here."""
+
+
 class ActorOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What an actor is started with; part of the spec of the task that creates it."""
 
@@ -93,6 +110,9 @@ class ActorOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Its calls run on an event loop."""
     groups: tuple[tuple[str, int], ...] = ()
     """The other concurrency groups, and the calls at a time in each."""
+    name: ActorName | None = None
+    detached: bool = False
+    """It lives on without handles, until it is killed."""
 
     @property
     def is_concurrent(self) -> bool:
@@ -181,6 +201,8 @@ class ErrorInfo(msgspec.Struct, frozen=True, array_like=True, tag="E", gc=False)
 
     kind: str
     message: str
+    subject: bytes = b""
+    """The id of the task, actor or object that it is about."""
 
 
 class Located(msgspec.Struct, frozen=True, array_like=True, tag="L", gc=False):

@@ -92,6 +92,8 @@ class Succession:
                 if holder in self._node.peers.others:
                     node.objects.lend_once(holder, object_id)
             entry.locations = [each for each in copies if each in self._node.peers.others] or None
+            if entry.actor_at:
+                self._bury(entry)
             if entry.state == STORED:
                 node.shelf.set_evictable(object_id, False)
             elif entry.state != INLINE:
@@ -104,6 +106,13 @@ class Succession:
                 node.announce(entry)
             elif entry.waiters is not None:
                 node.need(entry, local=False)
+
+    def _bury(self, entry: Entry) -> None:
+        """An actor dies with its owner."""
+        if entry.state == INLINE:
+            self._node.forget_value(entry.object_id)
+        entry.state = LOST
+        entry.actor_at = ""
 
     def _inherit(self, spec: TaskSpec) -> None:
         """Take over the lineage of an orphan, as a task that has finished."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rsim.core.actors import actor_of
 from rsim.core.effects import CopyError, InterruptTask, StartTask, StoreError
 from rsim.core.events import TaskFinished
 from rsim.core.ids import creator, is_put, return_id
@@ -17,6 +18,7 @@ from rsim.core.lineage import results_of
 from rsim.core.messages import TaskOutcome
 from rsim.core.objects import INLINE, LOST, STORED, Entry
 from rsim.core.records import STREAMING, ErrorInfo, Result, TaskSpec
+from rsim.core.shortage import OUT_OF_MEMORY
 from rsim.core.work import DONE, FORWARDED, READY, SENT, WAITING, Task, Worker, cancellation
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ class Tasks:
     def __init__(self, node: Node) -> None:
         self._node = node
         self.table: dict[bytes, Task] = {}
+        self._displaced: list[Task] = []
+        """Runs for another owner, of tasks that turned out to be this node's own, too."""
 
     # -- submission --------------------------------------------------------------------------------
 
@@ -42,10 +46,17 @@ class Tasks:
                 node.objects.lend(client, object_id)
             if known.spec.num_returns == STREAMING:
                 node.streams.opened(known)
+            if spec.creation is not None:
+                node.names.submitted(known.spec)
             return
+<<<<<<< HEAD
         if known is not None and known.state != DONE and known.owner in node.peers.others:
             self._join(client, known)
             return
+=======
+        if known is not None:  # its parent ran elsewhere once, and runs here now
+            self._displaced = [each for each in (*self._displaced, known) if each.state != DONE]
+>>>>>>> 10fd695 (Named, namespaced and detached actors; errors, cancel and want of memory complete)
         task = self.table[task_id] = Task(
             spec=spec,
             retries_left=spec.options.max_retries,
@@ -239,7 +250,7 @@ class Tasks:
 
     def _creation_failed(self, task: Task, message: str) -> None:
         text = f"{task.spec.name} is dead: its constructor raised {message}"
-        self.fail(task, ErrorInfo("ActorDiedError", text))
+        self.fail(task, ErrorInfo("ActorDiedError", text, actor_of(task)))
 
     def outcome(self, task: Task, event: TaskFinished | TaskOutcome, executor: str) -> None:
         """A task that this node owns has run, here or at the node ``executor``."""
@@ -276,7 +287,8 @@ class Tasks:
             for entry in missing:
                 name = entry.object_id.hex()
                 text = f"object {name} is lost: {spec.name} ran again without making it"
-                self.fail_object(entry, ErrorInfo("ObjectReconstructionFailedError", text))
+                error = ErrorInfo("ObjectReconstructionFailedError", text, entry.object_id)
+                self.fail_object(entry, error)
         self.conclude(task)
 
     def fill(self, entry: Entry, result: Result, is_error: bool, executor: str) -> bool:
@@ -375,6 +387,8 @@ class Tasks:
         node = self._node
         unfinished = node.lineage.unfinished_results(task)
         puts = node.lineage.unfinished_others(task)
+        if task.spec.creation is not None:
+            node.actors.disown(actor_of(task))
         task.live = 0
         self.conclude(task)
         for entry in unfinished:
@@ -409,6 +423,8 @@ class Tasks:
             return
         if task.spec.actor:
             self._node.actors.call_lost(task)
+        elif error.kind == OUT_OF_MEMORY:
+            self._node.shortage.struck(task, error)
         elif not task.owner and self.may_retry(task):
             self.retry(task)
         elif task.cancelled and error.kind != "WorkerCrashedError":
@@ -416,8 +432,10 @@ class Tasks:
         else:
             self.fail(task, error)
 
-    def worker_exited(self, client: int, reason: str) -> None:
-        """A worker is gone: only the task that it was running is charged for it."""
+    def worker_exited(self, client: int, reason: str, shortage: str = "") -> None:
+        """A worker is gone: only the task that it was running is charged for it, unless it died for
+        want of memory (``shortage``, in words).
+        """
         node = self._node
         lost = node.scheduler.worker_exited(client)
         running = lost[0] if lost and not node.requests.is_starting(lost[0].spec.task_id) else None
@@ -425,14 +443,16 @@ class Tasks:
         node.streams.pauses.client_gone(client)
         node.shelf.client_gone(client)
         node.objects.close_account(client)
-        if node.actors.worker_exited(client, lost, reason):
+        node.names.client_gone(client)
+        if node.actors.worker_exited(client, lost, shortage or reason):
             node.scheduler.replace_workers()
             return
         spared = [task for task in lost if task is not running and not task.cancelled]
         node.scheduler.requeue(spared)
         if running is not None:
-            text = f"the worker running {running.spec.name} died: {reason}"
-            self.interrupted(running, ErrorInfo("WorkerCrashedError", text))
+            text = f"the worker running {running.spec.name} died: {shortage or reason}"
+            kind = OUT_OF_MEMORY if shortage else "WorkerCrashedError"
+            self.interrupted(running, ErrorInfo(kind, text))
         if node.scheduler.starts_failed >= node.config.max_starts_failed:
             text = f"no worker process could be started: {reason}"
             for task in list(node.scheduler.ready_tasks()):
@@ -475,9 +495,7 @@ class Tasks:
 
     def _withdraw_wait(self, task: Task) -> None:
         node = self._node
-        if task.spec.actor:
-            node.actors.withdraw(task)
-        elif task.state == READY:
+        if task.spec.actor or task.state == READY:
             node.withdraw(task)
         for object_id in task.spec.deps:
             entry = node.objects.get(object_id)
@@ -511,7 +529,7 @@ class Tasks:
     def holds(self) -> dict[bytes, int]:
         """What unfinished tasks hold, by object."""
         held: dict[bytes, int] = {}
-        for task in self.table.values():
+        for task in (*self.table.values(), *self._displaced):
             if task.state != DONE:
                 actor = (task.spec.actor,) if task.spec.actor else ()
                 for object_id in (*task.spec.deps, *task.spec.borrows, *actor):

@@ -46,11 +46,14 @@ class Task(Waiter, gc=False, eq=False, kw_only=True):
     cancelled: bool = False
     recorded: bool = False
     """Its lineage is in the control store."""
+    shortages: int = 0
+    """How often it died because its node ran out of memory."""
 
 
 def cancellation(task: Task) -> ErrorInfo:
     """The error that a cancelled task's results are."""
-    return ErrorInfo("TaskCancelledError", f"{task.spec.name} was cancelled")
+    text = f"{task.spec.name} was cancelled"
+    return ErrorInfo("TaskCancelledError", text, task.spec.task_id)
 
 
 class Worker:

@@ -192,13 +192,14 @@ class Client:
         creation: ActorOptions | None = None,
         actor: bytes = b"",
         method: str = "",
+        index: int = -1,
     ) -> list[ObjectRef[Any]]:
         """Submit a task; return its refs at once.
 
         UnserializableError when an argument cannot be pickled (``parameters``: the function's, for
         that message), ValueError when the task stays in a placement group without a bundle large
         enough for it. With ``creation`` the task creates an actor, which its first ref stands for;
-        with ``actor`` and ``method`` it is a call of that actor.
+        with ``actor`` and ``method`` it is a call of that actor. ``index``: what ``reserve`` gave.
         """
         if self.tenancy is not None and not actor:
             options, creation = captured(self, name, options, creation)
@@ -213,7 +214,8 @@ class Client:
             arguments = self._put_payload(payload)
             packed, deps, borrows = b"", (arguments.binary(), *deps), ()
         context = RUNNING.get() or self.base
-        index = next(context.submissions)
+        if index < 0:
+            index = next(context.submissions)
         task_id = child_task_id(context.task_id, index)
         count = _OWN_CALL if actor else _OWN
         results = range(abs(num_returns))
@@ -238,6 +240,25 @@ class Client:
         if len(self._dropped) >= _BATCH:
             self.flush()
         return refs
+
+    def reserve(self) -> tuple[int, bytes]:
+        """A place for a submission to come: its index, and the id of its first result."""
+        index = next(self.context.submissions)
+        return index, return_id(child_task_id(self.context.task_id, index), 0)
+
+    def request(self, make: Callable[[int], events.Event]) -> Any:
+        """Send the request that is made with this number, and wait for its answer."""
+        if self.has_dropped:
+            self.flush()
+        op = next(self._ops)
+        self.channel.send(make(op))
+        return self.channel.park(op)
+
+    def take_ref(self, object_id: bytes) -> ObjectRef[Any]:
+        """The ref that the node has just lent to this client."""
+        ref: ObjectRef[Any] = ObjectRef(object_id, self)
+        self._borrow((object_id,))
+        return ref
 
     def cancel(self, ref: ObjectRef[Any], force: bool, recursive: bool) -> None:
         """Cancel the task that creates the object."""
@@ -497,9 +518,20 @@ def _overdue(missing: Sequence[bytes], wanted: int, timeout_s: float | None) -> 
     return text
 
 
+_SUBJECTS = (
+    (exceptions.RsimActorError, "actor_id"),
+    (exceptions.ObjectLostError, "object_id"),
+    (exceptions.TaskCancelledError, "task_id"),
+)
+"""What the subject of an error is, by the kind of error."""
+
+
 def exception_of(error: ErrorInfo) -> RsimError:
     """The exception that an ``ErrorInfo`` stands for."""
     kind = getattr(exceptions, error.kind, RsimError)
-    exception = kind(error.message)
+    fields = {}
+    if error.subject:
+        fields = {field: error.subject.hex() for of, field in _SUBJECTS if issubclass(kind, of)}
+    exception = kind(error.message, **fields)
     assert isinstance(exception, RsimError)
     return exception

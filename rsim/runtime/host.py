@@ -19,7 +19,7 @@ from rsim.core import events
 from rsim.core.ids import return_id
 from rsim.core.messages import ItemReport, ObjectLocation, TaskOutcome
 from rsim.core.node import Node
-from rsim.core.records import ErrorInfo, Inline, Result, Value
+from rsim.core.records import ActorName, ErrorInfo, Inline, NamedActor, Result, Value
 from rsim.runtime import wire
 from rsim.runtime.ports import Ports
 
@@ -49,6 +49,9 @@ class Host:
             events.ObjectPut: self._object_put,
             wire.FunctionExported: self._function_exported,
             wire.FunctionRequested: self._function_requested,
+            wire.NameClaimed: self._name_claimed,
+            wire.NameSought: self._name_sought,
+            wire.NamesRequested: self._names_requested,
         }
         """What to do with an event of a client before the machine sees it; False: it need not."""
         self._actions: dict[type[fx.Effect], Callable[[Any], None]] = {
@@ -69,6 +72,11 @@ class Host:
             fx.ReplyGroups: lambda e: self._deliver(
                 e.client, wire.GroupsReply(e.op, e.groups, e.error)
             ),
+            fx.ReplyName: lambda e: self._deliver(
+                e.client, wire.NameReply(e.op, e.named, e.lent, e.claimed)
+            ),
+            fx.ReleaseName: lambda e: ports.control.release_name(e.name, e.actor_id, e.owner),
+            fx.ReleaseNames: lambda e: ports.control.release_names(e.owner),
             fx.StoreError: self._store_error,
             fx.CopyError: self._copy_error,
             fx.ForgetValues: self._forget_values,
@@ -152,6 +160,36 @@ class Host:
         self._deliver(event.client, wire.FunctionReply(event.op, blob))
         return False
 
+    def _name_claimed(self, event: wire.NameClaimed) -> bool:
+        """Ask the control store for a name; the machine hears the answer, as below."""
+        named = event.named
+        named = NamedActor(
+            self._in_full(named.name), named.actor_id, self._address, named.interface
+        )
+
+        def answer(holder: NamedActor | None) -> None:
+            found = events.NameFound(event.client, event.op, holder, named.actor_id, event.reuse)
+            self.handle(found)
+
+        self.ports.control.claim_name(named, answer)
+        return False
+
+    def _name_sought(self, event: wire.NameSought) -> bool:
+        def answer(holder: NamedActor | None) -> None:
+            self.handle(events.NameFound(event.client, event.op, holder))
+
+        self.ports.control.find_name(self._in_full(event.name), answer)
+        return False
+
+    def _in_full(self, name: ActorName) -> ActorName:
+        return name if name.namespace else ActorName(self.ports.control.namespace, name.name)
+
+    def _names_requested(self, event: wire.NamesRequested) -> bool:
+        control = self.ports.control
+        names = control.list_names(None if event.all_namespaces else control.namespace)
+        self._deliver(event.client, wire.NamesReply(event.op, names))
+        return False
+
     def receive_message(self, source: str, message: msgspec.Struct) -> None:
         """A message from another machine: keep the values that came with it, then step."""
         if isinstance(message, TaskOutcome):
@@ -197,7 +235,7 @@ class Host:
             located = self.machine.located(object_id)
             if located is None:
                 text = f"object {object_id.hex()} is not known here: it was freed, or never was"
-                return ErrorInfo("ObjectLostError", text)
+                return ErrorInfo("ObjectLostError", text, object_id)
             return located
         return Inline(value) if isinstance(value, bytes) else value
 
@@ -263,10 +301,12 @@ class Host:
             return ErrorInfo("ObjectStoreFullError", str(shortage))
         return None
 
-    def worker_gone(self, client: int, reason: str) -> None:
-        """A worker process has ended."""
+    def worker_gone(
+        self, client: int, reason: str, out_of_memory: bool = False, pid: int = 0
+    ) -> None:
+        """A worker process has ended; ``out_of_memory``: the system has killed it for that."""
         self._sent_functions.pop(client, None)
-        self.handle(events.WorkerExited(client, reason))
+        self.handle(events.WorkerExited(client, reason, out_of_memory, pid))
 
     # -- out: values -------------------------------------------------------------------------------
 
@@ -296,7 +336,11 @@ class Host:
         assert isinstance(message, ObjectLocation)
         value = self.values[message.object_id]
         if isinstance(value, ErrorInfo):
-            changes: dict[str, Any] = {"failure": value.kind, "message": value.message}
+            changes: dict[str, Any] = {
+                "failure": value.kind,
+                "message": value.message,
+                "subject": value.subject,
+            }
         elif isinstance(value, Inline):
             changes = {"inline": value.payload, "size_bytes": len(value.payload)}
         else:

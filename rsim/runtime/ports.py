@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import msgspec
 
 from rsim.core.events import Event
-from rsim.core.records import ErrorInfo, Inline, TaskSpec
+from rsim.core.records import ActorName, ErrorInfo, Inline, NamedActor, TaskSpec
 from rsim.runtime.wire import Delivery, RunTask
 
 
@@ -85,7 +85,10 @@ class SpillDisk(Protocol):
 
 
 class ControlStore(Protocol):
-    """What the whole cluster knows. The shell calls the first two, effects the others."""
+    """What the whole cluster knows. What one node asks for takes place in order."""
+
+    namespace: str
+    """The driver's: of the names that are given without one."""
 
     def put_function(self, function_id: bytes, blob: bytes) -> None:
         """Make a pickled function known to all nodes."""
@@ -98,6 +101,21 @@ class ControlStore(Protocol):
 
     def forget_lineage(self, task_ids: Sequence[bytes]) -> None:
         """Drop specs."""
+
+    def claim_name(self, named: NamedActor, answer: Callable[[NamedActor | None], None]) -> None:
+        """Note the actor's name if it is free; then answer with the actor that has it."""
+
+    def find_name(self, name: ActorName, answer: Callable[[NamedActor | None], None]) -> None:
+        """Answer with the actor of that name, or None."""
+
+    def release_name(self, name: ActorName, actor_id: bytes, owner: str) -> None:
+        """Forget the name, if it is that of this actor, and this is the actor's owner."""
+
+    def release_names(self, owner: str) -> None:
+        """Forget the names of all actors of this owner."""
+
+    def list_names(self, namespace: str | None) -> tuple[ActorName, ...]:
+        """The names of a namespace, or of all, in the order in which they were given."""
 
 
 class Tracer(Protocol):

@@ -12,7 +12,14 @@ import struct
 import msgspec
 
 from rsim.core import events
-from rsim.core.records import ActorOptions, ErrorInfo, GroupState, Value
+from rsim.core.records import (
+    ActorName,
+    ActorOptions,
+    ErrorInfo,
+    GroupState,
+    NamedActor,
+    Value,
+)
 
 
 class Delivery(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
@@ -118,6 +125,22 @@ class FunctionReply(Delivery, tag="F", frozen=True):
     function: bytes
 
 
+class NameReply(Delivery, tag="NA", frozen=True):
+    """Whose a name is (``rsim.core.effects.ReplyName``)."""
+
+    op: int
+    named: NamedActor | None
+    lent: tuple[bytes, ...] = ()
+    claimed: bool = False
+
+
+class NamesReply(Delivery, tag="NS", frozen=True):
+    """The names that actors have."""
+
+    op: int
+    names: tuple[ActorName, ...]
+
+
 class Recall(Delivery, tag="K", frozen=True):
     """Give back what has not begun."""
 
@@ -138,19 +161,20 @@ class Nudge(Delivery, tag="N", frozen=True):
     op: int
 
 
-AnyDelivery = (
-    RunTask
-    | ObjectsReply
+Reply = (
+    ObjectsReply
     | WaitReply
     | NextReply
     | ConsumptionReply
     | AllocationReply
     | GroupsReply
     | FunctionReply
-    | Recall
-    | Interrupt
-    | Stop
+    | NameReply
+    | NamesReply
 )
+"""The answer to a request, which carries the request's number."""
+
+AnyDelivery = RunTask | Reply | Recall | Interrupt | Stop
 
 
 class FunctionExported(events.Event, tag="x", frozen=True):
@@ -167,6 +191,36 @@ class FunctionRequested(events.Event, tag="y", frozen=True):
     client: int
     op: int
     function_id: bytes
+
+
+class NameClaimed(events.Event, tag="nc", frozen=True):
+    """A client wants to give a name to an actor that it is about to create; ``reuse``: or the actor
+    that has it. Answered by ``NameReply``. The shell asks the control store, and fills in the node
+    and, where it is empty, the namespace.
+    """
+
+    client: int
+    op: int
+    named: NamedActor
+    reuse: bool
+
+
+class NameSought(events.Event, tag="ns", frozen=True):
+    """A client wants the actor of a name. Answered by ``NameReply``."""
+
+    client: int
+    op: int
+    name: ActorName
+
+
+class NamesRequested(events.Event, tag="nr", frozen=True):
+    """A client wants to know all names, or those of the driver's namespace. Answered by
+    ``NamesReply``.
+    """
+
+    client: int
+    op: int
+    all_namespaces: bool
 
 
 ClientEvent = (
@@ -187,10 +241,14 @@ ClientEvent = (
     | events.ActorKilled
     | events.ActorExited
     | events.GroupsRequested
+    | events.NameDropped
     | events.TasksReturned
     | events.WorkerStarted
     | FunctionExported
     | FunctionRequested
+    | NameClaimed
+    | NameSought
+    | NamesRequested
 )
 
 _encode_into = msgspec.msgpack.Encoder().encode_into

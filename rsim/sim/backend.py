@@ -20,7 +20,7 @@ from rsim.core import events, ids
 from rsim.core.global_scheduler import GlobalScheduler
 from rsim.core.messages import GLOBAL
 from rsim.core.node import Node as NodeMachine
-from rsim.core.records import DRIVER, Demand
+from rsim.core.records import DRIVER, RESOURCE_UNITS, Demand
 from rsim.core.resources import demand_of
 from rsim.runtime import current, refs
 from rsim.runtime.client import Client
@@ -126,7 +126,7 @@ class SimSession:
         self._memories: list[SimMemory] = []
         self._tracer = StepTracer(self.trace, world, names)
         self._keys = MessageKeys()
-        self._tables = ControlTables()
+        self._tables = ControlTables(config.namespace)
         self._build(config)
         driver.client = self.client = Client(self._channel, DRIVER, driver_task)
         driver.virtual = StrandContext(hub, driver, DRIVER_NAME, config.seed or 0)
@@ -230,6 +230,17 @@ class SimSession:
         if worker is None or not worker.strand.alive:
             raise ValueError(f"node {name!r} has no living worker {index}")
         worker.kill("killed by signal 9 (SIGKILL)")
+
+    def exhaust_memory(self, name: str) -> None:
+        """Let a node run out of memory now: it kills the worker of the task that began last, those
+        that may be retried first.
+
+        Raises ValueError if there is no such living node.
+        """
+        site = self._living(name)
+        limit_bytes = dict(site.host.machine.scheduler.pool.total).get("memory", 0)
+        limit_bytes //= RESOURCE_UNITS
+        site.handle(events.MemoryRanShort(limit_bytes, limit_bytes))
 
     def shutdown(self) -> None:
         """End everything; the second time nothing. Raises RuntimeError in a task."""

@@ -13,7 +13,14 @@ from typing import Any
 from rsim.core import events
 from rsim.core.records import LENT_ITEM, PENDING_ITEM, ErrorInfo, Inline, Located
 from rsim.runtime import wire
-from rsim.runtime.wire import Delivery, FunctionExported, FunctionRequested
+from rsim.runtime.wire import (
+    Delivery,
+    FunctionExported,
+    FunctionRequested,
+    NameClaimed,
+    NameSought,
+    NamesRequested,
+)
 from rsim.sim.context import StrandContext
 from rsim.sim.engine import Lane
 from rsim.sim.greenlets import Hub, Strand
@@ -33,6 +40,9 @@ REQUESTS = (
     events.ConsumptionAwaited,
     events.GroupsRequested,
     FunctionRequested,
+    NameClaimed,
+    NameSought,
+    NamesRequested,
 )
 
 
@@ -177,6 +187,11 @@ class SimChannel:
                 self.send(events.RefsReleased(self._client, reply.lent, counts))
         elif isinstance(reply, wire.NextReply) and reply.state == LENT_ITEM:
             self.send(events.ItemReturned(self._client, reply.object_id))
+        elif isinstance(reply, wire.NameReply):
+            if reply.lent:
+                self.send(events.RefsReleased(self._client, reply.lent, (1,) * len(reply.lent)))
+            if reply.claimed and reply.named is not None:
+                self.send(events.NameDropped(self._client, reply.named.actor_id))
         elif isinstance(reply, wire.AllocationReply) and reply.error is None:
             assert isinstance(request, events.AllocationRequested)
             self.send(events.AllocationDropped(self._client, request.object_id))

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import mmap
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
 from rsim.core import events
-from rsim.core.records import Demand, TaskSpec
+from rsim.core.records import ActorName, Demand, NamedActor, TaskSpec
+from rsim.runtime.name_table import NameTable
 from rsim.runtime.ports import Ports
 from rsim.runtime.trace import Trace
 from rsim.sim.engine import Happening, Lane, World
@@ -196,9 +197,11 @@ class SimDisk:
 
 
 class ControlTables:
-    """What the whole cluster knows: functions and lineage."""
+    """What the whole cluster knows: functions, lineage and the names of actors."""
 
-    def __init__(self) -> None:
+    def __init__(self, namespace: str) -> None:
+        self.namespace = namespace
+        self.names = NameTable()
         self.functions: dict[bytes, bytes] = {}
         self._specs: dict[bytes, TaskSpec] = {}
 
@@ -222,6 +225,10 @@ class SimControlStore:
         self._round_trip_ns = round_trip_ns
         self._lane = Lane()
         self._key = f"{site.name}.control"
+        self.namespace = tables.namespace
+        self.release_name = tables.names.release
+        self.release_names = tables.names.release_all
+        self.list_names = tables.names.names
 
     def put_function(self, function_id: bytes, blob: bytes) -> None:
         self._tables.functions[function_id] = blob
@@ -232,14 +239,32 @@ class SimControlStore:
     def record_lineage(self, op: int, specs: Sequence[TaskSpec], owner: str) -> None:
         for spec in specs:
             self._tables.record(spec)
-        world = self._site.world
-        at_ns = world.now_ns + self._round_trip_ns
-        answer = events.LineageRecorded(op)
-        world.post_at(at_ns, self._lane, self._key, self._site.handle, answer)
+        self._post(self._site.handle, events.LineageRecorded(op))
 
     def forget_lineage(self, task_ids: Sequence[bytes]) -> None:
         for task_id in task_ids:
             self._tables.forget(task_id)
+
+    def claim_name(self, named: NamedActor, answer: Callable[[NamedActor | None], None]) -> None:
+        self._answer(answer, self._tables.names.claim(named))
+
+    def find_name(self, name: ActorName, answer: Callable[[NamedActor | None], None]) -> None:
+        self._answer(answer, self._tables.names.find(name))
+
+    def _answer(
+        self, answer: Callable[[NamedActor | None], None], named: NamedActor | None
+    ) -> None:
+        def arrived(named: NamedActor | None) -> None:
+            if self._site.alive:
+                answer(named)
+
+        self._post(arrived, named)
+
+    def _post(self, deliver: Callable[[Any], None], what: object) -> None:
+        """What the control store says comes after a round trip, in order."""
+        world = self._site.world
+        at_ns = world.now_ns + self._round_trip_ns
+        world.post_at(at_ns, self._lane, self._key, deliver, what)
 
 
 class SimPorts(Ports):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from typing import Any as _Any
 
 if TYPE_CHECKING:
+    from rsim.api.names import list_named_actors
     from rsim.util import dask, multiprocessing, scheduling_strategies
     from rsim.util.completion import as_completed, map_unordered
     from rsim.util.executor import Executor
@@ -29,6 +30,7 @@ __all__ = [
     "get_current_placement_group",
     "get_placement_group",
     "inspect_serializability",
+    "list_named_actors",
     "map_unordered",
     "multiprocessing",
     "placement_group",
@@ -38,17 +40,18 @@ __all__ = [
 ]
 
 _HOME = {
-    "Executor": "executor",
-    "as_completed": "completion",
-    "inspect_serializability": "serializability",
-    "map_unordered": "completion",
+    "Executor": "rsim.util.executor",
+    "as_completed": "rsim.util.completion",
+    "inspect_serializability": "rsim.util.serializability",
+    "list_named_actors": "rsim.api.names",
+    "map_unordered": "rsim.util.completion",
 }
 
 
 def __getattr__(name: str) -> _Any:
     """The names, each imported when it is first used."""
     if name in _HOME:
-        return getattr(_import_module(f"rsim.util.{_HOME[name]}"), name)
+        return getattr(_import_module(_HOME[name]), name)
     if name in __all__:
         return _import_module(f"rsim.util.{name}")
     raise AttributeError(f"module 'rsim.util' has no attribute {name!r}")

@@ -72,8 +72,8 @@ def test_what_the_core_is_told(session: rsim.Session) -> None:
             ValueError,
             "allow_out_of_order_execution cannot be False for an actor with max_concurrency > 1",
         ),
-        ({"name": "x"}, NotImplementedError, "name"),
-        ({"lifetime": "detached"}, NotImplementedError, "lifetime"),
+        ({"name": ""}, ValueError, "name must not be an empty str"),
+        ({"lifetime": "long"}, ValueError, "lifetime must be 'detached'"),
     ],
 )
 def test_bad_options(given: dict[str, Any], error: type[Exception], message: str) -> None:

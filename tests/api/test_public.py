@@ -23,6 +23,7 @@ def test_public_names() -> None:
         "cancel",
         "exceptions",
         "get",
+        "get_actor",
         "get_gpu_ids",
         "init",
         "is_initialized",

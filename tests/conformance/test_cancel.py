@@ -5,7 +5,7 @@ import time
 import pytest
 
 import rsim
-from rsim.exceptions import TaskCancelledError, WorkerCrashedError
+from rsim.exceptions import RsimTaskError, TaskCancelledError, WorkerCrashedError
 from tests.conformance import marks
 
 FOREVER_S = 10_000
@@ -122,7 +122,7 @@ def test_force_kills_the_worker(rt, tmp_path):
     ref = deaf.remote(tmp_path)
     marks.await_marks(tmp_path, "began")
     rsim.cancel(ref, force=True)
-    with pytest.raises((WorkerCrashedError, TaskCancelledError)):
+    with pytest.raises(WorkerCrashedError, match="deaf"):
         rsim.get(ref)
     assert rsim.get([identity.remote(number) for number in range(8)]) == list(range(8))
     assert marks.count(tmp_path, "began") == 1
@@ -164,6 +164,129 @@ def test_children_are_cancelled_too_unless_told_otherwise(rt, tmp_path, recursiv
     else:
         rsim.get([identity.remote(number) for number in range(8)])
         assert marks.count(tmp_path, "child interrupted") == 0
+
+
+def test_force_has_no_worker_to_kill_where_nothing_runs_yet(init, tmp_path):
+    init(num_cpus=1)
+    blocker = run_until_cancelled.remote(tmp_path, "blocker")
+    queued = run_until_cancelled.remote(tmp_path, "queued")
+    waiting = identity.remote(queued)
+    marks.await_marks(tmp_path, "blocker began")
+    for ref in (waiting, queued):
+        rsim.cancel(ref, force=True)
+        with pytest.raises(TaskCancelledError):
+            rsim.get(ref)
+    assert rsim.wait([blocker], timeout=0) == ([], [blocker])
+    rsim.cancel(blocker, force=True)
+    with pytest.raises(WorkerCrashedError):
+        rsim.get(blocker)
+    assert marks.count(tmp_path, "queued began") == 0
+
+
+@rsim.remote(max_retries=0)
+def nest(folder, depth):
+    """A task that waits for a task that waits for a task ..."""
+    marks.leave(folder, f"{depth} began")
+    try:
+        if depth:
+            rsim.get(nest.remote(folder, depth - 1))
+        else:
+            time.sleep(FOREVER_S)
+    except KeyboardInterrupt:
+        marks.leave(folder, f"{depth} interrupted")
+        raise
+
+
+def test_children_of_children_are_cancelled(rt, tmp_path):
+    ref = nest.remote(tmp_path, 3)
+    marks.await_marks(tmp_path, "0 began")
+    rsim.cancel(ref)
+    with pytest.raises(TaskCancelledError):
+        rsim.get(ref)
+    marks.await_marks(tmp_path, *(f"{depth} interrupted" for depth in range(4)))
+    assert rsim.get([identity.remote(number) for number in range(8)]) == list(range(8))
+
+
+def test_force_kills_the_workers_of_children_too(rt, tmp_path):
+    ref = nest.remote(tmp_path, 2)
+    marks.await_marks(tmp_path, "0 began")
+    rsim.cancel(ref, force=True)
+    with pytest.raises(WorkerCrashedError):
+        rsim.get(ref)
+    rsim.get([identity.remote(number) for number in range(8)])
+    assert [marks.count(tmp_path, f"{depth} interrupted") for depth in range(3)] == [0, 0, 0]
+
+
+def test_children_that_wait_for_room_are_cancelled(init, tmp_path):
+    init(num_cpus=1)
+
+    @rsim.remote
+    def parent(folder):
+        children = [run_until_cancelled.remote(folder, f"child{number}") for number in range(4)]
+        marks.leave(folder, "submitted")
+        return rsim.get(children)
+
+    ref = parent.remote(tmp_path)
+    marks.await_marks(tmp_path, "submitted")
+    rsim.cancel(ref)
+    with pytest.raises(TaskCancelledError):
+        rsim.get(ref)
+    assert rsim.get([identity.remote(number) for number in range(4)]) == list(range(4))
+
+
+def test_an_actor_that_a_forced_task_called_lives_on(rt, tmp_path):
+    @rsim.remote
+    class Sleeper:
+        def sleep(self, folder):
+            marks.leave(folder, "asleep")
+            time.sleep(FOREVER_S)
+
+        def ping(self):
+            return "pong"
+
+    @rsim.remote
+    def call(sleeper, folder):
+        rsim.get(sleeper.sleep.remote(folder))
+
+    sleeper = Sleeper.remote()
+    ref = call.remote(sleeper, tmp_path)
+    marks.await_marks(tmp_path, "asleep")
+    rsim.cancel(ref, force=True)
+    with pytest.raises(WorkerCrashedError):
+        rsim.get(ref)
+    assert rsim.get(sleeper.ping.remote()) == "pong"
+
+
+def test_the_error_names_the_task(rt, tmp_path):
+    ref = run_until_cancelled.remote(tmp_path, "task")
+    rsim.cancel(ref)
+    with pytest.raises(TaskCancelledError, match="run_until_cancelled was cancelled") as caught:
+        rsim.get(ref)
+    assert caught.value.task_id == ref.task_id()
+
+
+def test_who_waits_for_a_cancelled_task_gets_its_error(rt, tmp_path):
+    @rsim.remote
+    def wait_for(refs):
+        return rsim.get(refs[0])
+
+    child = run_until_cancelled.remote(tmp_path, "child")
+    parent = wait_for.remote([child])
+    marks.await_marks(tmp_path, "child began")
+    rsim.cancel(child)
+    with pytest.raises(TaskCancelledError) as caught:
+        rsim.get(parent)
+    assert isinstance(caught.value, RsimTaskError)
+
+
+def test_a_keyboard_interrupt_of_its_own_is_no_cancellation(rt):
+    @rsim.remote
+    def interrupt():
+        raise KeyboardInterrupt("mine")
+
+    with pytest.raises(RsimTaskError, match="mine") as caught:
+        rsim.get(interrupt.remote())
+    assert not isinstance(caught.value, TaskCancelledError)
 
 
 def test_a_finished_task_keeps_its_result(rt):

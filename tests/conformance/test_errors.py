@@ -1,11 +1,23 @@
 """Errors of user code: what arrives at get, and how it flows on."""
 
+import os
 import pickle
+import re
+import signal
+import time
 
 import pytest
 
 import rsim
-from rsim.exceptions import RsimError, RsimTaskError
+from rsim.exceptions import (
+    ActorDiedError,
+    ActorUnavailableError,
+    ActorUnschedulableError,
+    OutOfMemoryError,
+    RsimError,
+    RsimTaskError,
+    WorkerCrashedError,
+)
 from tests.conformance import marks
 
 
@@ -199,3 +211,251 @@ def test_the_next_task_finds_nothing_of_an_error(rt):
     refs = [fail.remote(ValueError(number)) for number in range(10)]
     assert [error_of(ref).args for ref in refs] == [(number,) for number in range(10)]
     assert rsim.get([identity.remote(number) for number in range(10)]) == list(range(10))
+
+
+# -- kinds of errors -------------------------------------------------------------------------------
+
+
+def test_except_star_splits_a_group(rt):
+    @rsim.remote
+    def group():
+        raise ExceptionGroup("three", [ValueError(1), TypeError(2), ValueError(3)])
+
+    found = []
+    with pytest.raises(ExceptionGroup) as caught:
+        try:
+            rsim.get(group.remote())
+        except* ValueError as matched:
+            found = [each.args for each in matched.exceptions]
+    assert found == [(1,), (3,)]
+    assert [type(each) for each in caught.value.exceptions] == [TypeError]
+
+
+def test_notes_and_the_chain_are_kept(rt):
+    @rsim.remote
+    def note():
+        try:
+            raise KeyError("first")
+        except KeyError as first:
+            error = ValueError("second")
+            error.add_note("a note")
+            raise error from first
+
+    error = error_of(note.remote())
+    assert error.__notes__ == error.cause.__notes__ == ["a note"]
+    assert isinstance(error.__cause__, KeyError)
+    assert isinstance(error.cause.__cause__, KeyError)
+
+
+def test_a_base_exception_of_the_users_own(rt):
+    class Stop(BaseException):
+        pass
+
+    error = error_of(fail.remote(Stop("now")))
+    assert isinstance(error, Stop)
+    assert error.args == ("now",)
+
+
+def test_a_memory_error_is_the_tasks_own(rt):
+    error = error_of(fail.remote(MemoryError("too much")))
+    assert isinstance(error, MemoryError)
+    assert not isinstance(error, OutOfMemoryError)
+
+
+def test_errors_of_the_system_pass_through_tasks(rt):
+    @rsim.remote(max_retries=0)
+    def die():
+        os._exit(3)
+
+    @rsim.remote
+    class Mortal:
+        def die(self):
+            os._exit(3)
+
+    def let_an_actor_die():
+        return Mortal.remote().die.remote()
+
+    @rsim.remote
+    def ask(make):
+        return rsim.get(make())
+
+    error = error_of(ask.remote(die.remote))
+    assert isinstance(error, WorkerCrashedError)
+    assert type(error.cause) is WorkerCrashedError
+    error = error_of(ask.remote(let_an_actor_die))
+    assert isinstance(error, ActorDiedError)
+    assert error.actor_id == error.cause.actor_id
+    assert len(error.actor_id) == 40
+
+
+def test_an_error_raised_from_another_tasks(rt):
+    @rsim.remote
+    def translate():
+        try:
+            rsim.get(fail.remote(KeyError("inner")))
+        except KeyError as error:
+            raise ValueError("outer") from error
+
+    error = error_of(translate.remote())
+    assert isinstance(error, ValueError)
+    assert not isinstance(error, KeyError)
+    assert isinstance(error.__cause__, KeyError)
+    assert isinstance(error.__cause__, RsimTaskError)
+    assert "in fail" in error.remote_traceback
+
+
+# -- dead actors -----------------------------------------------------------------------------------
+
+
+@rsim.remote
+class Fragile:
+    """Its constructor raises from the second time on."""
+
+    def __init__(self, folder):
+        marks.leave(folder, "made")
+        if marks.count(folder, "made") > 1:
+            raise ValueError("not again")
+
+    def exit(self):
+        rsim.actor.exit_actor()
+
+    def die(self, how):
+        how()
+
+    def ping(self):
+        return "pong"
+
+
+def death_of(actor):
+    """The error that says that the actor is dead, once it is."""
+    while True:
+        try:
+            rsim.get(actor.ping.remote())
+        except ActorDiedError as error:
+            return error
+        except ActorUnavailableError:
+            pass
+
+
+def kill_oneself():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        (rsim.kill, "it was killed by rsim.kill"),
+        (lambda actor: actor.exit.remote(), "it called exit_actor"),
+        (lambda actor: actor.die.remote(lambda: os._exit(7)), "its worker died: exit code 7"),
+        (lambda actor: actor.die.remote(kill_oneself), r"killed by signal 9 \(SIGKILL\)"),
+    ],
+    ids=["kill", "exit", "exit code", "signal"],
+)
+def test_a_dead_actor_says_why(rt, tmp_path, end, reason):
+    actor = Fragile.remote(tmp_path)
+    assert rsim.get(actor.ping.remote()) == "pong"
+    end(actor)
+    error = death_of(actor)
+    assert re.search(f"Fragile is dead: .*{reason}", str(error))
+    assert error.actor_id == repr(actor).split()[-1].rstrip(")")
+
+
+def test_a_constructor_that_raises_when_it_runs_again(rt, tmp_path):
+    actor = Fragile.options(max_restarts=-1, name="fragile").remote(tmp_path)
+    assert rsim.get(actor.ping.remote()) == "pong"
+    actor.die.remote(kill_oneself)
+    error = death_of(actor)
+    assert "its constructor raised ValueError: not again" in str(error)
+    assert marks.count(tmp_path, "made") == 2
+    with pytest.raises(ValueError, match="no actor named 'fragile'"):
+        rsim.get_actor("fragile")
+
+
+def test_an_actor_that_cannot_be_placed(tmp_path):
+    cluster = rsim.sim.Cluster(nodes=2, num_cpus=1)
+    with rsim.init("sim", cluster=cluster) as session:
+        session.kill_node("n1")
+        time.sleep(60)  # user program, in virtual time: until the death is known
+        there = rsim.util.scheduling_strategies.NodeAffinitySchedulingStrategy("n1", soft=False)
+        with pytest.raises(ActorUnschedulableError, match="Fragile"):
+            rsim.get(Fragile.options(scheduling_strategy=there).remote(tmp_path).ping.remote())
+
+
+# -- retries ---------------------------------------------------------------------------------------
+
+
+@rsim.remote
+def mark_and_fail(folder):
+    marks.leave(folder, "ran")
+    raise KeyError("k")
+
+
+@pytest.mark.parametrize(
+    ("options", "runs"),
+    [
+        ({}, 1),
+        ({"retry_exceptions": False}, 1),
+        ({"retry_exceptions": [ValueError]}, 1),
+        ({"retry_exceptions": True, "max_retries": 0}, 1),
+        ({"retry_exceptions": True, "max_retries": 2}, 3),
+        ({"retry_exceptions": [KeyError], "max_retries": 1}, 2),
+    ],
+)
+def test_exceptions_are_retried_as_often_as_asked(rt, tmp_path, options, runs):
+    with pytest.raises(KeyError):
+        rsim.get(mark_and_fail.options(**options).remote(tmp_path))
+    assert marks.count(tmp_path, "ran") == runs
+
+
+def test_the_call_the_method_and_the_actor_say_how_often(rt, tmp_path):
+    @rsim.remote(max_task_retries=1)
+    class Flaky:
+        def plain(self, folder):
+            marks.leave(folder, "ran")
+            raise KeyError
+
+        @rsim.method(max_task_retries=2, retry_exceptions=True)
+        def own(self, folder):
+            marks.leave(folder, "ran")
+            raise KeyError
+
+    def runs(actor, method, name, **options):
+        folder = tmp_path / name
+        folder.mkdir()
+        with pytest.raises(KeyError):
+            rsim.get(getattr(actor, method).options(**options).remote(folder))
+        return marks.count(folder, "ran")
+
+    flaky = Flaky.remote()
+    assert runs(flaky, "plain", "none") == 1
+    assert runs(flaky, "plain", "actor", retry_exceptions=True) == 2
+    assert runs(flaky, "own", "method") == 3
+    assert runs(flaky, "own", "call", max_task_retries=3) == 4
+    assert runs(flaky, "own", "not these", retry_exceptions=[ValueError]) == 1
+    generous = Flaky.options(max_task_retries=4).remote()
+    assert runs(generous, "plain", "options", retry_exceptions=[LookupError]) == 5
+    assert runs(generous, "own", "method first") == 3
+
+
+# -- memory ----------------------------------------------------------------------------------------
+
+
+def test_a_node_that_runs_out_of_memory(tmp_path):
+    @rsim.remote
+    def hungry():
+        marks.leave(tmp_path, "began")
+        time.sleep(1)  # user program
+        return marks.count(tmp_path, "began")
+
+    with rsim.init("sim", num_cpus=2) as session:
+        retried, other = hungry.remote(), hungry.options(max_retries=0).remote()
+        time.sleep(0.5)  # user program, in virtual time
+        session.exhaust_memory("n0")
+        assert rsim.get([retried, other]) == [3, 2]
+        failing = hungry.options(max_retries=0).remote()
+        time.sleep(0.5)  # user program, in virtual time
+        session.exhaust_memory("n0")
+        with pytest.raises(OutOfMemoryError, match="hungry"):
+            rsim.get(failing)
+        with pytest.raises(ValueError, match="there is no node 'n7'"):
+            session.exhaust_memory("n7")

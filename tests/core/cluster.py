@@ -24,17 +24,21 @@ from rsim.core.records import (
     DRIVER,
     LENT_ITEM,
     STREAMING,
+    ActorName,
     ActorOptions,
     ErrorInfo,
     GroupRemoval,
     GroupSpec,
     GroupState,
+    NamedActor,
     Result,
     Strategy,
     TaskOptions,
     TaskSpec,
 )
 from rsim.core.scheduler import NodeConfig
+from rsim.runtime.name_table import NameTable
+from rsim.runtime.wire import NameClaimed, NameSought
 
 CPU = (("CPU", 10_000),)
 MIB = 1 << 20
@@ -142,11 +146,14 @@ class Cluster:
         pipeline: int = 1,
         capacity_bytes: int = 8 * MIB,
         streams: float = 0.0,
+        naming: float = 0.0,
     ) -> None:
         self.rng = rng = random.Random(seed)
         self.crash = crash
         self.streams = streams
         """How many of the tasks call a generator."""
+        self.naming = naming
+        self.names = NameTable()
         self.kills_left = kill_nodes
         self.joins_left = join_nodes
         self.now = 0
@@ -185,6 +192,9 @@ class Cluster:
 
     def step(self, name: str, event: events.Event) -> None:
         self.steps += 1
+        if isinstance(event, NameClaimed | NameSought):
+            self.ask_for_name(name, event)
+            return
         if name == messages.GLOBAL:
             self.apply(name, self.glob.handle(event, self.now))
             self.glob.check()
@@ -302,6 +312,24 @@ class Cluster:
         assert not e.error
         self.groups.update((group.spec.group_id, group) for group in e.groups)
 
+    _ReplyName = _ReplyObjects
+
+    def _ReleaseName(self, name: str, e: fx.ReleaseName) -> None:
+        self.names.release(e.name, e.actor_id, e.owner)
+
+    def _ReleaseNames(self, name: str, e: fx.ReleaseNames) -> None:
+        self.names.release_all(e.owner)
+
+    def ask_for_name(self, node: str, event: NameClaimed | NameSought) -> None:
+        """What the shell and the control store do."""
+        claim, reuse = b"", False
+        if isinstance(event, NameClaimed):
+            named, claim, reuse = self.names.claim(event.named), event.named.actor_id, event.reuse
+        else:
+            named = self.names.find(event.name)
+        found = events.NameFound(event.client, event.op, named, claim, reuse)
+        self.post((node, "control"), node, found)
+
     def _StoreError(self, name: str, e: fx.StoreError) -> None:
         self.errors[name, e.object_id] = e.error
 
@@ -371,6 +399,8 @@ class Cluster:
                 self.ops += 1
                 reply = yield events.ObjectsRequested(client.number, self.ops, tuple(children))
                 got = reply.object_ids
+        if self.naming and start.spec.depth < 3 and rng.random() < self.naming:
+            mine += yield from self.name_an_actor(client)
         if rng.random() < 0.3:
             object_id = put_id(client.task_id, client.puts)
             client.puts += 1
@@ -378,6 +408,8 @@ class Cluster:
             mine.append(object_id)
             yield events.ObjectPut(client.number, object_id, 10, (), False)
         kept = tuple(each for each in dict.fromkeys(mine) if rng.random() < 0.5)
+        if start.spec.creation is not None and self.naming:
+            kept = ()  # it may have found itself
         result = Result(b"v", 1, kept)
         if rng.random() < 0.4 and start.spec.creation is None:
             size_bytes = rng.randint(MIB // 2, MIB)
@@ -444,6 +476,37 @@ class Cluster:
             yield client.give_up([return_id(spec.task_id, 0)])
         return taken
 
+    def name_an_actor(self, client: Client) -> Generator[events.Event, Any, list[bytes]]:
+        """Create an actor with a name, or find it; call it."""
+        rng = self.rng
+        name = ActorName("ns", rng.choice("ab"))
+        creation = ActorOptions(rng.choice((0, -1)), name=name, detached=rng.random() < 0.2)
+        spec = client.spec((), (), 50, creation=creation)
+        actor = return_id(spec.task_id, 0)
+        self.ops += 1
+        reply: fx.ReplyName
+        if rng.random() < 0.3:
+            reply = yield NameSought(client.number, self.ops, name)
+        else:
+            named = NamedActor(name, actor, client.node, b"")
+            reply = yield NameClaimed(client.number, self.ops, named, rng.random() < 0.5)
+        if reply.claimed and rng.random() < 0.1:
+            yield events.NameDropped(client.number, actor)
+        elif reply.claimed:
+            self.actors[actor] = None
+            client.lent((actor,))
+            yield events.TaskSubmitted(client.number, spec)
+        elif reply.lent:
+            (actor,) = reply.lent
+        if actor not in client.loans:
+            return []
+        if creation.detached or rng.random() < 0.2:
+            yield events.ActorKilled(client.number, actor, True)
+        spec = client.spec((), (), 50, actor=actor)
+        client.lent((return_id(spec.task_id, 0),))
+        yield events.TaskSubmitted(client.number, spec)
+        return [actor]
+
     def advance(self, key: Key, answer: Any = None) -> None:
         """Let a task go on until it has to wait for an answer, or for its turn."""
         act = self.acts[key]
@@ -460,6 +523,9 @@ class Cluster:
                 return
             answer = None
             self.post_from(name, number, event)
+            if isinstance(event, NameClaimed | NameSought):
+                self.parked[name, number, event.op] = key
+                return
             if isinstance(event, PARKING):
                 self.parked[name, number, event.op] = key
                 if isinstance(event, events.ConsumptionAwaited):

@@ -186,3 +186,26 @@ def test_actors_cancels_and_kills(seed: int) -> None:
     errors = run_program(cluster, tasks=25, actors=0.6, trouble=0.3)
     assert set(errors) <= {"ActorDiedError", "TaskCancelledError", "WorkerCrashedError"}
     assert_all_freed(cluster)
+
+
+@pytest.mark.parametrize("seed", range(80))
+def test_names_are_free_when_all_is_over(seed: int) -> None:
+    cluster = Cluster(seed, nodes=1 + seed % 3, crash=0.01 * (seed % 2), naming=0.4)
+    run_program(cluster)
+    for name in cluster.names.names(None):  # detached ones, whose creators died too early
+        named = cluster.names.find(name)
+        assert named is not None
+        cluster.step(named.owner, events.ActorKilled(0, named.actor_id, True))
+    cluster.run()
+    assert_all_freed(cluster)
+    assert cluster.names.names(None) == ()
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_names_and_node_deaths(seed: int) -> None:
+    cluster = Cluster(seed, nodes=4, kill_nodes=2, crash=0.005, naming=0.4)
+    run_program(cluster)
+    for name in cluster.names.names(None):
+        named = cluster.names.find(name)
+        assert named is not None and named.owner in cluster.nodes
+        assert cluster.nodes[named.owner].actors.is_callable(named.actor_id)

@@ -101,13 +101,15 @@ def through(exception: BaseException, function_name: str = "f") -> Any:
 
 # The hierarchy
 
+ENDINGS = ("Error", "Exception", "Exceeded", "Exit", "Removed")
+
 
 def test_the_tree_in_the_docstring_is_the_hierarchy() -> None:
     assert exceptions.__doc__
     stack: list[str] = []
     for line in exceptions.__doc__.splitlines():
         words = line.strip(" │├└─").split()
-        if not words or not words[0].isidentifier() or not words[0].endswith(("Error", "ption")):
+        if not words or not words[0].isidentifier() or not words[0].endswith(ENDINGS):
             continue
         depth = line.index(words[0]) // 4 - 1
         stack[depth:] = [words[0]]

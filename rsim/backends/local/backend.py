@@ -7,8 +7,10 @@ anything heavy itself. Owns no state.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
+from rsim.backends.local import memory_monitor
 from rsim.backends.local.premises import Premises
 
 if TYPE_CHECKING:
@@ -19,9 +21,10 @@ if TYPE_CHECKING:
 def start(config: SessionConfig) -> LocalSession:
     """Start the backend in this process.
 
-    Raises TypeError or ValueError if ``policy`` is not what it should be, OSError when there is no
-    shared memory.
+    Raises TypeError or ValueError if ``policy`` or a variable of the environment is not what it
+    should be, OSError when there is no shared memory.
     """
+    memory_monitor.settings(os.environ)
     premises = Premises()
     with premises.undo:  # empty once the session has taken it over
         from rsim.backends.local.session import LocalSession

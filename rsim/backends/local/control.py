@@ -1,6 +1,7 @@
 """The control store of a session: of a cluster in one process, in memory.
 
-Decides nothing. Must never block. Owns the exported functions and the lineage on record.
+Decides nothing. Must never block. Owns the exported functions, the lineage on record and the names
+of actors.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from rsim.core.events import Event, LineageRecorded
-from rsim.core.records import TaskSpec
+from rsim.core.records import ActorName, NamedActor, TaskSpec
+from rsim.runtime.name_table import NameTable
 
 
 class MemoryControlStore:
@@ -17,10 +19,15 @@ class MemoryControlStore:
     ``handle`` takes the acknowledgements to the node of that name.
     """
 
-    def __init__(self, handle: Callable[[str, Event], None]) -> None:
+    def __init__(self, namespace: str, handle: Callable[[str, Event], None]) -> None:
+        self.namespace = namespace
         self._handle = handle
         self._functions: dict[bytes, bytes] = {}
         self._lineage: dict[bytes, TaskSpec] = {}
+        self._names = NameTable()
+        self.release_name = self._names.release
+        self.release_names = self._names.release_all
+        self.list_names = self._names.names
 
     def put_function(self, function_id: bytes, blob: bytes) -> None:
         """Make a pickled function known."""
@@ -43,3 +50,11 @@ class MemoryControlStore:
     def spec(self, task_id: bytes) -> TaskSpec | None:
         """The spec of a task, or None when it is not on record."""
         return self._lineage.get(task_id)
+
+    def claim_name(self, named: NamedActor, answer: Callable[[NamedActor | None], None]) -> None:
+        """Note the actor's name if it is free; then answer with the actor that has it."""
+        answer(self._names.claim(named))
+
+    def find_name(self, name: ActorName, answer: Callable[[NamedActor | None], None]) -> None:
+        """Answer with the actor of that name, or None."""
+        answer(self._names.find(name))

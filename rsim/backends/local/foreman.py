@@ -20,8 +20,11 @@ class Crew(Protocol):
     def began(self, client: int, pid: int) -> None:
         """A worker has a process."""
 
-    def ended(self, client: int, reason: str) -> None:
-        """A worker's process is gone."""
+    def ended(self, client: int, reason: str, starved: bool) -> None:
+        """A worker's process is gone; ``starved``: the system has killed it for want of memory."""
+
+    def memory_short(self, used_bytes: int, limit_bytes: int) -> None:
+        """The machine runs out of memory."""
 
     def all_ended(self, reason: str) -> None:
         """So are all of them."""
@@ -78,6 +81,10 @@ class Foreman:
     def _hear(self) -> None:
         for message in self._warden.receive():
             kind, number, *rest = message.split(" ", 3)
+            if kind == "memory":
+                for each in list(self._crews.values()):
+                    each.memory_short(int(number), int(rest[0]))
+                continue
             node = int(number)
             crew = self._crews.get(node)
             if kind == "ended":
@@ -85,7 +92,7 @@ class Foreman:
             elif crew is not None and kind == "started":
                 crew.began(int(rest[0]), int(rest[1]))
             elif crew is not None:
-                crew.ended(int(rest[0]), rest[1])
+                crew.ended(int(rest[0]), rest[1], kind == "starved")
         if not self._warden.alive:
             self._reactor.remove(self._warden.fileno())
             for gone in self._ending.values():  # its workers died with it

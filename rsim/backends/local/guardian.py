@@ -10,7 +10,9 @@ group of its own.
 Workers are named by the number of their node and their number there. The driver says, one message
 each: ``start <node> <client>`` with five fds (segment, data, control, stdout, stderr), ``kill
 <node> <client>``, ``end <node>``: kill them all. The guardian says: ``started <node> <client>
-<pid>``, ``exited <node> <client> <reason>``, and ``ended <node>`` when none of a node is left.
+<pid>``, ``exited <node> <client> <reason>`` or, when the system has killed it for want of memory,
+``starved`` in place of ``exited``, and ``ended <node>`` when none of a node is left; and, as long
+as memory is short, ``memory <used bytes> <limit in bytes>``.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from collections.abc import Sequence
 from typing import Final, NoReturn
 
 from rsim.backends.local import worker as program
+from rsim.backends.local.memory_monitor import MemoryMonitor
 from rsim.backends.local.warden import MESSAGE_BYTES
 
 _PR_SET_PDEATHSIG: Final = 1
@@ -43,6 +46,7 @@ class Guardian:
         self._poll.register(driver, select.POLLIN)
         self._driver_fd = os.pidfd_open(driver_pid)
         self._poll.register(self._driver_fd, select.POLLIN)
+        self._memory = MemoryMonitor(os.environ)
         self._prctl = ctypes.CDLL(None).prctl
 
     def run(self) -> None:
@@ -54,7 +58,10 @@ class Guardian:
             self._clean_up()
 
     def _serve(self) -> bool:
-        for fd, _ in self._poll.poll():
+        shortage = self._memory.look() if self._children else None
+        if shortage is not None:
+            self._say(f"memory {shortage.used_bytes} {shortage.limit_bytes}")
+        for fd, _ in self._poll.poll(self._memory.wait_ms() if self._children else None):
             if fd == self._driver_fd:
                 return False
             if fd != self._driver.fileno():
@@ -136,7 +143,9 @@ class Guardian:
         os.close(pidfd)
         _kill_group(pid)  # while the zombie still holds the number
         _, status = os.waitpid(pid, 0)
-        self._say(f"exited {worker} {describe_status(status)}")
+        starved = status == signal.SIGKILL and self._memory.killed()
+        kind = "starved" if starved else "exited"
+        self._say(f"{kind} {worker} {describe_status(status)}")
 
     def _say(self, message: str) -> None:
         try:

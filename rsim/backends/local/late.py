@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rsim.core.events import Event, ItemReturned, PinsReleased, RefsReleased
+from rsim.core.events import Event, ItemReturned, NameDropped, PinsReleased, RefsReleased
 from rsim.core.records import LENT_ITEM, Located
-from rsim.runtime.wire import Delivery, NextReply, ObjectsReply
+from rsim.runtime.wire import Delivery, NameReply, NextReply, ObjectsReply
 
 
 def give_back(client: int, reply: Delivery, send: Callable[[Event], None]) -> None:
@@ -23,3 +23,8 @@ def give_back(client: int, reply: Delivery, send: Callable[[Event], None]) -> No
             send(RefsReleased(client, reply.lent, (1,) * len(reply.lent)))
     elif isinstance(reply, NextReply) and reply.state == LENT_ITEM:
         send(ItemReturned(client, reply.object_id))
+    elif isinstance(reply, NameReply):
+        if reply.lent:
+            send(RefsReleased(client, reply.lent, (1,) * len(reply.lent)))
+        if reply.claimed and reply.named is not None:
+            send(NameDropped(client, reply.named.actor_id))

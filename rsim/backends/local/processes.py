@@ -77,7 +77,7 @@ class WorkerProcesses:
     """All workers of one node; ``Workers`` of the ports.
 
     ``to_driver`` takes what is for client 0, ``receive`` what workers say, ``exited`` why they
-    ended.
+    ended (True: for want of memory; pid), ``memory_short`` how much memory is used and may be.
     """
 
     def __init__(
@@ -90,7 +90,8 @@ class WorkerProcesses:
         to_driver: Callable[[Any], None],
     ) -> None:
         self.receive: Callable[[ClientEvent], None]
-        self.exited: Callable[[int, str], None]
+        self.exited: Callable[[int, str, bool, int], None]
+        self.memory_short: Callable[[int, int], None]
         self._node = node
         self._segment = segment
         self._reactor = reactor
@@ -135,7 +136,7 @@ class WorkerProcesses:
 
         def tell() -> None:
             if not self._closed:
-                self.exited(client, reason)
+                self.exited(client, reason, False, 0)
 
         self._reactor.set_timer(monotonic_ns() + _FAILURE_NS, tell)
 
@@ -244,7 +245,7 @@ class WorkerProcesses:
             for pipe in worker.outputs:
                 pipe.pid = pid
 
-    def ended(self, client: int, reason: str) -> None:
+    def ended(self, client: int, reason: str, starved: bool) -> None:
         """A worker's process is gone; what it has said before still counts."""
         worker = self._workers.get(client)
         if worker is None:
@@ -253,12 +254,12 @@ class WorkerProcesses:
             pass
         del self._workers[client]
         self._forget(worker)
-        self.exited(client, reason)
+        self.exited(client, reason, starved, worker.outputs[0].pid)
 
     def all_ended(self, reason: str) -> None:
         """So are all of them."""
         for each in list(self._workers):
-            self.ended(each, reason)
+            self.ended(each, reason, False)
 
     def _forget(self, worker: _Worker) -> None:
         worker.gone = True

@@ -22,14 +22,7 @@ from typing import Final
 from rsim.backends.local.interrupts import Interrupts
 from rsim.backends.local.parking import Parking
 from rsim.backends.local.patience import Patience
-from rsim.runtime.wire import (
-    AllocationReply,
-    ConsumptionReply,
-    FunctionReply,
-    NextReply,
-    ObjectsReply,
-    WaitReply,
-)
+from rsim.runtime.wire import Reply
 
 PROCESSES, OUTPUT, MESSAGES = range(3)
 """Ranks of handlers that are due at the same time."""
@@ -39,7 +32,6 @@ _GRACE_S: Final = 0.005
 
 Callback = Callable[[], None]
 _Ready = list[tuple[int, int]]
-Reply = ObjectsReply | WaitReply | NextReply | ConsumptionReply | AllocationReply | FunctionReply
 
 
 class Reactor:

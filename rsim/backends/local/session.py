@@ -172,7 +172,7 @@ class LocalSession:
         undo.callback(reactor.close)
         choices = FirstChoice()
         post_office = PostOffice()
-        control = MemoryControlStore(post_office.handle)
+        control = MemoryControlStore(config.namespace, post_office.handle)
         scheduler = GlobalScheduler(config.policy, choices, control)
         self._shared = shared = Surroundings(
             premises=premises,

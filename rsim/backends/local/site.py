@@ -24,7 +24,7 @@ from rsim.backends.local.segment import Segment
 from rsim.backends.local.spill import SpillFolder
 from rsim.backends.local.timers import Timers
 from rsim.core.choices import Choices
-from rsim.core.events import Event
+from rsim.core.events import Event, MemoryRanShort
 from rsim.core.node import Node
 from rsim.core.records import RESOURCE_UNITS, Demand
 from rsim.core.scheduler import NodeConfig
@@ -105,6 +105,7 @@ class Site:
         self._timers.handle = host.handle
         self.workers.receive = host.receive
         self.workers.exited = host.worker_gone
+        self.workers.memory_short = lambda used, limit: host.handle(MemoryRanShort(used, limit))
 
     def die(self) -> Signal:
         """The node is gone, with all that it had. Set when its processes are gone, too."""
