@@ -49,14 +49,11 @@ class Tasks:
             if spec.creation is not None:
                 node.names.submitted(known.spec)
             return
-<<<<<<< HEAD
         if known is not None and known.state != DONE and known.owner in node.peers.others:
             self._join(client, known)
             return
-=======
         if known is not None:  # its parent ran elsewhere once, and runs here now
             self._displaced = [each for each in (*self._displaced, known) if each.state != DONE]
->>>>>>> 10fd695 (Named, namespaced and detached actors; errors, cancel and want of memory complete)
         task = self.table[task_id] = Task(
             spec=spec,
             retries_left=spec.options.max_retries,
