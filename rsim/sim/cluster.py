@@ -137,6 +137,7 @@ def joining(name: str, options: NodeOptions, like: Node) -> Node:
         num_cpus=options.num_cpus,
         num_gpus=options.num_gpus,
         resources=options.resources,
+        labels=options.labels,
         object_store_memory=options.object_store_memory or like.object_store_memory,
     )
 

@@ -115,7 +115,7 @@ def test_names(init):
         ({"num_gpus": True}, TypeError, "num_gpus must be a number, not True"),
         ({"resources": {"CPU": 1}}, ValueError, "must not contain 'CPU': use num_cpus="),
         ({"object_store_memory": 0}, ValueError, "object_store_memory must be 1 or more, not 0"),
-        ({"labels": {"zone": 1}}, TypeError, "labels must have a str for each str"),
+        ({"labels": {"zone": 1}}, TypeError, r"labels\['zone'\] must be a str"),
         ({"labels": ["zone"]}, TypeError, "labels must be a dict"),
         ({"name": ""}, ValueError, "name must not be empty"),
         ({"name": 3}, TypeError, "name must be a str, not 3"),
@@ -212,6 +212,17 @@ def test_affinity_to_a_node_that_is_gone(session):
         rsim.get(pid.options(scheduling_strategy=Affinity("first")).remote())
     soft = pid.options(scheduling_strategy=Affinity("first", soft=True))
     assert inspecting.node_of(session, rsim.get(soft.remote())) in session.node_names()
+
+
+def test_labels_of_nodes_that_joined(init):
+    session = init(num_cpus=1, labels={"zone": "a"})
+    names = [session.add_node(labels={"zone": zone}) for zone in "bc"]
+    plain = session.add_node()
+    for zone, name in zip("abc", [session.node_names()[0], *names], strict=True):
+        found = rsim.get(pid.options(label_selector={"zone": zone}).remote())
+        assert inspecting.node_of(session, found) == name
+    found = rsim.get(pid.options(label_selector={"zone": "!in(a,b,c)"}).remote())
+    assert inspecting.node_of(session, found) == plain
 
 
 def test_spread(session):
