@@ -29,6 +29,7 @@ class Tasks:
     def __init__(self, node: Node) -> None:
         self._node = node
         self.table: dict[bytes, Task] = {}
+        self._superseded_runs: list[Task] = []
 
     # -- submission --------------------------------------------------------------------------------
 
@@ -108,6 +109,9 @@ class Tasks:
         if known is None:
             return 0
         live, known.live = known.live, 0
+        self._superseded_runs = [each for each in self._superseded_runs if each.state != DONE]
+        if known.state != DONE:
+            self._superseded_runs.append(known)
         if live and known.state == DONE:
             self._node.objects.release_lineage(known.spec.deps + known.spec.borrows)
         return live
@@ -511,7 +515,7 @@ class Tasks:
     def holds(self) -> dict[bytes, int]:
         """What unfinished tasks hold, by object."""
         held: dict[bytes, int] = {}
-        for task in self.table.values():
+        for task in (*self.table.values(), *self._superseded_runs):
             if task.state != DONE:
                 actor = (task.spec.actor,) if task.spec.actor else ()
                 for object_id in (*task.spec.deps, *task.spec.borrows, *actor):
