@@ -254,10 +254,13 @@ class Actors:
         if living.ended:
             return
         scheduler = self._node.scheduler
+        at_worker = scheduler.workers[living.client].calls
         while queue.arrived and not queue.gathering and queue.room:
+            if queue.arrived[0].spec.task_id in at_worker:
+                return  # an earlier run, for another owner, is still to end
             task = queue.arrived.popleft()
-            if not scheduler.assign_call(living.client, task):
-                queue.room -= 1
+            queue.room -= 1
+            scheduler.assign_call(living.client, task)
             if task.owner:
                 self._node.peers.accepted(task)
             if not task.spec.deps or self._node.requests.gather_for(task, living.client):

@@ -262,14 +262,11 @@ class LocalScheduler:
         worker.demand = creation.held
         self.dispatch()
 
-    def assign_call(self, client: int, task: Task) -> bool:
-        """An actor's worker is sent a call. Whether it has it already, from an owner that died."""
+    def assign_call(self, client: int, task: Task) -> None:
+        """An actor's worker is sent a call."""
         task.state = SENT
         task.executor = client
-        calls = self.workers[client].calls
-        repeated = task.spec.task_id in calls
-        calls[task.spec.task_id] = task
-        return repeated
+        self.workers[client].calls[task.spec.task_id] = task
 
     def _take_back(self, worker: Worker) -> None:
         """The worker's task is over, whatever it still waited for."""

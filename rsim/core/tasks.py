@@ -31,8 +31,8 @@ class Tasks:
     def __init__(self, node: Node) -> None:
         self._node = node
         self.table: dict[bytes, Task] = {}
-        self._displaced: list[Task] = []
-        """Runs for another owner, of tasks that turned out to be this node's own, too."""
+        self._superseded_runs: list[Task] = []
+        """Those for another owner that go on, though the node has a record of its own now."""
 
     # -- submission --------------------------------------------------------------------------------
 
@@ -52,8 +52,6 @@ class Tasks:
         if known is not None and known.state != DONE and known.owner in node.peers.others:
             self._join(client, known)
             return
-        if known is not None:  # its parent ran elsewhere once, and runs here now
-            self._displaced = [each for each in (*self._displaced, known) if each.state != DONE]
         task = self.table[task_id] = Task(
             spec=spec,
             retries_left=spec.options.max_retries,
@@ -116,6 +114,9 @@ class Tasks:
         if known is None:
             return 0
         live, known.live = known.live, 0
+        self._superseded_runs = [each for each in self._superseded_runs if each.state != DONE]
+        if known.state != DONE:
+            self._superseded_runs.append(known)
         if live and known.state == DONE:
             self._node.objects.release_lineage(known.spec.deps + known.spec.borrows)
         return live
@@ -526,7 +527,7 @@ class Tasks:
     def holds(self) -> dict[bytes, int]:
         """What unfinished tasks hold, by object."""
         held: dict[bytes, int] = {}
-        for task in (*self.table.values(), *self._displaced):
+        for task in (*self.table.values(), *self._superseded_runs):
             if task.state != DONE:
                 actor = (task.spec.actor,) if task.spec.actor else ()
                 for object_id in (*task.spec.deps, *task.spec.borrows, *actor):

@@ -214,9 +214,10 @@ def test_an_actor_that_exits_ends_what_it_has_begun(rt, tmp_path, method):
     exiting = getattr(crew, method).remote()
     marks.leave(tmp_path, "b")
     assert rsim.get(begun) == "a"
-    for ref in (exiting, crew.given.remote(1)):
-        with pytest.raises(ActorDiedError):
-            rsim.get(ref)
+    with pytest.raises(ActorDiedError):
+        rsim.get(exiting)
+    with pytest.raises(ActorDiedError):
+        rsim.get(crew.given.remote(1))
 
 
 def test_it_ends_when_its_calls_are_done(rt, tmp_path):

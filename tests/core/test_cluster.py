@@ -166,7 +166,7 @@ def test_actors_survive_worker_deaths(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(80))
 def test_concurrent_actors_survive_worker_deaths(seed: int) -> None:
-    cluster = Cluster(seed, nodes=1, crash=0.03)
+    cluster = Cluster(seed, nodes=1 + seed % 3, crash=0.02)
     errors = run_program(cluster, tasks=25, actors=0.6, trouble=0.2 * (seed % 2))
     assert set(errors) <= {"ActorDiedError", "TaskCancelledError", "WorkerCrashedError"}
     assert_all_freed(cluster)
