@@ -9,6 +9,7 @@ from typing import Any as _Any
 
 if TYPE_CHECKING:
     from rsim.util import dask, multiprocessing, scheduling_strategies
+    from rsim.util.actor_pool import ActorPool
     from rsim.util.completion import as_completed, map_unordered
     from rsim.util.executor import Executor
     from rsim.util.serializability import inspect_serializability
@@ -23,6 +24,7 @@ from rsim.util.placement_group import (
 )
 
 __all__ = [
+    "ActorPool",
     "Executor",
     "as_completed",
     "dask",
@@ -38,6 +40,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "ActorPool": "actor_pool",
     "Executor": "executor",
     "as_completed": "completion",
     "inspect_serializability": "serializability",
