@@ -223,8 +223,8 @@ class Actors:
         """A call that is not sent yet, or was lost, is cancelled."""
         lane = self._lanes.get(task.spec.actor)
         if lane is not None:
-            queue = lane.queues.get(task.client, ())
-            if task in queue:
+            queue = lane.queues.get(task.client)
+            if queue and task in queue:
                 queue.remove(task)
                 if not queue:
                     del lane.queues[task.client]

@@ -107,6 +107,7 @@ class Borrowing:
         if not isinstance(effect, SendLocation):
             return False
         objects, message = self._node.objects, effect.message
+        assert isinstance(message, ObjectLocation)
         entry = objects.get(message.object_id)
         if entry is not None and entry.state == INLINE:
             return False
