@@ -31,6 +31,7 @@ __all__ = [
     "get_current_placement_group",
     "get_placement_group",
     "inspect_serializability",
+    "joblib",
     "map_unordered",
     "multiprocessing",
     "placement_group",

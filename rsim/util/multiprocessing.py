@@ -174,7 +174,7 @@ class Pool:
         self._make = rsim.remote(**{"max_restarts": -1, **actor_options})(_Process)
         self._initialization = initializer, tuple(initargs)
         self._most_calls = maxtasksperchild
-        self._slots = [_Slot() for _ in range(processes or os.cpu_count() or 1)]
+        self._slots = [_Slot() for _ in range(processes or default_processes())]
         self._results: list[AsyncResult] = []
         self._forget_at = _FEWEST_TO_FORGET
         self._closed = False
@@ -323,3 +323,8 @@ class Pool:
 
 def _joined(chunks: list[list[Any]]) -> list[Any]:
     return list(chain.from_iterable(chunks))
+
+
+def default_processes() -> int:
+    """How many processes a pool has unless told: the CPUs of this machine."""
+    return os.cpu_count() or 1
