@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from typing import Any as _Any
 
 if TYPE_CHECKING:
-    from rsim.util import dask, multiprocessing, scheduling_strategies
+    from rsim.util import dask, joblib, multiprocessing, queue, scheduling_strategies
     from rsim.util.actor_pool import ActorPool
     from rsim.util.completion import as_completed, map_unordered
     from rsim.util.executor import Executor
@@ -37,6 +37,7 @@ __all__ = [
     "placement_group",
     "placement_group_table",
     "remove_placement_group",
+    "queue",
     "scheduling_strategies",
 ]
 

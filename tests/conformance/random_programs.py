@@ -358,9 +358,7 @@ class Run:
                 value = combine(step.seed, [value, once])
             hazards |= DEATHS if self.deaths else set()
         elif kind == "pair":
-            ref, other = work.options(num_returns=2, **options).remote(
-                kind, mark, step.seed, *refs
-            )
+            ref, other = work.options(num_returns=2, **options).remote(kind, mark, step.seed, *refs)
             whole, value = value, None
             if whole is not None:
                 value = whole // 2
