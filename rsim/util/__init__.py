@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from typing import Any as _Any
 
 if TYPE_CHECKING:
-    from rsim.util import dask, joblib, multiprocessing, queue, scheduling_strategies
+    from rsim.util import dask, multiprocessing, queue, scheduling_strategies
     from rsim.util.actor_pool import ActorPool
     from rsim.util.completion import as_completed, map_unordered
     from rsim.util.executor import Executor
@@ -31,13 +31,12 @@ __all__ = [
     "get_current_placement_group",
     "get_placement_group",
     "inspect_serializability",
-    "joblib",
     "map_unordered",
     "multiprocessing",
     "placement_group",
     "placement_group_table",
-    "remove_placement_group",
     "queue",
+    "remove_placement_group",
     "scheduling_strategies",
 ]
 
