@@ -15,6 +15,7 @@ became of it, as they learn of any object.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -48,6 +49,8 @@ class OwnedActor(msgspec.Struct, gc=False, eq=False):
     """The node it lives on; empty: it is being created."""
     ended: str = ""
     """Why it must not be created again."""
+    holding: bool = False
+    """The arguments of its creation are held, to create it again."""
 
 
 class CallQueue(msgspec.Struct, gc=False, eq=False):
@@ -133,7 +136,7 @@ class Actors:
     def _pump(self, lane: Lane) -> None:
         """Send what can be sent, caller by caller, in each one's order."""
         entry = self._node.objects.entries.get(lane.actor_id)
-        if entry is None:
+        if entry is None or self._close_if_idle(lane, entry):
             return
         if not entry.exists:
             if not lane.missing:
@@ -154,8 +157,14 @@ class Actors:
         for task in loose.values():
             task.queued = False
             self._send_on(task, entry)
-        if not (lane.queues or lane.loose or lane.lost):
-            self._lanes.pop(lane.actor_id, None)
+        self._close_if_idle(lane, entry)
+
+    def _close_if_idle(self, lane: Lane, entry: Entry) -> bool:
+        if lane.queues or lane.loose or lane.lost:
+            return False
+        self._lanes.pop(lane.actor_id, None)
+        self._node.objects.unwait(entry, lane)
+        return True
 
     def _send_on(self, task: Task, entry: Entry) -> None:
         """To where the actor lives, if it does."""
@@ -196,6 +205,7 @@ class Actors:
             task.state = READY
             self._line_up(lane, task)
         else:
+            task.state = READY
             lane.lost.append(task)
         self._pump(lane)
 
@@ -211,13 +221,19 @@ class Actors:
         queue.insert(earlier, task)
 
     def withdraw(self, task: Task) -> None:
-        """A call that is not sent yet is cancelled."""
+        """A call that is not sent yet, or was lost, is cancelled."""
         lane = self._lanes.get(task.spec.actor)
-        if lane is not None and task.queued:
-            task.queued = False
+        if lane is not None:
             queue = lane.queues.get(task.client)
-            if lane.loose.pop(task.spec.task_id, None) is None and queue and task in queue:
+            if queue and task in queue:
                 queue.remove(task)
+                if not queue:
+                    del lane.queues[task.client]
+            elif task in lane.lost:
+                lane.lost.remove(task)
+            else:
+                lane.loose.pop(task.spec.task_id, None)
+            task.queued = False
             self._pump(lane)
         living = self._living.get(task.spec.actor)
         if living is not None and task in living.queue_of(task).arrived:
@@ -363,6 +379,7 @@ class Actors:
         """The actor will not live again, or is not this node's own: forget it, free its name."""
         owned = self._owned.pop(actor_id, None)
         if owned is not None:
+            self._let_go(owned)
             creation = owned.task.spec.creation
             assert creation is not None
             self._node.names.release(creation.name, actor_id)
@@ -392,7 +409,9 @@ class Actors:
         if not intended and not owned.ended and task.retries_left:
             task.retries_left -= task.retries_left > 0
             entry.state = PENDING
-            self._node.lineage.run_again(task)
+            owned.holding = False  # the task holds them itself while it runs
+            task.attempt += 1
+            self._node.tasks.await_inputs(task)
             return
         self.disown(actor_id)
         text = f"{task.spec.name} is dead: {owned.ended or reason}"
@@ -438,6 +457,30 @@ class Actors:
         owned = self.disown(actor_id)
         if owned is not None and owned.at:
             self._stop_at(actor_id, owned.at, kill=False)
+
+    def holds_on(self, task: Task) -> bool:
+        """Whether the inputs of a task that has created an actor stay held: they cannot be made
+        again as a matter of course, and it may have to be.
+        """
+        owned = self._owned.get(actor_of(task))
+        if owned is None or not owned.at or not task.retries_left:
+            return False
+        owned.holding = True
+        return True
+
+    def _let_go(self, owned: OwnedActor) -> None:
+        """The actor will not be created again."""
+        if owned.holding:
+            owned.holding = False
+            inputs = owned.task.spec.deps + owned.task.spec.borrows
+            self._node.objects.hold_lineage(inputs)
+            self._node.objects.release(inputs)
+
+    def held(self) -> Iterator[bytes]:
+        """What living actors hold in order to be created again."""
+        for owned in self._owned.values():
+            if owned.holding:
+                yield from owned.task.spec.deps + owned.task.spec.borrows
 
     def _stop_at(self, actor_id: bytes, at: str, kill: bool) -> None:
         if at == self._node.name:

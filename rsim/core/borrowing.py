@@ -26,7 +26,7 @@ from rsim.core.messages import (
     RefBorrow,
     RefReturn,
 )
-from rsim.core.objects import LOST, Entry
+from rsim.core.objects import INLINE, LOST, Entry
 from rsim.core.records import OwnedRef, TaskSpec
 
 if TYPE_CHECKING:
@@ -94,9 +94,27 @@ class Borrowing:
         for to in list(self._held):
             held = self._held[to]
             while held and (not oldest or held[0][0] < oldest):
-                self._node.step.out.append(held.popleft()[1])
+                effect = held.popleft()[1]
+                if not self._is_moot(to, effect):
+                    self._node.step.out.append(effect)
             if not held:
                 del self._held[to]
+
+    def _is_moot(self, to: str, effect: Effect) -> bool:
+        """Whether a value is to be sent that is gone: the receiver has dropped its ref meanwhile.
+        What the value holds will not be returned by it, either.
+        """
+        if not isinstance(effect, SendLocation):
+            return False
+        objects, message = self._node.objects, effect.message
+        assert isinstance(message, ObjectLocation)
+        entry = objects.get(message.object_id)
+        if entry is not None and entry.state == INLINE:
+            return False
+        for ref in message.contained:
+            if ref.owner != to:
+                objects.returned(to, ref.object_id, 1)
+        return True
 
     def forget_lineage(self, task_id: bytes) -> None:
         """The task's record is no longer needed."""

@@ -66,9 +66,9 @@ class Lineage:
         """Somebody wants an object whose value is gone: run its task again, if that is allowed."""
         if entry.state not in (FREED, LOST):
             return
-        entry.state = PENDING
         task = self._node.tasks.table.get(creator(entry.object_id))
         error = self._obstacle(entry, task)
+        entry.state = PENDING
         if error is not None:
             self._node.tasks.fail_object(entry, error)
         elif task is not None and task.state == DONE:
@@ -88,7 +88,10 @@ class Lineage:
         if task.state != DONE:
             return None
         if task.spec.creation is not None:
-            text = f"{task.spec.name} is dead: the node that owned it died"
+            why = "all its handles were gone"
+            if entry.state != FREED:
+                why = "the node that owned it died"
+            text = f"{task.spec.name} is dead: {why}"
             return ErrorInfo("ActorDiedError", text, entry.object_id)
         if task.retries_left == 0:
             text = f"{lost}, and {task.spec.name} has no retries left (max_retries)"
@@ -126,12 +129,6 @@ class Lineage:
         inputs = spec.deps + spec.borrows
         self._node.objects.hold((*inputs, spec.actor) if spec.actor else inputs)
         return inputs
-
-    def run_again(self, task: Task) -> None:
-        """Create an actor anew."""
-        self._node.objects.release_lineage(self.hold_inputs(task))
-        task.attempt += 1
-        self._node.tasks.await_inputs(task)
 
 
 def results_of(spec: TaskSpec) -> list[bytes]:

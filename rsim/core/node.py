@@ -289,6 +289,9 @@ class Node:
         object_id = entry.object_id
         if entry.owner and keep:
             return True
+        if entry.actor_at and keep and not entry.owner:  # lineage has handles, but nobody uses them
+            self.actors.abandoned(object_id)
+            entry.actor_at = ""
         stays = keep and not self.lineage.can_recompute(object_id)
         if entry.state == INLINE:
             if not stays:

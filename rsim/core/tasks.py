@@ -326,7 +326,7 @@ class Tasks:
             self._node.peers.accepted(task)
         spec = task.spec
         inputs = spec.deps + spec.borrows if spec.borrows else spec.deps
-        if inputs:
+        if inputs and not (spec.creation is not None and self._node.actors.holds_on(task)):
             if task.live:
                 self._node.objects.hold_lineage(inputs)
             self._node.objects.release(inputs)
@@ -532,4 +532,6 @@ class Tasks:
                 actor = (task.spec.actor,) if task.spec.actor else ()
                 for object_id in (*task.spec.deps, *task.spec.borrows, *actor):
                     held[object_id] = held.get(object_id, 0) + 1
+        for object_id in self._node.actors.held():
+            held[object_id] = held.get(object_id, 0) + 1
         return held

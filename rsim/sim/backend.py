@@ -8,7 +8,6 @@ while the session lasts.
 from __future__ import annotations
 
 import gc
-import os
 import signal
 import sys
 import threading
@@ -99,7 +98,7 @@ class SimSession:
         self._thread = threading.get_ident()
         streams: tuple[TextIO, TextIO] = (sys.stdout, sys.stderr)
         driver = Strand(DRIVER_NAME, driver_task, streams)
-        self._hub = hub = Hub(world, driver, self._switched, self._stuck, self._collect)
+        self._hub = hub = Hub(world, driver, self._switched, self._stuck, self._collect, self._bury)
         self._network = Network(
             world,
             tape,
@@ -349,11 +348,10 @@ class SimSession:
 
     def _enter(self) -> None:
         """Make this process the simulated driver's."""
-        real = {name: getattr(os, name) for name in ("getpid", "_exit", "abort", "kill")}
-        self._virtualisation = install_virtualisation(self._virtual_context)
+        self._virtualisation = install_virtualisation(
+            self._virtual_context, more=self._processes.install
+        )
         self._undo.append(self._virtualisation.remove)
-        self._processes.install(real)
-        self._undo.append(self._processes.remove)
         for output in self._outputs:
             output.attach(self._hub)
         self._undo.append(_pause_collector())
@@ -385,6 +383,10 @@ class SimSession:
     def _forget(self, context: StrandContext) -> None:
         if self._virtualisation is not None:
             self._virtualisation.forget(context)
+
+    def _bury(self, strand: Strand) -> None:
+        if self._virtualisation is not None:
+            self._virtualisation.bury(strand)
 
     def _running_worker(self) -> Any:
         running = self._hub.running

@@ -27,6 +27,10 @@ class StrandContext:
         self.is_over = False
         """The call that it was made for has ended."""
 
+    @property
+    def thread(self) -> object:
+        return self._strand
+
     def now_ns(self) -> int:
         return self._hub.world.now_ns
 

@@ -79,7 +79,8 @@ class Hub:
     """The greenlet that runs the world, and the switches from and to it.
 
     `switched` sets the state of the process for a strand; `stuck` makes the error that the driver
-    gets when it waits and nothing can ever happen again.
+    gets when it waits and nothing can ever happen again; `bury` is told of each strand that will
+    never run again.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Hub:
         switched: Switched,
         stuck: Callable[[], BaseException],
         tidy: Callable[[], None],
+        bury: Callable[[Strand], None],
     ) -> None:
         self.world = world
         self.driver = driver
@@ -97,6 +99,7 @@ class Hub:
         self._switched = switched
         self._stuck = stuck
         self._tidy = tidy
+        self._bury = bury
         self._interrupt: BaseException | None = None
         self._thread = threading.get_ident()
         self._greenlet = greenlet(self._run)
@@ -122,8 +125,11 @@ class Hub:
             strand.greenlet.switch(value)
             self._leave(strand)
 
-    def throw(self, strand: Strand, error: BaseException) -> None:
-        """Let a suspended strand go on with an exception."""
+    def throw(self, strand: Strand, error: BaseException | type[BaseException]) -> None:
+        """Let a suspended strand go on with an exception.
+
+        A type, and not an instance that this frame would keep alive, with the strand's frames.
+        """
         if strand.alive:
             assert strand.greenlet is not None
             self._enter(strand)
@@ -242,6 +248,7 @@ class Hub:
         strand.napping = ""
         if strand.wake is not None:
             self.world.cancel(strand.wake)
+        self._bury(strand)
 
     def perish(self) -> NoReturn:
         """Stop the running strand for good, as if its process were gone."""
@@ -305,6 +312,7 @@ class Hub:
             self._enter(strand)
             _end(strand.greenlet)
             self._leave(strand)
+            self._bury(strand)
         for pooled in self._idle:
             _end(pooled)
         _end(self._greenlet)

@@ -1,8 +1,7 @@
 """The calls by which a process asks about or ends itself or its like, for simulated workers.
 
 Decides what `os.getpid`, `os.kill`, `os._exit`, `os.abort` and `signal.raise_signal` do in a task.
-Must never change what they do in the driver's own program. Owns the simulated process ids and,
-between `install` and `remove`, these functions.
+Must never change what they do in the driver's own program. Owns the simulated process ids.
 """
 
 from __future__ import annotations
@@ -11,6 +10,8 @@ import os
 import signal
 from collections.abc import Callable
 from typing import Any, NoReturn, Protocol
+
+from rsim.sim.virtual import Patcher
 
 FIRST_PID = 10_000
 
@@ -31,7 +32,7 @@ class SimulatedProcess(Protocol):
 
 
 class Processes:
-    """The simulated processes by their ids, and the patches of `os` and `signal`.
+    """The simulated processes by their ids, and what `os` and `signal` do in them.
 
     `running` returns the worker that runs now, or None for the driver.
     """
@@ -39,7 +40,6 @@ class Processes:
     def __init__(self, running: Callable[[], SimulatedProcess | None]) -> None:
         self._running = running
         self._by_pid: dict[int, SimulatedProcess] = {}
-        self._undo: list[tuple[Any, str, Any]] = []
 
     def new_pid(self) -> int:
         """The id of the next process."""
@@ -49,40 +49,26 @@ class Processes:
         """Make a process known by its `pid`."""
         self._by_pid[process.pid] = process
 
-    def install(self, real: dict[str, Callable[..., Any]]) -> None:
-        """Replace the functions. `real`: what the driver is to call instead of what is there now.
+    def install(self, patcher: Patcher) -> None:
+        """Replace the functions, some of which the virtualisation forbids otherwise."""
+        for module, name, replacement in (
+            (os, "getpid", lambda process: process.pid),
+            (os, "_exit", self._exit),
+            (os, "abort", lambda process: self._signal(process, signal.SIGABRT)),
+            (os, "kill", self._kill),
+            (signal, "raise_signal", self._signal),
+        ):
+            patcher.replace(module, name, self._dispatch(replacement))
 
-        (The virtualisation forbids some of them.)
-        """
-        self._replace(os, "getpid", lambda process: process.pid, real)
-        self._replace(os, "_exit", self._exit, real)
-        self._replace(os, "abort", lambda process: self._signal(process, signal.SIGABRT), real)
-        self._replace(os, "kill", self._kill, real)
-        self._replace(signal, "raise_signal", self._signal, real)
+    def _dispatch(self, replacement: Callable[..., Any]) -> Callable[[Any], Callable[..., Any]]:
+        def make(real: Any) -> Callable[..., Any]:
+            def call(*args: Any) -> Any:
+                process = self._running()
+                return real(*args) if process is None else replacement(process, *args)
 
-    def remove(self) -> None:
-        """Put everything back."""
-        while self._undo:
-            setattr(*self._undo.pop())
+            return call
 
-    def _replace(
-        self,
-        module: Any,
-        name: str,
-        replacement: Callable[..., Any],
-        real: dict[str, Callable[..., Any]],
-    ) -> None:
-        present = getattr(module, name)
-        original = real.get(name, present)
-
-        def call(*args: Any) -> Any:
-            process = self._running()
-            return original(*args) if process is None else replacement(process, *args)
-
-        call.__name__ = call.__qualname__ = name
-        call.__module__ = module.__name__
-        self._undo.append((module, name, present))
-        setattr(module, name, call)
+        return make
 
     @staticmethod
     def _exit(process: SimulatedProcess, status: int) -> NoReturn:

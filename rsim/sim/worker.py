@@ -245,7 +245,7 @@ class Worker:
 
     def _interrupt(self, task_id: bytes) -> None:
         if self._executor.interrupt(task_id):
-            self._hub.throw(self.strand, KeyboardInterrupt())
+            self._hub.throw(self.strand, KeyboardInterrupt)
 
     def kill(self, reason: str) -> None:
         """End the process from outside; what it has sent still arrives."""

@@ -9,7 +9,8 @@ from typing import Any as _Any
 
 if TYPE_CHECKING:
     from rsim.api.names import list_named_actors
-    from rsim.util import dask, multiprocessing, scheduling_strategies
+    from rsim.util import dask, multiprocessing, queue, scheduling_strategies
+    from rsim.util.actor_pool import ActorPool
     from rsim.util.completion import as_completed, map_unordered
     from rsim.util.executor import Executor
     from rsim.util.serializability import inspect_serializability
@@ -24,6 +25,7 @@ from rsim.util.placement_group import (
 )
 
 __all__ = [
+    "ActorPool",
     "Executor",
     "as_completed",
     "dask",
@@ -35,11 +37,13 @@ __all__ = [
     "multiprocessing",
     "placement_group",
     "placement_group_table",
+    "queue",
     "remove_placement_group",
     "scheduling_strategies",
 ]
 
 _HOME = {
+    "ActorPool": "rsim.util.actor_pool",
     "Executor": "rsim.util.executor",
     "as_completed": "rsim.util.completion",
     "inspect_serializability": "rsim.util.serializability",

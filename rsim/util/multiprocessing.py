@@ -1,23 +1,24 @@
-"""A pool like `multiprocessing.Pool` whose calls are tasks.
+"""A pool like `multiprocessing.Pool` whose processes are actors.
 
-Decides how items are put into tasks. Must never wait in the methods whose names end in `_async`.
-Owns the results that are not known to be ready.
+Decides how items are put into calls, and which actor makes a call: an idle one, else the one that
+was given the fewest. Must never wait in the methods whose names end in `_async`. Owns the actors,
+and the results that are not known to be ready.
 """
 
 from __future__ import annotations
 
+import os
 from builtins import TimeoutError  # what AsyncResult.get raises; in multiprocessing another type
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
 import rsim
-from rsim.util._callables import Callables, chunks_of, over_chunk
-from rsim.util.completion import as_completed
+from rsim.util._callables import chunks_of
 
-__all__ = ["AsyncResult", "Pool", "TimeoutError"]
+__all__ = ["AsyncResult", "IMapIterator", "Pool", "TimeoutError"]
 
-_USUAL_PROCESSES = 8
 _CHUNKS_PER_PROCESS = 4
 _FEWEST_TO_FORGET = 64
 
@@ -84,17 +85,77 @@ class AsyncResult:
         elif error is not None and self._error_callback:
             self._error_callback(error)
 
-    def _cancel(self) -> None:
-        for ref in self._refs:
-            rsim.cancel(ref)
+
+class IMapIterator:
+    """The results of `imap` and `imap_unordered`, one by one."""
+
+    def __init__(self, refs: list[rsim.ObjectRef[Any]], ordered: bool) -> None:
+        self._refs = refs
+        self._ordered = ordered
+        self._values: deque[Any] = deque()
+
+    def __iter__(self) -> IMapIterator:
+        return self
+
+    def __next__(self) -> Any:
+        return self.next()
+
+    def next(self, timeout: float | None = None) -> Any:
+        """The next result, or what the call raised; TimeoutError after `timeout` seconds.
+
+        Raises StopIteration after the last one.
+        """
+        while not self._values:
+            if not self._refs:
+                raise StopIteration
+            candidates = self._refs[:1] if self._ordered else self._refs
+            ready, _ = rsim.wait(candidates, timeout=timeout)
+            if not ready:
+                raise TimeoutError(f"the next result is not there after {timeout} s")
+            self._refs.remove(ready[0])
+            self._values += rsim.get(ready[0])
+        return self._values.popleft()
+
+
+class _Process:
+    """The actor that stands for a process of the pool."""
+
+    def __init__(
+        self, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
+    ) -> None:
+        if initializer is not None:
+            initializer(*initargs)
+
+    def apply(
+        self, func: Callable[..., Any], args: Sequence[Any], kwds: Mapping[str, Any]
+    ) -> list[Any]:
+        return [func(*args, **kwds)]
+
+    def map(self, func: Callable[..., Any], chunk: list[Iterable[Any]]) -> list[Any]:
+        return [func(*arguments) for arguments in chunk]
+
+
+class _Slot:
+    """One process of the pool, and the calls it was given."""
+
+    def __init__(self) -> None:
+        self.actor: Any = None
+        self.calls = 0
+        """Since the actor was made."""
+        self.last: rsim.ObjectRef[Any] | None = None
+        self.unfinished = 0
+        """At most so many calls, all given since the slot was last found idle."""
 
 
 class Pool:
-    """Calls functions in tasks, with the methods of `multiprocessing.Pool`.
+    """Calls functions in actors, with the methods of `multiprocessing.Pool`.
 
-    processes: how many the default size of chunks is made for; how many tasks run at once is up to
-    the cluster. task_options: those of `rsim.remote`, but for num_returns. Raises
-    NotImplementedError for initializer and maxtasksperchild, ValueError for processes below 1.
+    processes: how many actors, each made when it is needed first; by default the CPUs of this
+    machine. initializer, initargs: called in each of them before all else; if it raises,
+    the calls raise ActorDiedError. maxtasksperchild: after so many calls or chunks an actor is
+    replaced. actor_options: those of `rsim.remote` for a class; by default an actor that dies is
+    created again, and the call that it was making raises ActorUnavailableError. Raises TypeError or
+    ValueError for bad options.
     """
 
     def __init__(
@@ -103,16 +164,17 @@ class Pool:
         initializer: Callable[..., object] | None = None,
         initargs: Iterable[Any] = (),
         maxtasksperchild: int | None = None,
-        **task_options: Any,
+        **actor_options: Any,
     ) -> None:
-        if processes is not None and processes < 1:
-            raise ValueError(f"processes must be 1 or more, or None, not {processes!r}")
-        if initializer is not None:
-            raise NotImplementedError("initializer: it needs workers that keep state, i.e. actors")
-        if maxtasksperchild is not None:
-            raise NotImplementedError("maxtasksperchild: workers are shared by the whole session")
-        self._processes = processes or _USUAL_PROCESSES
-        self._callables = Callables(task_options)
+        for name, value in (("processes", processes), ("maxtasksperchild", maxtasksperchild)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be 1 or more, or None, not {value!r}")
+        if initializer is not None and not callable(initializer):
+            raise TypeError(f"initializer must be callable or None, not {initializer!r}")
+        self._make = rsim.remote(**{"max_restarts": -1, **actor_options})(_Process)
+        self._initialization = initializer, tuple(initargs)
+        self._most_calls = maxtasksperchild
+        self._slots = [_Slot() for _ in range(processes or default_processes())]
         self._results: list[AsyncResult] = []
         self._forget_at = _FEWEST_TO_FORGET
         self._closed = False
@@ -133,8 +195,8 @@ class Pool:
     ) -> AsyncResult:
         """Like `apply`, without waiting."""
         self._check_open()
-        refs = [self._callables(func).remote(*args, **kwds)]
-        return self._kept(AsyncResult(refs, lambda values: values[0], callback, error_callback))
+        refs = [self._call("apply", func, args, dict(kwds))]
+        return self._kept(AsyncResult(refs, lambda chunks: chunks[0][0], callback, error_callback))
 
     def map(
         self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None
@@ -174,33 +236,34 @@ class Pool:
         """Like `starmap`, without waiting."""
         items = list(iterable)
         if chunksize is None:
-            chunksize = -(-len(items) // (self._processes * _CHUNKS_PER_PROCESS)) or 1
+            chunksize = -(-len(items) // (len(self._slots) * _CHUNKS_PER_PROCESS)) or 1
         refs = self._submit(func, items, chunksize)
         return self._kept(AsyncResult(refs, _joined, callback, error_callback))
 
     def imap(
         self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int = 1
-    ) -> Iterator[Any]:
-        """Yield `func(item)` for each item, in order. All tasks are submitted at once."""
-        refs = self._tracked(self._submit(func, zip(iterable), chunksize))
-        return chain.from_iterable(map(rsim.get, refs))
+    ) -> IMapIterator:
+        """Yield `func(item)` for each item, in order. All calls are submitted at once."""
+        return IMapIterator(self._tracked(self._submit(func, zip(iterable), chunksize)), True)
 
     def imap_unordered(
         self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int = 1
-    ) -> Iterator[Any]:
+    ) -> IMapIterator:
         """Like `imap`, in the order in which the results are there."""
-        refs = self._tracked(self._submit(func, zip(iterable), chunksize))
-        return chain.from_iterable(as_completed(refs, chunk_size=1))
+        return IMapIterator(self._tracked(self._submit(func, zip(iterable), chunksize)), False)
 
     def close(self) -> None:
-        """Refuse further calls."""
+        """Refuse further calls. The actors end when they have made theirs."""
         self._closed = True
+        for slot in self._slots:
+            slot.actor = None
 
     def terminate(self) -> None:
-        """Refuse further calls and cancel those under way."""
-        self._closed = True
-        for result in self._results:
-            result._cancel()
+        """Refuse further calls and kill the actors: calls under way raise ActorDiedError."""
+        for slot in self._slots:
+            if slot.actor is not None:
+                rsim.kill(slot.actor)
+        self.close()
 
     def join(self) -> None:
         """Wait for all calls. Raises ValueError before `close` or `terminate`."""
@@ -221,8 +284,25 @@ class Pool:
         self, func: Callable[..., Any], items: Iterable[Iterable[Any]], chunksize: int
     ) -> list[rsim.ObjectRef[Any]]:
         self._check_open()
-        run_chunk = self._callables(over_chunk(func))
-        return [run_chunk.remote(chunk) for chunk in chunks_of(items, chunksize)]
+        return [self._call("map", func, chunk) for chunk in chunks_of(items, chunksize)]
+
+    def _call(self, method: str, func: Callable[..., Any], *args: Any) -> rsim.ObjectRef[Any]:
+        slot = self._idlest()
+        if slot.actor is None or slot.calls == self._most_calls:
+            slot.actor = self._make.remote(*self._initialization)
+            slot.calls = 0
+        slot.last = getattr(slot.actor, method).remote(func, *args)
+        slot.calls += 1
+        slot.unfinished += 1
+        return slot.last
+
+    def _idlest(self) -> _Slot:
+        slots = self._slots
+        busy = {slot.last: slot for slot in slots if slot.unfinished and slot.last is not None}
+        if busy:
+            for ref in rsim.wait(list(busy), num_returns=len(busy), timeout=0)[0]:
+                busy[ref].unfinished = 0
+        return min(slots, key=lambda slot: (slot.unfinished, slot.actor is None))
 
     def _check_open(self) -> None:
         if self._closed:
@@ -243,3 +323,8 @@ class Pool:
 
 def _joined(chunks: list[list[Any]]) -> list[Any]:
     return list(chain.from_iterable(chunks))
+
+
+def default_processes() -> int:
+    """How many processes a pool has unless told: the CPUs of this machine."""
+    return os.cpu_count() or 1

@@ -1,5 +1,6 @@
 """Looks into the machines of a running session: what no program sees, but tests must."""
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -79,3 +80,37 @@ def await_used_bytes(session: Any, at_most: int = 0) -> None:
         return used_bytes(session) <= at_most
 
     marks.await_that(holds, f"at most {at_most} bytes in the object stores")
+
+
+def leftovers(session: Any) -> list[str]:
+    """What the nodes still know of, hold or run, in words; empty after a program's last ref."""
+    found = []
+    with machines(session) as nodes:
+        for node in nodes:
+            tables = {
+                "objects": node.objects.entries,
+                "tasks": node.tasks.table,
+                "actors owned": node.actors._owned,
+                "actors": node.actors._living,
+                "lanes of calls": node.actors._lanes,
+                "bytes": range(node.shelf.store.arena.used_bytes),
+            }
+            found += [f"{node.name}: {len(t)} {what}" for what, t in tables.items() if len(t)]
+            pool = node.scheduler.pool
+            if pool.available() != pool.total:
+                found.append(f"{node.name}: {pool.available()} of {pool.total}")
+    return found
+
+
+def await_nothing_left(session: Any) -> None:
+    """Return when the nodes know of nothing any more. The driver has dropped its refs."""
+    gc.collect()
+
+    def holds() -> bool:
+        session.client.flush()
+        return not leftovers(session)
+
+    try:
+        marks.await_that(holds)
+    except TimeoutError:
+        raise AssertionError(f"left behind: {leftovers(session)}") from None

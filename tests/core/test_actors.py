@@ -7,6 +7,7 @@ from rsim.core import effects as fx
 from rsim.core import events
 from rsim.core.actors import CALLS_AHEAD
 from rsim.core.ids import return_id
+from rsim.core.objects import REMOTE
 from rsim.core.records import ActorOptions
 from tests.core.cluster import Cluster
 
@@ -146,3 +147,60 @@ def test_all_calls_at_a_worker_that_dies_end(options: ActorOptions) -> None:
     cluster.kill_worker("n0", client[1], "crashed")
     errors = [error_of(cluster, call) for call in calls]
     assert errors == ["ActorUnavailableError", ""] * 3
+
+
+def test_a_lost_call_can_be_cancelled() -> None:
+    cluster = Cluster(0, nodes=1)
+    actor = new_actor(cluster, ActorOptions(max_restarts=1))
+    node = cluster.nodes["n0"]
+    call = submit(cluster, actor=actor)
+    worker = node.actors._living[actor].client
+    cluster.step("n0", events.WorkerExited(worker, "crashed"))
+    cluster.step("n0", events.CancelRequested(0, call, False, False))
+    assert error_of(cluster, call) == "TaskCancelledError"
+    node.check()
+
+
+def test_a_call_that_is_cancelled_while_its_inputs_come_does_not_hold_up_the_next() -> None:
+    cluster = Cluster(0, nodes=2)
+    actor = new_actor(cluster)
+    node = cluster.nodes["n0"]
+    far = submit(cluster)
+    cluster.run()
+    entry = node.objects.entries[far]
+    entry.state, entry.locations = REMOTE, ["n1"]  # as if it had been made there
+    call = submit(cluster, (far,), actor=actor)
+    assert node.requests.is_starting(call[:16])
+    cluster.step("n0", events.CancelRequested(0, call, False, False))
+    assert error_of(cluster, submit(cluster, actor=actor)) == ""
+
+
+def test_an_actor_whose_handle_only_lineage_has_is_stopped() -> None:
+    cluster = Cluster(2, nodes=1)  # with this seed, the result does not hold the handle
+    actor = new_actor(cluster)
+    node = cluster.nodes["n0"]
+    spec = cluster.driver.spec((), (actor,), 1)
+    result = return_id(spec.task_id, 0)
+    cluster.driver.lent((result,))
+    cluster.step("n0", events.TaskSubmitted(0, spec))
+    cluster.run()
+    cluster.step("n0", cluster.driver.give_up([actor]))
+    cluster.run()
+    assert not node.actors.is_owned(actor)
+    assert result in node.objects.entries
+    assert error_of(cluster, submit(cluster, actor=actor)) == "ActorDiedError"
+
+
+def test_an_actor_that_may_be_created_again_holds_its_arguments() -> None:
+    cluster = Cluster(0, nodes=1)
+    node = cluster.nodes["n0"]
+    argument = submit(cluster)
+    actor = submit(cluster, (argument,), creation=ActorOptions(1))
+    cluster.run()
+    cluster.step("n0", cluster.driver.give_up([argument]))
+    cluster.run()
+    assert node.objects.entries[argument].exists
+    cluster.step("n0", events.ActorKilled(0, actor, False))
+    cluster.run()
+    assert error_of(cluster, submit(cluster, actor=actor)) == ""
+    assert not node.objects.entries[argument].holds  # there is no other restart

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import signal
@@ -477,9 +478,7 @@ def test_shutting_down_twice_is_once() -> None:
 
 def test_ctrl_c_reaches_the_driver_while_a_task_runs() -> None:
     def interrupt_the_driver() -> None:
-        import _signal  # the real one: it signals this very process
-
-        _signal.raise_signal(signal.SIGINT)
+        ctypes.pythonapi.PyErr_SetInterrupt()  # as a real signal does, to this very process
 
     with simulation() as session:
         with pytest.raises(KeyboardInterrupt):

@@ -3,10 +3,13 @@
 
 # ruff: noqa: PLW0108 - names are to be looked up when the lambda runs
 
+import _socket
+import _thread
 import io
 import logging
 import os
 import pdb
+import posix
 import queue
 import re
 import select
@@ -17,13 +20,15 @@ import sys
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from importlib import import_module
 from multiprocessing import Process
 from subprocess import run as alias_of_run
 
 import pytest
 
-from rsim.exceptions import SimulationEscapeError
+import rsim
+from rsim.exceptions import SimulationEscapeError, WorkerCrashedError
 from rsim.sim.virtual import ESCAPES, install
 from tests.sim.virtual_hub import Context, Hub, Parker, simulate
 
@@ -91,6 +96,85 @@ def test_the_error_names_the_users_own_line_not_a_librarys():
     with pytest.raises(SimulationEscapeError) as caught:
         simulate(lambda: helper())
     assert f"{__file__}:{helper.__code__.co_firstlineno + 1})" in str(caught.value)
+
+
+# -- what was kept from before the simulation, and comes with a pickle -----------------------------
+
+CLOCKS = {"read": time.monotonic, "list": [time.monotonic]}
+SLEEPERS = [time.sleep]
+PAIR = (time.sleep, 3)
+NAP = partial(time.sleep, 3)
+
+
+def nap_in_every_way():
+    before = CLOCKS["read"]()
+    SLEEPERS[0](3)
+    PAIR[0](3)
+    NAP()
+    return CLOCKS["read"]() - before
+
+
+@pytest.mark.parametrize(
+    ("function", "named"),
+    [
+        (os.fork, "os.fork"),
+        (partial(os.fork), "os.fork"),
+        (posix.fork, "os.fork"),
+        (partial(os.system, "true"), "os.system"),
+        (partial(os.execv, "/bin/true", ["true"]), "os.execv"),
+        (partial(_thread.start_new_thread, print, ()), "_thread.start_new_thread"),
+        (partial(subprocess.Popen, ["true"]), "subprocess.Popen.__init__"),
+        (partial(subprocess.run, ["true"]), "subprocess.Popen.__init__"),
+        (partial(_socket.getaddrinfo, "localhost", 1), "_socket.getaddrinfo"),
+        (socket.socketpair, "_socket.socketpair"),
+        (partial(select.select, [], [], [], 0), "select.select"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_function_from_before_is_forbidden_all_the_same(function, named):
+    task = rsim.remote(max_retries=0)(function)
+    with rsim.init("sim"), pytest.raises(SimulationEscapeError) as caught:
+        rsim.get(task.remote())
+    assert caught.value.call == named
+
+
+def test_the_socket_of_c_is_forbidden_too():
+    def connect():
+        real = _socket.socket()
+        try:
+            real.connect(("localhost", 1))
+        finally:
+            real.close()
+
+    with pytest.raises(SimulationEscapeError, match=r"_socket\.socket\.connect"):
+        simulate(connect)
+
+
+def test_a_function_from_before_among_arguments_is_virtual():
+    begun, real_pid, sleep = time.monotonic(), os.getpid(), time.sleep
+    table = {"sleep": sleep, "now": [time.monotonic], "pid": os.getpid, "nap": NAP}
+
+    @rsim.remote
+    def nap(table):
+        table["sleep"](1000)
+        table["nap"]()
+        return table["now"][0](), table["pid"]()
+
+    with rsim.init("sim", cluster=rsim.sim.Cluster(1, latency_s=0, worker_start_s=0)):
+        now, pid = rsim.get(nap.remote(table))
+        assert now == 1003.0 and pid != real_pid
+        assert rsim.get(rsim.remote(nap_in_every_way).remote()) == 9.0
+        assert rsim.get(rsim.remote(sleep).remote(1)) is None
+    assert CLOCKS["read"] is time.monotonic and SLEEPERS == [time.sleep] == [PAIR[0]]
+    assert NAP.func is time.sleep
+    assert time.monotonic() - begun < 60
+
+
+@pytest.mark.parametrize("function", [os._exit, posix._exit], ids=["os", "posix"])
+def test_an_exit_from_before_ends_the_simulated_worker(function):
+    task = rsim.remote(max_retries=0)(function)
+    with rsim.init("sim"), pytest.raises(WorkerCrashedError, match="exit code 3"):
+        rsim.get(task.remote(3))
 
 
 def test_outside_a_context_nothing_is_forbidden():

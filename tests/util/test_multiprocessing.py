@@ -1,7 +1,11 @@
 """Pool: every method beside what multiprocessing.Pool would give."""
 
+import os
+from functools import partial
+
 import pytest
 
+from rsim.exceptions import ActorDiedError, ActorUnavailableError
 from rsim.util.multiprocessing import Pool, TimeoutError
 from tests.conformance import marks
 
@@ -90,10 +94,68 @@ def test_terminate_cancels(rt, tmp_path):
     assert result.ready() and not result.successful()
 
 
+def test_imap_with_a_timeout(rt, tmp_path):
+    with Pool(1) as pool:
+        results = pool.imap(partial(behind, tmp_path), ["gate"])
+        with pytest.raises(TimeoutError, match="not there"):
+            results.next(timeout=0.01)
+        marks.leave(tmp_path, "gate")
+        assert results.next(timeout=60) == "gate"
+        with pytest.raises(StopIteration):
+            results.next()
+        failing = pool.imap(refuse, ["bad", "worse"])
+        for word in ("bad", "worse"):
+            with pytest.raises(ValueError, match=word):
+                next(failing)
+
+
+STATE = {}
+
+
+def set_up(**values):
+    STATE.update(values)
+
+
+def look_up(name):
+    return STATE.get(name), os.getpid()
+
+
+def test_the_initializer_runs_in_each_process(rt):
+    with Pool(2, partial(set_up, a=1), max_restarts=0) as pool:
+        found = pool.map(look_up, ["a"] * 8, chunksize=1)
+        assert {value for value, _ in found} == {1}
+        assert 1 <= len({pid for _, pid in found}) <= 2
+    with Pool(1, refuse, ("no",)) as pool, pytest.raises(ActorDiedError, match="no"):
+        pool.apply(look_up, ("a",))
+
+
+def test_a_process_makes_so_many_calls_only(rt):
+    with Pool(1, maxtasksperchild=2) as pool:
+        pids = [pool.apply(look_up, ("a",))[1] for _ in range(5)]
+        assert pids[0] == pids[1] and pids[2] == pids[3]
+        assert len(set(pids)) == 3
+
+
+def test_processes_are_a_limit(rt, tmp_path):
+    with Pool(1) as pool:
+        first = pool.apply_async(behind, (tmp_path, "gate"))
+        second = pool.apply_async(marks.leave, (tmp_path, "second"))
+        marks.await_marks(tmp_path, "begun")
+        assert marks.count(tmp_path, "second") == 0 and not second.ready()
+        marks.leave(tmp_path, "gate")
+        assert first.get(60) == "gate" and second.get(60) is None
+
+
+def test_a_process_that_dies_is_replaced(rt):
+    with Pool(1) as pool:
+        with pytest.raises(ActorUnavailableError):
+            pool.apply(os._exit, (1,))
+        assert pool.apply(square, (3,)) == 9
+
+
 def test_what_is_refused():
-    with pytest.raises(NotImplementedError, match="initializer"):
-        Pool(initializer=print)
-    with pytest.raises(NotImplementedError, match="maxtasksperchild"):
-        Pool(maxtasksperchild=1)
-    with pytest.raises(ValueError, match="processes must be 1 or more"):
-        Pool(0)
+    with pytest.raises(TypeError, match="initializer must be callable"):
+        Pool(initializer=3)
+    for name in ("processes", "maxtasksperchild"):
+        with pytest.raises(ValueError, match=f"{name} must be 1 or more"):
+            Pool(**{name: 0})

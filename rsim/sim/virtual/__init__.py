@@ -10,6 +10,7 @@ from rsim.sim.virtual.context import Current, ParkingContext, VirtualContext
 from rsim.sim.virtual.escapes import ESCAPES, LOOP_ESCAPES, Escape
 from rsim.sim.virtual.installation import Virtualisation, install
 from rsim.sim.virtual.loop import VirtualEventLoop
+from rsim.sim.virtual.patching import Patcher
 
 __all__ = [
     "DEFAULT_EPOCH_NS",
@@ -18,6 +19,7 @@ __all__ = [
     "Current",
     "Escape",
     "ParkingContext",
+    "Patcher",
     "VirtualContext",
     "VirtualEventLoop",
     "Virtualisation",

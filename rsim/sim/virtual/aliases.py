@@ -7,13 +7,16 @@ the few modules listed), the test runner, or rsim. Owns the list of what it chan
 and classes; module globals need none: on removal every module is searched for stand-ins, so that
 modules imported meanwhile are cleaned too.
 
-Not found: copies inside containers, instances, functools.partial and C extensions.
+A module's own lists, dicts, tuples and `functools.partial` objects are looked into, one level deep.
+
+Not found: copies inside instances, deeper containers and C extensions.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -35,13 +38,14 @@ class Aliases:
 
     def __init__(self, patcher: Patcher) -> None:
         self._patcher = patcher
-        self._undo: list[tuple[Any, str, Any]] = []
+        self._undo: list[Callable[[], object]] = []
 
     def install(self) -> None:
         """Exchange the aliases held by all imported user modules."""
         for module in _user_modules():
             _exchange(vars(module), self._patcher.stand_ins)
             if not _installed(module):
+                self._exchange_in_containers(module)
                 for owner in _owners(module):
                     self._exchange_within(owner)
 
@@ -52,11 +56,35 @@ class Aliases:
     def remove(self) -> None:
         """Put every original back. Does nothing the second time."""
         while self._undo:
-            owner, name, value = self._undo.pop()
-            setattr(owner, name, value)
+            self._undo.pop()()
         for module in list(sys.modules.values()):
             if isinstance(module, ModuleType):
                 _exchange(vars(module), self._patcher.originals)
+
+    def _exchange_in_containers(self, module: ModuleType) -> None:
+        for name, value in list(vars(module).items()):
+            kind = type(value)
+            if kind is list or kind is dict:
+                if not name.startswith("__"):
+                    self._exchange_items(value)
+            elif kind is tuple and any(map(self._is_original, value)):
+                self._set(module, name, tuple(map(self._stand_in, value)))
+            elif kind is partial and self._is_original(value.func):
+                stand_in = self._stand_in(value.func)
+                self._set(module, name, partial(stand_in, *value.args, **value.keywords))
+
+    def _exchange_items(self, container: Any) -> None:
+        keys = list(container) if type(container) is dict else range(len(container))
+        for key in keys:
+            if self._is_original(container[key]):
+                self._undo.append(partial(container.__setitem__, key, container[key]))
+                container[key] = self._stand_in(container[key])
+
+    def _is_original(self, value: Any) -> bool:
+        return key_of(value) in self._patcher.stand_ins
+
+    def _stand_in(self, value: Any) -> Any:
+        return self._patcher.stand_ins.get(key_of(value), value)
 
     def _exchange_within(self, owner: type | FunctionType) -> None:
         """A function's defaults and closure; a class's own attributes and methods."""
@@ -65,33 +93,31 @@ class Aliases:
             return
         for name, value in list(vars(owner).items()):
             function = getattr(value, "__func__", value)  # also static and class methods
-            stand_in = self._patcher.stand_ins.get(key_of(value))
-            if stand_in is not None:
-                self._set(owner, name, stand_in)
+            if self._is_original(value):
+                self._set(owner, name, self._stand_in(value))
             elif isinstance(function, FunctionType):
                 self._exchange_in_function(function)
 
     def _exchange_in_function(self, function: FunctionType) -> None:
-        stand_ins = self._patcher.stand_ins
         if function.__globals__.get("__name__", "").startswith("rsim."):
             return  # a stand-in, whose closure must keep the original
         defaults, named = function.__defaults__ or (), function.__kwdefaults__ or {}
-        if any(key_of(value) in stand_ins for value in defaults):
-            exchanged = tuple(stand_ins.get(key_of(value), value) for value in defaults)
+        if any(map(self._is_original, defaults)):
+            exchanged = tuple(map(self._stand_in, defaults))
             self._set(function, "__defaults__", exchanged)
-        if any(key_of(value) in stand_ins for value in named.values()):
-            renamed = {name: stand_ins.get(key_of(v), v) for name, v in named.items()}
+        if any(map(self._is_original, named.values())):
+            renamed = {name: self._stand_in(value) for name, value in named.items()}
             self._set(function, "__kwdefaults__", renamed)
         for cell in function.__closure__ or ():
             try:
                 content = cell.cell_contents
             except ValueError:  # not filled yet
                 continue
-            if key_of(content) in stand_ins:
-                self._set(cell, "cell_contents", stand_ins[key_of(content)])
+            if self._is_original(content):
+                self._set(cell, "cell_contents", self._stand_in(content))
 
     def _set(self, owner: Any, name: str, value: Any) -> None:
-        self._undo.append((owner, name, getattr(owner, name)))
+        self._undo.append(partial(setattr, owner, name, getattr(owner, name)))
         setattr(owner, name, value)
 
 

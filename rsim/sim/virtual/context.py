@@ -3,8 +3,8 @@
 Decides nothing; it names the few things the virtualisation needs from the engine. Must never
 import the engine. Owns no state.
 
-The optional abilities (`park_forever`, `interrupt`) are looked up by name, so that an engine, or
-a test, can do without them; each use says what happens then.
+The optional abilities (`thread`, `park_forever`, `interrupt`) are looked up by name, so that an
+engine, or a test, can do without them; each use says what happens then.
 """
 
 from __future__ import annotations
@@ -35,6 +35,18 @@ class VirtualContext(Protocol):
 
     def entropy_seed(self) -> int:
         """The seed of all randomness of this context: a function of session seed and name."""
+        ...
+
+
+class ThreadContext(VirtualContext, Protocol):
+    """A context whose code goes on in another one, as a worker runs one task after another."""
+
+    @property
+    def thread(self) -> object:
+        """What stands for the thread that the code runs in: the same for all its contexts.
+
+        Locks are held by it. Without it, by the context.
+        """
         ...
 
 

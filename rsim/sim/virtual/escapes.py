@@ -41,6 +41,7 @@ _GROUPS: tuple[tuple[str, str, str], ...] = (
     (_PROCESS, "concurrent.futures.process", "ProcessPoolExecutor.submit"),
     (_PROCESS, "multiprocessing.process", "BaseProcess.start"),
     (_PROCESS, "subprocess", "Popen.__init__"),
+    (_PROCESS, "_posixsubprocess", "fork_exec"),
     (_PROCESS, "os", "fork forkpty posix_spawn posix_spawnp system popen execv execve"),
     (_WAIT, "os", "wait wait3 wait4 waitpid waitid"),
     (_EXIT, "os", "_exit abort"),
@@ -48,8 +49,16 @@ _GROUPS: tuple[tuple[str, str, str], ...] = (
     (_NETWORK, "socket", "socket.__init__ socket.connect socket.connect_ex socket.accept"),
     (_NETWORK, "socket", "socket.recv socket.send socket.sendall socketpair create_connection"),
     (_NETWORK, "socket", "getaddrinfo gethostbyname gethostbyaddr getnameinfo"),
+    (_NETWORK, "_socket", "socket._accept socket.bind socket.connect socket.connect_ex"),
+    (_NETWORK, "_socket", "socket.listen socket.recv socket.recv_into socket.recvfrom"),
+    (_NETWORK, "_socket", "socket.recvfrom_into socket.recvmsg socket.recvmsg_into socket.send"),
+    (_NETWORK, "_socket", "socket.sendall socket.sendmsg socket.sendto"),
+    (_NETWORK, "_socket", "getaddrinfo getnameinfo gethostbyname_ex socketpair"),
+    (_WAIT, "multiprocessing.connection", "_ConnectionBase.recv _ConnectionBase.recv_bytes"),
+    (_WAIT, "multiprocessing.connection", "_ConnectionBase.poll Client Listener.accept wait"),
     (_WAIT, "select", "select poll epoll.poll kqueue.control"),
     (_SIGNAL, "signal", "pause sigwait sigwaitinfo sigtimedwait setitimer alarm"),
+    (_SIGNAL, "_signal", "sigwait"),
 )
 
 ESCAPES: tuple[Escape, ...] = tuple(

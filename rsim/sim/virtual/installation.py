@@ -9,6 +9,7 @@ sessions, and let `current` say which context runs, if any.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from rsim.sim.virtual.aliases import Aliases
@@ -17,57 +18,76 @@ from rsim.sim.virtual.clock import DEFAULT_EPOCH_NS, install_clock
 from rsim.sim.virtual.context import Current, VirtualContext
 from rsim.sim.virtual.entropy import install_entropy
 from rsim.sim.virtual.escapes import install_escapes
+from rsim.sim.virtual.kernel_waits import install_kernel_waits
+from rsim.sim.virtual.locks import Locks
 from rsim.sim.virtual.numpy_entropy import NumpyEntropy
 from rsim.sim.virtual.patching import Patcher
+from rsim.sim.virtual.references import install_references
 from rsim.sim.virtual.state import ContextStates
 from rsim.sim.virtual.waits import install_waits
 
 _installed: Virtualisation | None = None
 
 
-def install(current: Current, epoch_ns: int = DEFAULT_EPOCH_NS) -> Virtualisation:
+def install(
+    current: Current,
+    epoch_ns: int = DEFAULT_EPOCH_NS,
+    more: Callable[[Patcher], object] | None = None,
+) -> Virtualisation:
     """Make time, entropy and asyncio virtual wherever `current()` is not None.
 
-    `epoch_ns` is the wall clock at virtual time 0. RuntimeError if one is installed already.
+    `epoch_ns` is the wall clock at virtual time 0; `more` replaces what the engine itself has a
+    meaning for. RuntimeError if a virtualisation is installed already.
     """
     if _installed is not None:
         raise RuntimeError("a virtualisation is already installed: remove() it first")
-    return Virtualisation(current, epoch_ns)
+    return Virtualisation(current, epoch_ns, more)
 
 
 class Virtualisation:
     """What `install` installed."""
 
-    def __init__(self, current: Current, epoch_ns: int) -> None:
+    def __init__(
+        self, current: Current, epoch_ns: int, more: Callable[[Patcher], object] | None
+    ) -> None:
         global _installed
         self._patcher = Patcher()
+        self._locks = Locks(current)
         self._aliases = Aliases(self._patcher)
         self._states = ContextStates()
         self._loops = RunningLoops()
         self._numpy: NumpyEntropy | None = None
         _installed = self
         try:
-            self._install(current, epoch_ns)
+            self._install(current, epoch_ns, more)
         except BaseException:
             self.remove()
             raise
 
-    def _install(self, current: Current, epoch_ns: int) -> None:
+    def _install(
+        self, current: Current, epoch_ns: int, more: Callable[[Patcher], object] | None
+    ) -> None:
         patcher, states = self._patcher, self._states
         install_escapes(patcher, current)
         install_clock(patcher, current, epoch_ns)
         install_entropy(patcher, current, states, epoch_ns)
         install_waits(patcher, current)
+        install_kernel_waits(patcher, current)
+        self._locks.install(patcher)
         install_asyncio(patcher, current, states)
         self._numpy = NumpyEntropy(patcher, current, states)
+        if more is not None:
+            more(patcher)
+        install_references(patcher)
         self._aliases.install()
 
     def switch(self, old: VirtualContext | None, new: VirtualContext | None) -> None:
         """To be called at every switch of greenlets, before or after; None is the engine's hub.
 
-        Keeps each context's running asyncio loop apart; costs well below 1 us.
+        Keeps each context's running asyncio loop and locks apart; costs well below 1 us.
         """
         self._loops.switch(old, new)
+        self._locks.switch(old, new)
 
     def rebind(self, namespace: dict[str, Any]) -> None:
         """Exchange real functions for virtual ones in a dict of globals, as of a fresh function."""
@@ -77,6 +97,10 @@ class Virtualisation:
         """Drop the random streams and the loop of a context that has ended."""
         self._states.forget(context)
         self._loops.forget(context)
+
+    def bury(self, thread: object) -> None:
+        """Release the locks of a simulated thread (`VirtualContext.thread`) that is dead."""
+        self._locks.bury(thread)
 
     def remove(self) -> None:
         """Put everything back as it was. Does nothing the second time."""

@@ -7,9 +7,10 @@ change what an attribute means: that is the caller's function. Owns the list of 
 from __future__ import annotations
 
 import ctypes
-import functools
 import gc
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, MutableMapping
+from functools import partial, update_wrapper
 from types import BuiltinFunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -30,7 +31,7 @@ def key_of(value: Any) -> Key:
     return id(value)
 
 
-class _BoundStandIn:
+class BoundStandIn:
     """Stands for a C function or a bound method: not a descriptor, pickled by its name."""
 
     def __reduce__(self) -> str:
@@ -45,8 +46,8 @@ def _stand_in(original: Any, function: Function, module: str, qualname: str) -> 
     dressed: Any = function
     if isinstance(original, BuiltinFunctionType | MethodType):
         # A Python function would bind when it becomes a class attribute; a builtin does not.
-        dressed = type("stand_in", (_BoundStandIn,), {"__call__": staticmethod(function)})()
-    functools.update_wrapper(dressed, original)
+        dressed = type("stand_in", (BoundStandIn,), {"__call__": staticmethod(function)})()
+    update_wrapper(dressed, original)
     dressed.__module__, dressed.__qualname__ = module, qualname
     return dressed
 
@@ -62,19 +63,37 @@ class Patcher:
     """What was replaced: `stand_ins` maps the key of each original to what stands for it."""
 
     def __init__(self) -> None:
-        self._undo: list[tuple[Any, str, Any]] = []
+        self._undo: list[Callable[[], None]] = []
         self.stand_ins: dict[Key, Any] = {}
         self.originals: dict[Key, Any] = {}
 
     def set(self, owner: Any, name: str, value: Any) -> None:
         """Set one attribute of a module or class until `restore`."""
-        self._undo.append((owner, name, vars(owner).get(name, _ABSENT)))
+        self._undo.append(partial(_assign, owner, name, vars(owner).get(name, _ABSENT)))
         _assign(owner, name, value)
+
+    def refresh(self, owner: type, name: str, within: str) -> None:
+        """Let `owner.name`, which each instance keeps a copy of from another object, its attribute
+        `within`, be looked up there each time.
+        """
+
+        def keep(instance: Any, value: Any) -> None:
+            vars(instance)[name] = value
+
+        fresh = property(lambda instance: getattr(getattr(instance, within), name), keep)
+        self.set(owner, name, fresh)
+
+    def set_item(self, table: MutableMapping[Any, Any], key: Any, value: Any) -> None:
+        """Set one item of a mapping until `restore`."""
+        self._undo.append(partial(_put, table, key, table.get(key, _ABSENT)))
+        table[key] = value
 
     def replace(self, module: ModuleType, path: str, make: Callable[[Any], Function]) -> None:
         """Put `make(original)` in the place of `module.path`; `path` may go through classes.
 
-        Does nothing where the platform or the Python version lacks it.
+        A function is also replaced in the C module where it was made, under which name it pickles
+        (`os.fork` is `posix.fork`). The second replacement of a function replaces the first. Does
+        nothing where the platform or the Python version lacks it.
         """
         owner: Any = module
         *parents, name = path.split(".")
@@ -83,10 +102,14 @@ class Patcher:
         original = getattr(owner, name, None)
         if original is None:
             return
-        dressed = _stand_in(original, make(original), module.__name__, path)
+        first = self.originals.get(key_of(original), original)
+        dressed = _stand_in(first, make(first), module.__name__, path)
         self.set(owner, name, dressed)
         if not parents:
-            self.register(original, dressed)
+            self.register(first, dressed)
+            home = sys.modules.get(first.__module__)
+            if home is not module and getattr(home, name, None) is original:
+                self.set(home, name, dressed)
 
     def replace_classmethod(self, owner: type, name: str, make: Callable[[Any], Function]) -> None:
         """Like `replace`, for a class method of a C type; `make` gets its raw descriptor.
@@ -105,7 +128,14 @@ class Patcher:
     def restore(self) -> None:
         """Put everything back, last first. Does nothing the second time."""
         while self._undo:
-            _assign(*self._undo.pop())
+            self._undo.pop()()
+
+
+def _put(table: MutableMapping[Any, Any], key: Any, value: Any) -> None:
+    if value is _ABSENT:
+        del table[key]
+    else:
+        table[key] = value
 
 
 def _assign(owner: Any, name: str, value: Any) -> None:

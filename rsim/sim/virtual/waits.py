@@ -8,7 +8,7 @@ A wait with a time-out sleeps until notified. Where the context cannot be interr
 again after 1 ms, then each time after an eighth of the time waited so far. A wait without a
 time-out needs a context that can park and be interrupted; otherwise it is an escape.
 
-Not covered: `acquire` of a plain `threading.Lock` that another context holds.
+Locks are in a file of their own.
 """
 
 from __future__ import annotations
@@ -100,20 +100,35 @@ class _Waiter:
 
 
 def _wait_on_condition(condition: Any, context: VirtualContext, timeout_s: float | None) -> bool:
-    if not condition._is_owned():
+    if not _method(condition._lock, "_is_owned", condition._is_owned)():
         raise RuntimeError("cannot wait on un-acquired lock")
     interrupt = getattr(context, "interrupt", None)
     waiter = _Waiter(interrupt)
     condition._waiters.append(waiter)
-    saved = condition._release_save()
+    saved = _method(condition._lock, "_release_save", condition._lock.release)()
     try:
         return sleep_until(
             context, timeout_s, waiter.notified, "threading.Condition.wait", interrupt is not None
         )
     finally:
-        condition._acquire_restore(saved)
+        _take_back(condition._lock, saved)
         if not waiter.notified():
             try:
                 condition._waiters.remove(waiter)
             except ValueError:
                 pass
+
+
+def _method(lock: Any, name: str, default: Function) -> Function:
+    """A method of a condition's lock. The condition keeps the one that was there when it was made,
+    which may have been the real one.
+    """
+    return getattr(lock, name, default)
+
+
+def _take_back(lock: Any, saved: Any) -> None:
+    restore = getattr(lock, "_acquire_restore", None)
+    if restore is None:
+        lock.acquire()
+    else:
+        restore(saved)
