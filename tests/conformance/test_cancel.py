@@ -248,7 +248,7 @@ def test_an_actor_that_a_forced_task_called_lives_on(rt, tmp_path):
     def call(sleeper, folder):
         rsim.get(sleeper.sleep.remote(folder))
 
-    sleeper = Sleeper.remote()
+    sleeper = Sleeper.options(max_concurrency=2).remote()
     ref = call.remote(sleeper, tmp_path)
     marks.await_marks(tmp_path, "asleep")
     rsim.cancel(ref, force=True)
