@@ -1,8 +1,8 @@
 """The calls by which a process asks about or ends itself or its like, for simulated workers.
 
 Decides what `os.getpid`, `os.kill`, `os._exit`, `os.abort` and `signal.raise_signal` do in a task.
-Must never change what they do in the driver's own program. Owns the simulated process ids and,
-between `install` and `remove`, these functions.
+Must never change what they do in the driver's own program, but that it can signal simulated
+processes, too. Owns their ids and, between `install` and `remove`, these functions.
 """
 
 from __future__ import annotations
@@ -12,13 +12,18 @@ import signal
 from collections.abc import Callable
 from typing import Any, NoReturn, Protocol
 
-FIRST_PID = 10_000
+FIRST_PID = 5_000_000
+"""More than Linux ever gives to a real process, so that a driver can signal simulated ones."""
 
 
 class SimulatedProcess(Protocol):
     """What a worker lets these calls do to it."""
 
     pid: int
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended yet."""
 
     def exit(self, reason: str) -> NoReturn:
         """End the process that runs now."""
@@ -77,7 +82,9 @@ class Processes:
 
         def call(*args: Any) -> Any:
             process = self._running()
-            return original(*args) if process is None else replacement(process, *args)
+            if process is None and not (name == "kill" and args[0] in self._by_pid):
+                return original(*args)
+            return replacement(process, *args)
 
         call.__name__ = call.__qualname__ = name
         call.__module__ = module.__name__
@@ -95,11 +102,11 @@ class Processes:
         if _is_deadly(signum):
             process.exit(_killed_by(signum))
 
-    def _kill(self, process: SimulatedProcess, pid: int, signum: int) -> None:
+    def _kill(self, process: SimulatedProcess | None, pid: int, signum: int) -> None:
         target = self._by_pid.get(pid)
-        if target is None:
+        if target is None or not target.alive:
             raise ProcessLookupError(3, f"No such simulated process: {pid}")
-        if target is process:
+        if process is not None and target is process:
             self._signal(process, signum)
         elif signum == signal.SIGINT:
             target.interrupt()
