@@ -7,7 +7,7 @@ would double the time that `import rsim` takes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from rsim.api import checks
