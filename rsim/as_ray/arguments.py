@@ -36,7 +36,7 @@ _HARMLESS_ENDINGS = tuple(
 _HARMLESS_SETTINGS = frozenset(
     (
         "num_heartbeats_timeout health_check_failure_threshold pull_based_healthcheck "
-        "automatic_object_spilling_enabled object_spilling_config object_spilling_threshold "
+        "object_spilling_config object_spilling_threshold "
         "min_spilling_size max_fused_object_count max_io_workers local_fs_capacity_threshold "
         "max_direct_call_object_size task_rpc_inlined_bytes_limit preallocate_plasma_memory "
         "enable_worker_prestart prestart_worker_first_driver worker_cap_enabled "
@@ -84,6 +84,8 @@ def check_settings(config: object) -> None:
         return
     if not isinstance(config, dict):
         raise TypeError(f"The _system_config must be a dict, not {config!r}")
-    for name in config:
+    for name, value in config.items():
+        if name == "automatic_object_spilling_enabled" and value:
+            continue
         if name not in _HARMLESS_SETTINGS and not str(name).endswith(_HARMLESS_ENDINGS):
             raise NotImplementedError(f"_system_config={{{name!r}: ...}} of Ray is not in rsim")
