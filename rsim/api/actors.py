@@ -105,23 +105,38 @@ class ActorClass:
 
     @property
     def _cls(self) -> Any:
-        """The class itself. AttributeError where it is defined in another process."""
-        if self._definition.function is None:
+        """The class itself. AttributeError where it is defined in another process and not in use
+        in this one.
+        """
+        definition = self._definition
+        if definition.function is not None:
+            return definition.function
+        client = current.client
+        if client is None or definition.function_id not in client.loaded_functions:
             raise AttributeError(f"{self!r} is defined in another process")
-        return self._definition.function
+        return client.loaded_functions[definition.function_id]
+
+    def __getattr__(self, name: str) -> Any:
+        """What the class itself has: constants, static methods and class methods."""
+        if name.startswith("_"):
+            message = f"{type(self).__name__!r} object has no attribute {name!r}"
+            raise AttributeError(message, name=name, obj=self)
+        return getattr(self._cls, name)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._methods]
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         name = self._definition.name
         raise TypeError(
-            f"the actor class {name} cannot be instantiated directly: "
-            f"instead of {name}(), use {name}.remote()"
+            f"Actors cannot be instantiated directly: instead of {name}(), use {name}.remote()"
         )
 
     def __mro_entries__(self, bases: tuple[Any, ...]) -> NoReturn:
         name = self._definition.name
         raise ActorClassInheritanceException(
-            f"the actor class {name} cannot be inherited from: let both classes inherit from one "
-            f"that is not remote, or make {name} remote under another name"
+            "Inheriting from actor classes is not currently supported. Let both classes inherit "
+            f"from one that is not remote, or make {name} remote under another name"
         )
 
     def __repr__(self) -> str:

@@ -133,7 +133,7 @@ class ActorHandle:
         return method
 
     def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *self._rsim_interface.methods]
+        return ["__init__", *self._rsim_interface.methods, *_HIDDEN]
 
     def __repr__(self) -> str:
         return f"Actor({self._rsim_interface.name}, {self._rsim_ref.hex()})"

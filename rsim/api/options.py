@@ -7,7 +7,7 @@ would double the time that `import rsim` takes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from rsim.api import checks
@@ -65,12 +65,21 @@ def _renamed(given: Mapping[str, Any], aliases: Mapping[str, str]) -> dict[str, 
     return renamed
 
 
+def no_dialect(given: Mapping[str, Any], what: str) -> Mapping[str, Any]:
+    """Options as they are."""
+    return given
+
+
+dialect: Callable[[Mapping[str, Any], str], Mapping[str, Any]] = no_dialect
+"""Translates options from another interface than rsim's: set by rsim.as_ray."""
+
+
 def checked(
     given: Mapping[str, Any], table: Checks, what: str, aliases: Mapping[str, str] = _NO_ALIASES
 ) -> dict[str, Any]:
     """The options, checked, less those that are None. `what`: whose options, for the error."""
     found: dict[str, Any] = {}
-    for name, value in _renamed(given, aliases).items():
+    for name, value in _renamed(dialect(given, what), aliases).items():
         check = table.get(name)
         if check is None:
             valid = ", ".join(sorted(each for each in (*table, *aliases) if each[0] != "_"))

@@ -301,10 +301,18 @@ def is_initialized() -> bool:
     return current.client is not None
 
 
+def _init_by_default() -> None:
+    init(ignore_reinit_error=True)
+
+
+start_by_itself: Callable[[], None] = _init_by_default
+"""What starts a runtime where none is running; rsim.as_ray sets another."""
+
+
 def running_client() -> Client:
     """The client that the code running now acts by; a runtime is started if there is none."""
     if current.client is None:
-        init(ignore_reinit_error=True)
+        start_by_itself()
     client = current.client
     assert client is not None, "the backend has set no client"
     return client

@@ -14,7 +14,7 @@ import sys
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rsim import exceptions
@@ -77,6 +77,8 @@ class Client:
         """Of the task that its worker runs, or of the actor that lives there."""
         self.bundles: dict[bytes, tuple[Demand, ...]] = {}
         """Of the placement groups that it has met."""
+        self.loaded_functions: Mapping[bytes, Callable[..., Any]] = {}
+        """The functions and classes that this client's executor has loaded."""
         self._ops = itertools.count(1)
         self._lock = threading.Lock()
         self._counts: dict[bytes, int] = {}

@@ -73,6 +73,7 @@ class Executor:
         self._client = client
         self._stage = stage
         self._functions: dict[bytes, Callable[..., Any]] = {}
+        client.loaded_functions = self._functions
         self._early: dict[bytes, None] = {}
         """Tasks to interrupt that had not begun when the interrupt came."""
         self._actor: object = None

@@ -355,13 +355,17 @@ def serialize_function(function: Callable[..., Any]) -> bytes:
     except Exception as error:
         raise _explained(function, f"{name}()", "", error) from error
     if len(blob) > FUNCTION_WARN_BYTES:
+        what = f"The remote function {name}"
+        if isinstance(function, type):
+            what = f"The actor {function.__name__}"
         message = (
-            f"remote function {name} is {len(blob):,} bytes when pickled, because of large values "
-            "it captures; pass them as arguments, or put() them and pass the refs"
+            f"{len(blob):,} bytes when pickled, because of large values it captures; pass them as "
+            "arguments, or put() them and pass the refs"
         )
         if len(blob) > FUNCTION_LIMIT_BYTES:
-            raise ValueError(f"{message} (the limit is {FUNCTION_LIMIT_BYTES:,} bytes)")
-        warnings.warn(message, stacklevel=2)
+            limit = f"(the limit is {FUNCTION_LIMIT_BYTES:,} bytes)"
+            raise ValueError(f"{what} is too large: {message} {limit}")
+        warnings.warn(f"{what} is {message}", stacklevel=2)
     return blob
 
 

@@ -129,6 +129,7 @@ class SimSession:
         self._build(config)
         driver.client = self.client = Client(self._channel, DRIVER, driver_task)
         driver.virtual = StrandContext(hub, driver, DRIVER_NAME, config.seed or 0)
+        driver.pausing = self._release
         self._virtualisation: Virtualisation | None = None
         self._context: VirtualContext | None = None
         self._undo: list[Callable[[], object]] = []
@@ -379,6 +380,11 @@ class SimSession:
             return None
         call = CALL_CONTEXT.get()
         return context if call is None or call.is_over else call
+
+    def _release(self) -> None:
+        """Let the node know what a driver that sleeps has dropped: an actor, perhaps."""
+        if self.client.has_dropped:
+            self.client.flush()
 
     def _forget(self, context: StrandContext) -> None:
         if self._virtualisation is not None:

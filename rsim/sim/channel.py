@@ -109,9 +109,11 @@ class SimChannel:
         self.offshoots[offshoot] = None
 
         def live() -> None:
+            nonlocal callback
             try:
                 callback()
             finally:
+                del callback  # at once, and not when the cycle that it is part of is collected
                 self._forget(context)
                 del self.offshoots[offshoot]
 

@@ -1,7 +1,8 @@
 """The calls by which a process asks about or ends itself or its like, for simulated workers.
 
 Decides what `os.getpid`, `os.kill`, `os._exit`, `os.abort` and `signal.raise_signal` do in a task.
-Must never change what they do in the driver's own program. Owns the simulated process ids.
+Must never change what they do in the driver's own program, but that it can signal simulated
+processes, too. Owns their ids.
 """
 
 from __future__ import annotations
@@ -13,13 +14,18 @@ from typing import Any, NoReturn, Protocol
 
 from rsim.sim.virtual import Patcher
 
-FIRST_PID = 10_000
+FIRST_PID = 5_000_000
+"""More than Linux ever gives to a real process, so that a driver can signal simulated ones."""
 
 
 class SimulatedProcess(Protocol):
     """What a worker lets these calls do to it."""
 
     pid: int
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended yet."""
 
     def exit(self, reason: str) -> NoReturn:
         """End the process that runs now."""
@@ -64,7 +70,10 @@ class Processes:
         def make(real: Any) -> Callable[..., Any]:
             def call(*args: Any) -> Any:
                 process = self._running()
-                return real(*args) if process is None else replacement(process, *args)
+                signalled = replacement == self._kill and args[0] in self._by_pid
+                if process is None and not signalled:
+                    return real(*args)
+                return replacement(process, *args)
 
             return call
 
@@ -81,11 +90,11 @@ class Processes:
         if _is_deadly(signum):
             process.exit(_killed_by(signum))
 
-    def _kill(self, process: SimulatedProcess, pid: int, signum: int) -> None:
+    def _kill(self, process: SimulatedProcess | None, pid: int, signum: int) -> None:
         target = self._by_pid.get(pid)
-        if target is None:
+        if target is None or not target.alive:
             raise ProcessLookupError(3, f"No such simulated process: {pid}")
-        if target is process:
+        if process is not None and target is process:
             self._signal(process, signum)
         elif signum == signal.SIGINT:
             target.interrupt()

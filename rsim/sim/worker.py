@@ -247,6 +247,11 @@ class Worker:
         if self._executor.interrupt(task_id):
             self._hub.throw(self.strand, KeyboardInterrupt)
 
+    @property
+    def alive(self) -> bool:
+        """Whether the process has not ended yet."""
+        return self.strand.alive
+
     def kill(self, reason: str) -> None:
         """End the process from outside; what it has sent still arrives."""
         if self.strand.alive:

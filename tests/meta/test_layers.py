@@ -12,6 +12,7 @@ LAYERS = (
     "testing",
     "cli",
     "lab",
+    "as_ray",
     "api",
     "sim",
     "backends",

@@ -395,7 +395,7 @@ def test_large_functions_warn_and_too_large_ones_fail(monkeypatch: pytest.Monkey
     serialize_function(_capturing(b"x" * 5_000))
     with pytest.warns(UserWarning, match=r"function is 20,\d+ bytes.*put\(\)"):
         serialize_function(_capturing(b"x" * 20_000))
-    with pytest.raises(ValueError, match=r"function is 200,\d+ bytes.*limit is 100,000 bytes"):
+    with pytest.raises(ValueError, match=r"function is too large: 200,\d+ bytes.*limit is 100,000"):
         serialize_function(_capturing(b"x" * 200_000))
 
 

@@ -209,9 +209,9 @@ def test_tasks_have_their_own_pids_and_randomness() -> None:
 
     with simulation(num_cpus=3):
         found = get_all([submit(who, i) for i in range(3)])
-    assert sorted(pid for pid, _ in found) == [10_000, 10_001, 10_002]
+    assert sorted(pid for pid, _ in found) == [5_000_000, 5_000_001, 5_000_002]
     assert len({entropy for _, entropy in found}) == 3
-    assert os.getpid() < 10_000 or os.getpid() not in [pid for pid, _ in found]
+    assert os.getpid() not in [pid for pid, _ in found]
 
 
 def leave(how: str) -> None:
@@ -345,12 +345,12 @@ def test_tasks_print_line_by_line_with_a_label(capsys: pytest.CaptureFixture[str
     out, err = capsys.readouterr()
     assert out.splitlines() == [
         "driver",
-        "(say pid=10000, node=n0) a",
-        "(mutter pid=10001, node=n0) begun",
-        "(say pid=10000, node=n0) b",
+        "(say pid=5000000, node=n0) a",
+        "(mutter pid=5000001, node=n0) begun",
+        "(say pid=5000000, node=n0) b",
         "driver",
     ]
-    assert err == "(mutter pid=10001, node=n0)  on stderr\n"
+    assert err == "(mutter pid=5000001, node=n0)  on stderr\n"
 
 
 def test_what_tasks_print_can_be_dropped(capsys: pytest.CaptureFixture[str]) -> None:
@@ -376,7 +376,7 @@ def test_a_task_that_redirects_its_output_redirects_nobody_elses(
         time.sleep(0.5)
         print("driver")
         assert get_all(refs) == ["mine\nmine too\n", None]
-    assert capsys.readouterr().out == "(say pid=10001, node=n0) shown\ndriver\n"
+    assert capsys.readouterr().out == "(say pid=5000001, node=n0) shown\ndriver\n"
 
 
 _DEBUGGED = """

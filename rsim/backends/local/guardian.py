@@ -17,8 +17,10 @@ as memory is short, ``memory <used bytes> <limit in bytes>``.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import gc
+import importlib
 import os
 import select
 import shutil
@@ -114,6 +116,7 @@ class Guardian:
             for pidfd in self._children:
                 os.close(pidfd)
             code = program.main(client, *fds)
+            atexit._run_exitfuncs()  # as os._exit does not
         except BaseException:
             sys.excepthook(*sys.exc_info())
         finally:
@@ -208,5 +211,7 @@ def main(driver_fd: int, driver_pid: int, leftovers: Sequence[str]) -> None:
         for beginning in leftovers:
             _remove_all(beginning)
         return
+    for name in os.environ.get("RSIM_PRELOAD", "").split():
+        importlib.import_module(name)  # here, and so in every worker
     gc.freeze()  # so that collections in workers do not touch, and so copy, the shared pages
     guardian.run()

@@ -27,6 +27,9 @@ from rsim.runtime.wire import Reply
 PROCESSES, OUTPUT, MESSAGES = range(3)
 """Ranks of handlers that are due at the same time."""
 
+_IDLE_S: Final = 0.1
+"""The background thread looks so often whether a driver that does nothing has dropped refs."""
+
 _GRACE_S: Final = 0.005
 """The background thread steps in when nobody has run the loop for so long."""
 
@@ -48,6 +51,8 @@ class Reactor:
         self.patience_s = patience.patience_s
         self.impatient = patience.impatient
         self.raise_interrupt = interrupts.raise_now
+        self.idle: Callback = lambda: None
+        """Called by the background thread, without the lock, when nothing happens for a while."""
         self._settle = settle
         self._turns = 0
         self._closed = False
@@ -190,13 +195,17 @@ class Reactor:
         watch.register(self._epoll.fileno(), select.POLLIN)
         parking = self.parking
         while not self._closed:
-            self._sleep(lambda s: watch.poll(None if s is None else math.ceil(1e3 * s)), None)
+            ready = self._sleep(lambda s: watch.poll(math.ceil(1e3 * (s or 0))), _IDLE_S)
+            if not ready and monotonic_ns() < self._due_ns:
+                self.idle()
+                continue
             turns = self._turns
             time.sleep(_GRACE_S)
             with self.lock:
                 parking.background_leads = turns == self._turns and not parking.led
             while parking.background_leads and not self._closed:
-                self.turn(None)
+                if not self.turn(_IDLE_S):
+                    self.idle()
 
     def stop(self) -> None:
         """Handle nothing any more; whoever sleeps in ``turn`` wakes up."""

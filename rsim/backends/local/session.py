@@ -11,7 +11,7 @@ import atexit
 import os
 import weakref
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from time import monotonic_ns
 
@@ -203,11 +203,18 @@ class LocalSession:
         with reactor.lock:
             self._introduce(home)
             self._end_turn()
+        reactor.idle = self._release
         reactor.start()
         interrupts.install(reactor.parking.interrupt)
         undo.callback(interrupts.restore)
         current.client = self.client
         refs.set_factory(self.client.make_ref)
+
+    def _release(self) -> None:
+        """Let the node know what an idle driver has dropped: an actor, perhaps."""
+        if self.client.has_dropped:
+            with suppress(RsimError):  # the session ends
+                self.client.flush()
 
     def _disconnect(self) -> None:
         self.client.close()

@@ -1,0 +1,37 @@
+"""What stands in the place of a thing that Ray has and rsim does not.
+
+Decides that an import of it succeeds, as files of tests import more than most of their tests use,
+and that every use raises NotImplementedError with its name. Must never pass for the real thing.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+
+class AbsentModuleError(ModuleNotFoundError, NotImplementedError):
+    """A module of Ray that rsim does not have."""
+
+
+class Absent:
+    """A name of Ray that rsim does not have; `absent.x` is one, too."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __getattr__(self, name: str) -> Absent:
+        if name.startswith("_"):
+            raise AttributeError(f"rsim does not have {self._path}, of Ray", name=name, obj=self)
+        return Absent(f"{self._path}.{name}")
+
+    def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise NotImplementedError(f"rsim does not have {self._path}, of Ray")
+
+    __call__ = __iter__ = __len__ = __bool__ = __int__ = __float__ = __index__ = _refuse
+    __getitem__ = __contains__ = __enter__ = __exit__ = __aenter__ = __aexit__ = _refuse
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __or__ = __and__ = _refuse
+    __lt__ = __le__ = __gt__ = __ge__ = __fspath__ = _refuse
+    __mro_entries__ = __reduce__ = __reduce_ex__ = _refuse
+
+    def __repr__(self) -> str:
+        return f"<{self._path}, of Ray: not in rsim>"

@@ -1,0 +1,127 @@
+"""The classes of ids that Ray has; rsim's own interface has plain hex digits.
+
+Decides their sizes. Owns no state.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import ClassVar, TypeVar
+
+Id = TypeVar("Id", bound="BaseID")
+
+
+class BaseID:
+    """So many bytes that name something. Raises ValueError for another number of bytes."""
+
+    SIZE: ClassVar[int] = 28
+
+    def __init__(self, binary: bytes) -> None:
+        if not isinstance(binary, bytes):
+            raise TypeError(f"{type(self).__name__} takes bytes, not {binary!r}")
+        if len(binary) != self.SIZE:
+            raise ValueError(
+                f"{type(self).__name__} takes {self.SIZE} bytes, not {len(binary)}: {binary!r}"
+            )
+        self._binary = binary
+
+    @classmethod
+    def size(cls) -> int:
+        """The number of bytes."""
+        return cls.SIZE
+
+    @classmethod
+    def nil(cls: type[Id]) -> Id:
+        """The id of nothing."""
+        return cls(b"\xff" * cls.SIZE)
+
+    @classmethod
+    def from_random(cls: type[Id]) -> Id:
+        """Some id."""
+        return cls(os.urandom(cls.SIZE))
+
+    @classmethod
+    def from_hex(cls: type[Id], digits: str) -> Id:
+        """The id that these hex digits are."""
+        return cls(bytes.fromhex(digits))
+
+    def binary(self) -> bytes:
+        """The id as bytes."""
+        return self._binary
+
+    def hex(self) -> str:
+        """The id as hex digits."""
+        return self._binary.hex()
+
+    def is_nil(self) -> bool:
+        """Whether it is the id of nothing."""
+        return self._binary == b"\xff" * self.SIZE
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other._binary == self._binary
+
+    def __hash__(self) -> int:
+        return int.from_bytes(self._binary, "big")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.hex()})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self._binary,)
+
+
+class UniqueID(BaseID):
+    """Of anything."""
+
+
+class NodeID(UniqueID):
+    """Of a node."""
+
+
+class WorkerID(UniqueID):
+    """Of a worker."""
+
+
+class FunctionID(UniqueID):
+    """Of a remote function."""
+
+
+class ActorClassID(UniqueID):
+    """Of an actor class."""
+
+
+class ClusterID(UniqueID):
+    """Of a cluster."""
+
+
+class JobID(BaseID):
+    """Of a job: what one driver runs."""
+
+    SIZE = 4
+
+    @classmethod
+    def from_int(cls, number: int) -> JobID:
+        """The id of the job with this number."""
+        return cls(number.to_bytes(cls.SIZE, "big"))
+
+    def int(self) -> int:
+        """The number of the job."""
+        return int.from_bytes(self._binary, "big")
+
+
+class TaskID(BaseID):
+    """Of a task: the first bytes of the ids of its results."""
+
+    SIZE = 16
+
+
+class ActorID(BaseID):
+    """Of an actor: that of the object which its creation makes."""
+
+    SIZE = 20
+
+
+class PlacementGroupID(BaseID):
+    """Of a placement group."""
+
+    SIZE = 18

@@ -1,0 +1,254 @@
+"""Which modules Ray has, which names are in them, and what in rsim each of them is.
+
+Decides all of that, as a table: to a name belong places as `module:attribute`; the first that
+exists is meant, and where none does, the name is absent (see `absent`). Owns no state.
+"""
+
+from __future__ import annotations
+
+from rsim.as_ray.constants import ACCELERATORS
+
+Names = dict[str, tuple[str, ...]]
+
+_HERE = "rsim.as_ray"
+
+ABSENT_LIBRARIES = frozenset(
+    f"ray.{name}"
+    for name in "air cpp data job_submission llm rllib serve train tune workflow".split()
+)
+"""Libraries on top of Ray: their import fails, with their name."""
+
+_PRIVATE = (
+    "_common _private _raylet autoscaler client_builder core cross_language dag dashboard "
+    "experimental includes internal job_config scripts tests util.client util.collective "
+    "util.debug util.iter util.rpdb util.spark util.state.common util.state.util util.tracing "
+    "util.tpu widgets"
+)
+PRIVATE = tuple(f"ray.{name}" for name in _PRIVATE.split())
+"""What tests of Ray import beside the public interface. What is not in the table is absent."""
+
+
+def _in(place: str, names: str) -> Names:
+    return {name: (f"{place}:{name}",) for name in names.split()}
+
+
+def _as(place: str, **renamed: str) -> Names:
+    return {name: (f"{place}:{target}",) for name, target in renamed.items()}
+
+
+_RENAMED_ERRORS = {
+    "RayError": "RsimError",
+    "RayTaskError": "RsimTaskError",
+    "RayActorError": "RsimActorError",
+    "UnserializableException": "UnserializableCauseError",
+}
+_SHARED_ERRORS = (
+    "TaskCancelledError WorkerCrashedError ActorDiedError ActorUnavailableError "
+    "ObjectStoreFullError OutOfDiskError OutOfMemoryError NodeDiedError ObjectLostError "
+    "OwnerDiedError ObjectReconstructionFailedError GetTimeoutError PendingCallsLimitExceeded "
+    "TaskUnschedulableError"
+)
+_OTHER_ERRORS = (
+    "CrossLanguageError LocalRayletDiedError RaySystemError AuthenticationError "
+    "UserCodeException ObjectFetchTimedOutError RpcError ReferenceCountingAssertionError "
+    "ObjectFreedError PlasmaObjectNotAvailable AsyncioActorExit RuntimeEnvSetupError "
+    "TaskPlacementGroupRemoved ActorPlacementGroupRemoved ActorUnschedulableError "
+    "ObjectRefStreamEndOfStreamError StreamingGeneratorReplayInconsistentError "
+    "OufOfBandObjectRefSerializationException RayChannelError RayChannelTimeoutError "
+    "RayCgraphCapacityExceeded RayDirectTransportError ActorAlreadyExistsError "
+    "ActorHandleNotFoundError RAY_EXCEPTION_TYPES"
+)
+
+_EXCEPTIONS: Names = {
+    **{ours: (f"rsim.exceptions:{theirs}",) for ours, theirs in _RENAMED_ERRORS.items()},
+    **_in("rsim.exceptions", _SHARED_ERRORS),
+    # whatever of these rsim comes to raise is its own class
+    **{
+        name: (f"rsim.exceptions:{name}", f"{_HERE}.exceptions:{name}")
+        for name in _OTHER_ERRORS.split()
+    },
+}
+
+_IDS = _in(
+    f"{_HERE}.ids",
+    "ActorClassID ActorID ClusterID FunctionID JobID NodeID PlacementGroupID TaskID UniqueID "
+    "WorkerID",
+)
+
+_REFS: Names = {
+    "ObjectRef": ("rsim:ObjectRef",),
+    "ObjectID": ("rsim:ObjectRef",),
+    "ObjectRefGenerator": ("rsim:ObjectRefGenerator",),
+    "DynamicObjectRefGenerator": ("rsim:ObjectRefGenerator",),
+}
+
+_RAY: Names = {
+    **_in(
+        "rsim",
+        "available_resources cancel cluster_resources get get_actor get_gpu_ids "
+        "get_runtime_context kill nodes put remote timeline wait",
+    ),
+    **_in(
+        f"{_HERE}.session",
+        "init is_initialized shutdown SCRIPT_MODE WORKER_MODE RESTORE_WORKER_MODE "
+        "SPILL_WORKER_MODE __version__ __commit__ LoggingConfig",
+    ),
+    **_in(f"{_HERE}.options", "method"),
+    **_IDS,
+    **_REFS,
+    **dict.fromkeys(
+        "_config client ClientBuilder cpp_function java_actor_class java_function Language".split(),
+        (),
+    ),
+    "cloudpickle": ("ray.cloudpickle",),
+    "ray_constants": ("ray._private.ray_constants",),
+    "serialization": ("ray._private.serialization",),
+    "state": ("ray._private.state",),
+    "worker": ("ray._private.worker",),
+}
+
+_STATE = (
+    "get_actor get_job get_log get_node get_objects get_placement_group get_task get_worker "
+    "list_actors list_cluster_events list_jobs list_logs list_nodes list_objects "
+    "list_placement_groups list_runtime_envs list_tasks list_workers summarize_actors "
+    "summarize_objects summarize_tasks StateApiClient"
+)
+
+_PLACEMENT_GROUPS = _in(
+    "rsim.util.placement_group",
+    "PlacementGroup get_current_placement_group get_placement_group placement_group "
+    "placement_group_table remove_placement_group",
+)
+
+_UTIL: Names = {
+    **_in(
+        "rsim.util",
+        "ActorPool as_completed inspect_serializability map_unordered list_named_actors",
+    ),
+    **{name: places for name, places in _PLACEMENT_GROUPS.items() if name != "PlacementGroup"},
+    **_in(
+        f"{_HERE}.helpers",
+        "get_node_ip_address get_node_instance_id log_once disable_log_once_globally "
+        "enable_periodic_logging register_serializer deregister_serializer",
+    ),
+    **dict.fromkeys("connect disconnect iter pdb ray_debugpy collective".split(), ()),
+}
+
+_STRATEGIES = _in(
+    "rsim.util.scheduling_strategies",
+    "DoesNotExist Exists In NodeAffinitySchedulingStrategy NodeLabelSchedulingStrategy NotIn "
+    "PlacementGroupSchedulingStrategy",
+)
+
+_TESTING = _in(
+    f"{_HERE}.testing",
+    "wait_for_condition async_wait_for_condition run_string_as_driver "
+    "run_string_as_driver_nonblocking run_string_as_driver_stdout_stderr wait_for_pid_to_exit "
+    "wait_for_num_actors kill_actor_and_wait_for_failure wait_for_assertion "
+    "wait_until_succeeded_without_exception same_elements put_object get_other_nodes "
+    "get_non_head_nodes is_placement_group_removed placement_group_assert_no_leak "
+    "generate_system_config_map client_test_enabled external_redis_test_enabled "
+    "enable_external_redis redis_replicas redis_sentinel_replicas object_memory_usage "
+    "is_named_tuple convert_actor_state get_actor_node_id chdir check_call_subprocess "
+    "no_resource_leaks_excluding_node_resources persistent_gcs_test_enabled "
+    "rocksdb_gcs_test_enabled sandbox_test_enabled reset_autoscaler_v2_enabled_cache "
+    "dicts_equal FakeTimer find_free_port kill_raylet",
+) | _in(f"{_HERE}.signals", "SignalActor Semaphore create_remote_signal_actor")
+_UTILITIES = _in(
+    f"{_HERE}.helpers",
+    "reset_ray_address get_or_create_event_loop hex_to_binary binary_to_hex decode "
+    "get_system_memory run_background_task get_num_cpus format_error_message build_address "
+    "get_node_ip_address env_bool env_integer env_float get_ray_doc_version",
+)
+_CONSTANTS = _in(
+    f"{_HERE}.constants",
+    "DEFAULT_MAX_CONCURRENCY_ASYNC DEFAULT_TASK_MAX_RETRIES ID_SIZE "
+    "OBJECT_STORE_MINIMUM_MEMORY_BYTES DEFAULT_DASHBOARD_AGENT_LISTEN_PORT NODE_DEFAULT_IP "
+    "AUTOSCALER_EVENTS HEAD_NODE_RESOURCE_NAME RESOURCE_CONSTRAINT_PREFIX "
+    "KV_NAMESPACE_FUNCTION_TABLE",
+)
+_ANNOTATIONS = _in(f"{_HERE}.helpers", "Deprecated DeveloperAPI PublicAPI RayDeprecationWarning")
+
+_ACTOR: Names = {
+    **_in("rsim.actor", "ActorHandle exit_actor"),
+    **_in("rsim", "ActorClass"),
+    **_in(f"{_HERE}.options", "method"),
+    **_as("rsim.api.handles", ActorMethod="ActorMethod"),
+    **_in(f"{_HERE}.exceptions", "ActorClassInheritanceException"),
+}
+
+MODULES: dict[str, Names] = {
+    "ray": _RAY,
+    "ray.actor": _ACTOR,
+    "ray.exceptions": _EXCEPTIONS,
+    "ray.remote_function": _in("rsim", "RemoteFunction"),
+    "ray.runtime_context": _in("rsim", "get_runtime_context")
+    | _in("rsim.runtime_context", "RuntimeContext"),
+    "ray.types": _in("rsim", "ObjectRef"),
+    "ray.runtime_env": _in(f"{_HERE}.runtime_env", "RuntimeEnv RuntimeEnvConfig"),
+    "ray.runtime_env.runtime_env": _in(f"{_HERE}.runtime_env", "RuntimeEnv RuntimeEnvConfig"),
+    "ray.job_config": _in(f"{_HERE}.runtime_env", "JobConfig"),
+    "ray.cluster_utils": {
+        **_in(f"{_HERE}.cluster", "Cluster cluster_not_supported"),
+        "AutoscalingCluster": (),
+    },
+    "ray.cloudpickle": _in("cloudpickle", "CloudPickler Pickler dump dumps load loads")
+    | _in("cloudpickle", "register_pickle_by_value unregister_pickle_by_value"),
+    "ray.util": _UTIL,
+    "ray.util.actor_pool": _in("rsim.util", "ActorPool"),
+    "ray.util.annotations": _ANNOTATIONS,
+    "ray.util.accelerators": _in(f"{_HERE}.constants", " ".join(ACCELERATORS)),
+    "ray.util.check_serialize": _in("rsim.util", "inspect_serializability"),
+    "ray.util.dask": _as("rsim.util.dask", ray_dask_get="get"),
+    "ray.util.joblib": _as(f"{_HERE}.helpers", register_ray="register_joblib"),
+    "ray.util.metrics": _in(f"{_HERE}.metrics", "Counter Gauge Histogram Metric"),
+    "ray.util.multiprocessing": _in("rsim.util.multiprocessing", "Pool JoinableQueue")
+    | _in("multiprocessing", "TimeoutError"),
+    "ray.util.multiprocessing.pool": _in("rsim.util.multiprocessing", "Pool AsyncResult"),
+    "ray.util.placement_group": _PLACEMENT_GROUPS,
+    "ray.util.queue": _in("rsim.util.queue", "Queue Empty Full"),
+    "ray.util.scheduling_strategies": _STRATEGIES,
+    "ray.util.serialization": _in(f"{_HERE}.helpers", "register_serializer deregister_serializer"),
+    "ray.util.state": _in("rsim.util.state", _STATE),
+    "ray.util.state.api": _in("rsim.util.state", _STATE),
+    "ray.util.state.exception": dict.fromkeys(
+        ("DataSourceUnavailable", "RayStateApiException", "ServerUnavailable"), ()
+    ),
+    "ray.experimental": _in("rsim.experimental", "get_object_locations get_local_object_locations"),
+    "ray.experimental.state": {},
+    "ray.experimental.state.api": _in("rsim.util.state", _STATE),
+    "ray.experimental.internal_kv": _in(f"{_HERE}.helpers", "_internal_kv_reset"),
+    # private
+    "ray._raylet": {**_IDS, **_REFS},
+    "ray._common.test_utils": _TESTING,
+    "ray._common.utils": _UTILITIES,
+    "ray._common.network_utils": _UTILITIES | _in(f"{_HERE}.testing", "find_free_port"),
+    "ray._common.constants": _CONSTANTS,
+    "ray._private.test_utils": _TESTING,
+    "ray._private.utils": _UTILITIES,
+    "ray._private.ray_constants": _CONSTANTS,
+    "ray._private.state": _in("rsim", "available_resources cluster_resources nodes timeline"),
+    "ray._private.client_mode_hook": _in(
+        f"{_HERE}.helpers",
+        "client_mode_hook client_mode_should_convert disable_client_hook is_client_mode_enabled",
+    ),
+    "ray._private.internal_api": _in(f"{_HERE}.helpers", "global_gc"),
+    "ray._private.worker": _RAY | _in(f"{_HERE}.helpers", "_wait_async"),
+    "ray.tests.client_test_utils": _TESTING,
+    "ray.test_utils": _TESTING,
+}
+
+
+def is_private(name: str) -> bool:
+    """Whether the module is one of those that tests of Ray import beside the public ones."""
+    return any(name == each or name.startswith(f"{each}.") for each in PRIVATE)
+
+
+def is_served(name: str) -> bool:
+    """Whether there is such a module, as far as rsim knows."""
+    return name in MODULES or is_private(name)
+
+
+def is_module(name: str) -> bool:
+    """Whether the name is certainly that of a module."""
+    return name in MODULES or name in PRIVATE or name in ABSENT_LIBRARIES

@@ -1,0 +1,112 @@
+"""ray.init: Ray's arguments, what becomes of them, and what it returns."""
+
+import os
+from typing import Any
+
+import pytest
+
+import rsim
+
+pytestmark = pytest.mark.usefixtures("as_ray")
+
+
+def test_the_context_is_a_mapping_and_a_context_manager(backend: str) -> None:
+    import ray
+
+    with ray.init(num_cpus=2, namespace="here") as context:
+        assert context["address"] == context.address_info["address"] == backend
+        assert {"node_id", "session_dir", "gcs_address", "webui_url"} <= set(context)
+        assert ray.is_initialized()
+        assert dict(context) == context.address_info
+    assert not ray.is_initialized()
+    ray.shutdown()
+
+
+def test_what_has_a_meaning_is_passed_on() -> None:
+    import ray
+
+    ray.init("local", num_cpus=2, resources={"own": 3}, namespace="here", log_to_driver=False)
+    assert rsim.init(ignore_reinit_error=True)["namespace"] == "here"
+    ref = ray.remote(resources={"own": 3, "node:__internal_head__": 0.001})(abs).remote(-1)
+    assert ray.get(ref) == 1
+
+
+def test_what_is_harmless_is_ignored() -> None:
+    import ray
+
+    ray.init(
+        include_dashboard=False,
+        dashboard_port=None,
+        logging_level="ERROR",
+        configure_logging=False,
+        _temp_dir="/nowhere",
+        _system_config={"object_timeout_milliseconds": 200, "num_heartbeats_timeout": 10},
+        job_config=ray.job_config.JobConfig(ray_namespace="of_the_job"),
+        runtime_env={"env_vars": {}},
+    )
+    assert rsim.init(ignore_reinit_error=True)["namespace"] == "of_the_job"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "word"),
+    [
+        ({"local_mode": True}, RuntimeError, "--backend sim"),
+        ({"no_such": 1}, RuntimeError, "no_such"),
+        ({"runtime_env": {"pip": ["a"]}}, NotImplementedError, "pip"),
+        ({"runtime_env": {"working_dir": "."}}, NotImplementedError, "working_dir"),
+        ({"runtime_env": 3}, TypeError, "runtime_env"),
+        ({"runtime_env": {"env_vars": {"A": 1}}}, TypeError, "env_vars"),
+        ({"_system_config": {"what": 1}}, NotImplementedError, "what"),
+        ({"_tracing_startup_hook": "a:b"}, NotImplementedError, "_tracing_startup_hook"),
+        ({"address": "ray://host:10001"}, NotImplementedError, "ray://host"),
+        ({"address": "auto"}, ConnectionError, "auto"),
+        ({"address": "10.0.0.1:6379"}, ConnectionError, "10.0.0.1"),
+        ({"num_cpus": -1}, ValueError, "num_cpus"),
+        ({"namespace": 3}, TypeError, "namespace"),
+    ],
+)
+def test_what_would_matter_is_refused_by_name(
+    arguments: dict[str, Any], kind: type[Exception], word: str
+) -> None:
+    import ray
+
+    with pytest.raises(kind, match=word):
+        ray.init(**arguments)
+    assert not ray.is_initialized()
+
+
+def test_twice() -> None:
+    import ray
+
+    first = ray.init(num_cpus=1)
+    with pytest.raises(RuntimeError, match=r"ray\.init"):
+        ray.init()
+    assert ray.init(ignore_reinit_error=True) is first
+
+
+def test_any_first_call_does_it() -> None:
+    import ray
+
+    assert ray.get(ray.put(1)) == 1
+    assert ray.is_initialized()
+
+
+def test_unless_the_environment_forbids_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    monkeypatch.setenv("RAY_ENABLE_AUTO_CONNECT", "0")
+    with pytest.raises(RuntimeError, match="RAY_ENABLE_AUTO_CONNECT"):
+        ray.put(1)
+
+
+def test_environment_variables_of_the_job(backend: str) -> None:
+    import ray
+
+    variables = {"env_vars": {"OF_THE_JOB": "yes"}}
+    if backend == "sim":
+        with pytest.raises(NotImplementedError, match="env_vars"):
+            ray.init(runtime_env=variables)
+        return
+    ray.init(num_cpus=1, runtime_env=ray.runtime_env.RuntimeEnv(**variables))
+    assert ray.get(ray.remote(os.getenv).remote("OF_THE_JOB")) == "yes"
+    assert "OF_THE_JOB" not in os.environ

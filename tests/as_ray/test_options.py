@@ -1,0 +1,96 @@
+"""Options of tasks and actors that only Ray has."""
+
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.usefixtures("as_ray")
+
+
+def f() -> int:
+    return 1
+
+
+class A:
+    def call(self) -> int:
+        return 2
+
+
+def test_some_are_without_effect() -> None:
+    import ray
+
+    ray.init(num_cpus=1)
+    assert ray.get(ray.remote(enable_task_events=False, _labels={"a": "b"})(f).remote()) == 1
+    assert ray.get(ray.remote(f).options(runtime_env={}, max_calls=0).remote()) == 1
+    actor = ray.remote(enable_task_events=False)(A).remote()
+    assert ray.get(actor.call.options(enable_task_events=True).remote()) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "words"),
+    [
+        ({"max_calls": 1}, NotImplementedError, "max_calls"),
+        ({"fallback_strategy": [{"label_selector": {}}]}, NotImplementedError, "fallback_strategy"),
+        ({"runtime_env": {"pip": ["a"]}}, NotImplementedError, "pip"),
+        ({"runtime_env": {"env_vars": {"A": "1"}}}, NotImplementedError, "env_vars"),
+        ({"object_store_memory": 1}, ValueError, "not implemented for tasks"),
+        ({"max_retries": -2}, ValueError, "only accepts None, 0, -1 or a positive integer"),
+        ({"num_returns": 0.5}, TypeError, "The type of keyword 'num_returns' must be"),
+        ({"num_gpus": 1e-7}, ValueError, "resource num_gpus cannot go beyond 0.0001"),
+        ({"resources": {"CPU": 1}}, ValueError, "keyword instead of 'CPU' and 'GPU'"),
+        ({"resources": {"a": -1}}, ValueError, "resource a cannot be negative"),
+        ({"no_such": 1}, ValueError, "no_such is no option"),
+    ],
+)
+def test_others_are_refused(options: dict[str, Any], kind: type[Exception], words: str) -> None:
+    import ray
+
+    with pytest.raises(kind, match=words):
+        ray.remote(**options)(f)
+    with pytest.raises(kind, match=words):
+        ray.remote(f).options(**options)
+
+
+def test_the_older_way_to_call() -> None:
+    import ray
+
+    ray.init(num_cpus=2)
+    assert ray.get(ray.remote(abs)._remote(args=[-3], num_cpus=2)) == 3
+    actor = ray.remote(A)._remote(num_cpus=1)
+    assert ray.get(actor.call._remote()) == 2
+    assert len(actor._actor_id.binary()) == ray.ActorID.size()
+    assert ray.remote(A).__ray_metadata__.modified_class is A
+    for bound in (ray.remote(f), ray.remote(A), actor.call):
+        with pytest.raises(NotImplementedError, match="bind"):
+            bound.bind()
+
+
+def test_an_accelerator_type_is_a_resource() -> None:
+    import ray
+
+    ray.init(num_cpus=1, resources={"accelerator_type:A100": 1})
+    assert ray.get(ray.remote(accelerator_type="A100")(f).remote()) == 1
+
+
+def test_method_may_stand_alone() -> None:
+    import ray
+
+    class B:
+        @ray.method
+        def call(self) -> int:
+            return 3
+
+    ray.init(num_cpus=1)
+    assert ray.get(ray.remote(B).remote().call.remote()) == 3
+
+
+def test_a_serializer_of_ones_own() -> None:
+    import ray
+
+    ray.init(num_cpus=1)
+    ray.util.register_serializer(A, serializer=lambda a: "it was", deserializer=str.upper)
+    try:
+        assert ray.get(ray.put([A()])) == ["IT WAS"]
+    finally:
+        ray.util.deregister_serializer(A)
+    assert isinstance(ray.get(ray.put([A()]))[0], A)
