@@ -11,7 +11,9 @@ from rsim.api.groups import get_gpu_ids
 from rsim.api.handles import ActorHandle
 from rsim.api.names import get_actor
 from rsim.api.remote import RemoteFunction, remote
+from rsim.api.runtime_context import RuntimeContext, get_runtime_context
 from rsim.api.session import Session, init, is_initialized, shutdown
+from rsim.api.state import available_resources, cluster_resources, nodes, timeline
 from rsim.runtime.generators import DynamicObjectRefGenerator, ObjectRefGenerator
 from rsim.runtime.refs import ObjectRef
 
@@ -24,20 +26,26 @@ __all__ = [
     "ObjectRef",
     "ObjectRefGenerator",
     "RemoteFunction",
+    "RuntimeContext",
     "Session",
     "__version__",
+    "available_resources",
     "cancel",
+    "cluster_resources",
     "exceptions",
     "get",
     "get_actor",
     "get_gpu_ids",
+    "get_runtime_context",
     "init",
     "is_initialized",
     "kill",
     "method",
+    "nodes",
     "put",
     "remote",
     "shutdown",
+    "timeline",
     "wait",
 ]
 

@@ -6,6 +6,7 @@ one that has no effect: what is not there yet raises NotImplementedError. Owns n
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -91,6 +92,10 @@ CLASS_ONLY = frozenset(_OF_CLASSES) - {"name"}
 """Options that functions do not have."""
 
 
+HANDLE_OPTIONS = ("max_task_retries", "allow_out_of_order_execution")
+"""Options that an actor is told, for handles of itself."""
+
+
 class ClassOptions:
     """Checked options of an actor class. Raises TypeError or ValueError, naming the option."""
 
@@ -158,8 +163,10 @@ def _core_options(
 
     restarts = given.get("max_restarts", 0)
     name = given.get("name")
+    of_handles = {name: given[name] for name in HANDLE_OPTIONS if name in given}
+    extras = pickle.dumps(of_handles) if of_handles else b""
     return (
-        TaskOptions(place.demand, restarts, strategy=place.strategy),
+        TaskOptions(place.demand, restarts, strategy=place.strategy, extras=extras),
         ActorOptions(
             restarts,
             place.held,

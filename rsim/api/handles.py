@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from rsim.api import checks
 from rsim.api.actor_options import MethodOptions, number_of_results
+from rsim.api.options import with_function
 from rsim.api.parameters import Parameters
 from rsim.api.returning import returned
 from rsim.api.session import running_client
@@ -191,8 +192,9 @@ class ActorMethod:
         self._name = name
         self._described = described
         self._options = options
-        self._qualified = options.name or f"{self._interface.name}.{name}"
-        self._task = options.task
+        method = f"{self._interface.name}.{name}"
+        self._qualified = options.name or method
+        self._task = with_function(options.task, options.name, method)
         parameters, _, streams = described
         self._num_returns = options.number_of_results(self._qualified, streams)
         self._fewest, self._most = parameters.fewest, parameters.most

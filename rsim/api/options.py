@@ -153,6 +153,15 @@ def _task_options(given: dict[str, Any], place: Place) -> TaskOptions:
     )
 
 
+def with_function(task: TaskOptions, name: str, function: str) -> TaskOptions:
+    """The options of tasks called ``name`` (empty: like their function), told the function's."""
+    if not name or name == function:
+        return task
+    from msgspec.structs import replace
+
+    return replace(task, function=function)
+
+
 def extras_of(given: dict[str, Any]) -> bytes:
     """The options that only the executor reads, pickled."""
     extras = {name: given[name] for name in ("cost", "retry_exceptions") if given.get(name)}

@@ -15,7 +15,7 @@ from rsim.api import checks
 from rsim.api.actor_options import CLASS_ONLY, ClassOptions
 from rsim.api.actors import ActorClass, actor_class
 from rsim.api.definitions import Definition
-from rsim.api.options import Options
+from rsim.api.options import Options, with_function
 from rsim.api.parameters import Parameters
 from rsim.api.returning import number_of, returned
 from rsim.api.session import running_client
@@ -51,7 +51,7 @@ class RemoteFunction(Generic[T_co]):
         self._definition = definition
         self._options = options
         self._streams = streams
-        self._task = options.task
+        self._task = with_function(options.task, options.name, definition.name)
         self._name = options.name or definition.name
         backpressure = options.backpressure > 0
         self._num_returns = number_of(self._name, options.num_returns, backpressure, streams)

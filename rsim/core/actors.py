@@ -15,13 +15,13 @@ became of it, as they learn of any object.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from rsim.core.events import ActorExited, ActorKilled
-from rsim.core.ids import return_id
+from rsim.core.ids import creator, return_id
 from rsim.core.messages import ActorDeath, ActorKill, ActorStop
 from rsim.core.objects import PENDING, Entry, Waiter
 from rsim.core.records import ErrorInfo
@@ -201,6 +201,8 @@ class Actors:
             self._node.tasks.fail(task, cancellation(task))
         elif task.retries_left:
             task.retries_left -= task.retries_left > 0
+            died = ErrorInfo("ActorDiedError", "the actor died, or had moved")
+            self._node.history.attempt_ended(task, died, self._node.step.now_ns)
             task.attempt += 1
             task.state = READY
             self._line_up(lane, task)
@@ -257,7 +259,7 @@ class Actors:
             if task.owner:
                 text = "the actor does not live here"
                 self._node.peers.send_failure(task, ErrorInfo(ACTOR_LOST, text))
-                self._node.tasks.conclude(task)
+                self._node.tasks.conclude(task, ErrorInfo("ActorDiedError", text))
             else:
                 self.call_lost(task)
             return
@@ -358,7 +360,7 @@ class Actors:
         for task in (*lost, *waiting):
             if task.owner:
                 node.peers.send_failure(task, ErrorInfo(ACTOR_LOST, reason))
-                node.tasks.conclude(task)
+                node.tasks.conclude(task, ErrorInfo("ActorDiedError", reason))
             else:
                 self.call_lost(task)
         return True
@@ -414,6 +416,7 @@ class Actors:
             self._node.tasks.await_inputs(task)
             return
         self.disown(actor_id)
+        self._ended(actor_id, owned, owned.ended or reason)
         text = f"{task.spec.name} is dead: {owned.ended or reason}"
         self._node.tasks.fail_object(entry, ErrorInfo("ActorDiedError", text, actor_id))
         lane = self._lanes.get(actor_id)
@@ -455,8 +458,10 @@ class Actors:
     def abandoned(self, actor_id: bytes) -> None:
         """The last handle is gone: the actor ends when it has done what it was asked to."""
         owned = self.disown(actor_id)
-        if owned is not None and owned.at:
-            self._stop_at(actor_id, owned.at, kill=False)
+        if owned is not None:
+            self._ended(actor_id, owned, "all its handles are gone")
+            if owned.at:
+                self._stop_at(actor_id, owned.at, kill=False)
 
     def holds_on(self, task: Task) -> bool:
         """Whether the inputs of a task that has created an actor stay held: they cannot be made
@@ -520,6 +525,11 @@ class Actors:
         """The task that was to create an actor has failed. What its calls are told."""
         owned = self.disown(actor_of(task))
         ended = owned.ended if owned is not None else ""
+        if owned is not None:
+            failure = (
+                error.message if error is not None else "an argument of its constructor failed"
+            )
+            self._ended(actor_of(task), owned, ended or failure)
         if error is None or not (ended or error.kind in DEADLY):
             return error
         text = f"{task.spec.name} is dead: {ended or error.message}"
@@ -536,6 +546,39 @@ class Actors:
             if owned.task.spec.creation is not None and owned.task.spec.creation.detached:
                 held[actor_id] = held.get(actor_id, 0) + 1
         return held
+
+    def recalled(self, actor_id: bytes) -> Entry | None:
+        """The entry, made anew, of an actor that runs here, whom nobody on this node held."""
+        living = self._living.get(actor_id)
+        task = self._node.tasks.table.get(creator(actor_id))
+        if living is not None:
+            owner = living.owner
+        elif task is not None and task.owner and task.spec.creation is not None:
+            owner = task.owner
+        else:
+            return None
+        entry = self._node.objects.declare_foreign(actor_id, owner)
+        if owner in self._node.peers.others:
+            self._node.peers.borrow_put(entry, owner)
+        else:
+            entry.owner = ""
+            error = ErrorInfo("ActorDiedError", "the actor is ending: all its handles are gone")
+            self._node.tasks.fail_object(entry, error)
+        return entry
+
+    # -- for inspection ----------------------------------------------------------------------------
+
+    def owned(self) -> Iterable[tuple[bytes, OwnedActor]]:
+        """The actors that this node owns, dead ones excepted."""
+        return self._owned.items()
+
+    def actor_at(self, client: int) -> bytes:
+        """The actor whose worker it is; empty: none's."""
+        living = self._by_client.get(client)
+        return b"" if living is None else living.actor_id
+
+    def _ended(self, actor_id: bytes, owned: OwnedActor, reason: str) -> None:
+        self._node.history.actor_ended(actor_id, owned, reason)
 
     def is_owned(self, actor_id: bytes) -> bool:
         """Whether this node owns such an actor, alive or on its way."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from rsim.core.facts import AnyFact
 from rsim.core.records import (
     ActorName,
     Demand,
@@ -146,6 +147,15 @@ class ReleaseNames(Effect, frozen=True):
     """Let the control store forget the names of all actors that a dead node owned."""
 
     owner: str
+
+
+class ReplyState(Effect, frozen=True):
+    """Answer ``StateRequested``. ``missing``: nodes that had not answered when the time was up."""
+
+    client: int
+    op: int
+    facts: tuple[AnyFact, ...]
+    missing: tuple[str, ...] = ()
 
 
 class StoreError(Effect, frozen=True):

@@ -42,6 +42,9 @@ class TaskFinished(Event, tag="f", frozen=True):
     """What went wrong, in words, if the task was to create an actor."""
     cancelled: bool = False
     """It was a call of an actor that gave in to its cancellation: there are no results."""
+    started_ns: int = -1
+    ended_ns: int = -1
+    """When, by the worker's clock; negative: not measured."""
 
 
 class ItemYielded(Event, tag="i", frozen=True):
@@ -197,10 +200,22 @@ class TasksReturned(Event, tag="t", frozen=True):
     task_ids: tuple[bytes, ...]
 
 
+class StateRequested(Event, tag="st", frozen=True):
+    """A client wants the facts of a kind (``core.facts``), of this node (``here``) or of all."""
+
+    client: int
+    op: int
+    kind: str
+    here: bool = False
+    timeout_ns: int = -1
+    """Negative: no limit."""
+
+
 class WorkerStarted(Event, tag="b", frozen=True):
     """A worker is up and waits for tasks."""
 
     client: int
+    pid: int = 0
 
 
 # -- from the shell --------------------------------------------------------------------------------

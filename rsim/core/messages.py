@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
+from rsim.core.facts import AnyFact
 from rsim.core.records import (
     Demand,
     GroupRequest,
@@ -344,6 +345,23 @@ class PutNote(Message, frozen=True):
     """
 
     ref: OwnedRef
+
+
+# -- inspection ------------------------------------------------------------------------------------
+
+
+class StateQuery(Message, frozen=True):
+    """Ask a node for its facts of a kind (``core.facts``)."""
+
+    op: int
+    kind: str
+
+
+class StateAnswer(Message, frozen=True):
+    """Answer to ``StateQuery``, with its number."""
+
+    op: int
+    facts: tuple[AnyFact, ...]
 
 
 # -- the death of an owner -------------------------------------------------------------------------

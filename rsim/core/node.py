@@ -19,7 +19,9 @@ from rsim.core.actors import Actors, Lane
 from rsim.core.arena import Arena
 from rsim.core.choices import Choices
 from rsim.core.effects import Effect, ForgetValues, ReplyAllocation
+from rsim.core.history import History
 from rsim.core.ids import is_put, return_id
+from rsim.core.inspection import Inspection
 from rsim.core.labels import labels_of, meets
 from rsim.core.lineage import Lineage
 from rsim.core.machine import Step
@@ -59,9 +61,13 @@ class Node:
         self.choices = choices
         self.labels = labels_of(name, labels)
         self.step = Step()
-        self.objects = ObjectTable(self._drop_value, self._unheld, self._entry_removed)
+        self.objects = ObjectTable(
+            self._drop_value, self._unheld, self._entry_removed, self._missing
+        )
         store = ObjectStore(Arena(capacity_bytes), spill_limit_bytes)
         self.shelf = Shelf(self.step, store, config.store_grace_ns, self._evicted)
+        self.history = History(name)
+        self.started_ns = 0
         self.tasks = Tasks(self)
         self.lineage = Lineage(self)
         self.requests = Requests(self)
@@ -70,6 +76,7 @@ class Node:
         self.reserved = Reserved(self)
         self.names = Names(self)
         self.shortage = Shortage(self)
+        self.inspection = Inspection(self)
         self.peers = Peers(self)
         self.scheduler = LocalScheduler(self.step, Pool(total), config, choices, self.tasks.start)
         self.objects.open_account(DRIVER)
@@ -77,7 +84,11 @@ class Node:
         self._needed: deque[tuple[Entry, bool]] = deque()
         self._forgotten: list[bytes] = []
         self._fits: dict[Demand, bool] = {}
-        self._handlers: dict[type, Callable[[Any], object]] = {
+        self._handlers = self._by_event()
+
+    def _by_event(self) -> dict[type, Callable[[Any], object]]:
+        """What handles each kind of event."""
+        return {
             events.TaskSubmitted: self._task_submitted,
             events.TaskFinished: self.tasks.finished,
             events.ItemYielded: self.streams.yielded,
@@ -98,6 +109,7 @@ class Node:
             events.NameDropped: self.names.dropped,
             events.NameFound: self.names.found,
             events.TasksReturned: self._tasks_returned,
+            events.StateRequested: self.inspection.requested,
             events.WorkerStarted: self._worker_started,
             events.WorkerExited: self._worker_exited,
             events.MemoryRanShort: self.shortage.ran_short,
@@ -113,7 +125,7 @@ class Node:
 
     def start(self, now_ns: int) -> list[Effect]:
         """The first step: start the workers that are to be there from the beginning."""
-        self.step.now_ns = now_ns
+        self.step.now_ns = self.started_ns = now_ns
         self.scheduler.prestart()
         return self.step.take()
 
@@ -258,9 +270,13 @@ class Node:
 
     def _worker_started(self, event: events.WorkerStarted) -> None:
         self.objects.open_account(event.client)
-        self.scheduler.worker_started(event.client)
+        self.scheduler.worker_started(event.client, event.pid)
 
     def _worker_exited(self, event: events.WorkerExited) -> None:
+        worker = self.scheduler.workers.get(event.client)
+        if worker is not None:
+            actor = self.actors.actor_at(event.client)
+            self.history.worker_ended(worker, actor, event.reason, self.step.now_ns)
         self.tasks.worker_exited(event.client, event.reason, self.shortage.cause(event))
         self.reserved.worker_gone(event.client)
 
@@ -272,6 +288,7 @@ class Node:
             or self.shelf.timer_fired(op)
             or self.peers.succession.timer_fired(op)
             or self.shortage.timer_fired(op)
+            or self.inspection.timer_fired(op)
         )
 
     def _spill_finished(self, event: events.SpillFinished) -> None:
@@ -325,6 +342,16 @@ class Node:
         elif self.streams.table:
             self.streams.unwanted(entry)
         self.lineage.object_removed(entry)
+
+    def _missing(self, object_id: bytes) -> Entry:
+        """An object is to be held that is not known here: lost, or an actor that refers to itself,
+        which a handle of its own does not hold.
+        """
+        entry = self.actors.recalled(object_id)
+        if entry is None:
+            entry = self.objects.declare(object_id)
+            entry.state = LOST
+        return entry
 
     def _evicted(self, object_id: bytes) -> None:
         """The store dropped a copy that was free to go."""
@@ -386,7 +413,8 @@ class Node:
 
     def quiescent(self) -> bool:
         """Whether nothing will ever happen here without an event from outside."""
-        return not (self.busy or self.peers.active or self.names.active)
+        elsewhere = self.peers.active or self.names.active or self.inspection.active
+        return not (self.busy or elsewhere)
 
     @property
     def busy(self) -> bool:

@@ -71,6 +71,8 @@ class ObjectTable:
     may still want the object, so a value that can stay for free may stay; it returns whether it
     did). ``on_removed(entry)`` is told that the entry is gone, ``on_unheld(entry)`` that it stays
     though nobody here holds it: the owner elsewhere keeps this node's copy, or it is still to come.
+    ``on_missing(object_id)`` makes an entry for an object that is to be held, and that the table
+    does not know.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class ObjectTable:
         on_drop: Callable[[Entry, bool], bool],
         on_unheld: Callable[[Entry], None],
         on_removed: Callable[[Entry], None],
+        on_missing: Callable[[bytes], Entry],
     ) -> None:
         self.entries: dict[bytes, Entry] = {}
         self._loans: dict[int | str, dict[bytes, int]] = {}
@@ -85,6 +88,7 @@ class ObjectTable:
         self._on_drop = on_drop
         self._on_unheld = on_unheld
         self._on_removed = on_removed
+        self._on_missing = on_missing
 
     # -- entries -----------------------------------------------------------------------------------
 
@@ -114,12 +118,9 @@ class ObjectTable:
     # -- holds -------------------------------------------------------------------------------------
 
     def hold(self, object_ids: Iterable[bytes]) -> None:
-        """Count a hold on each object; one that was freed, or never was, counts as lost."""
+        """Count a hold on each object; one that was freed, or never was, ``on_missing`` makes."""
         for object_id in object_ids:
-            entry = self.entries.get(object_id)
-            if entry is None:
-                entry = self.declare(object_id)
-                entry.state = LOST
+            entry = self.entries.get(object_id) or self._on_missing(object_id)
             entry.holds += 1
 
     def release(self, object_ids: Iterable[bytes]) -> None:

@@ -92,6 +92,8 @@ class Peers:
             m.BundleReservation: lambda _source, message: node.reserved.reserve(message),
             m.BundleCommit: lambda _source, message: node.reserved.commit(message),
             m.BundleReturn: lambda _source, message: node.reserved.give_back(message),
+            m.StateQuery: node.inspection.queried,
+            m.StateAnswer: node.inspection.answered,
             m.ActorDeath: lambda _source, message: node.actors.death_reported(message),
             m.ActorKill: lambda _source, message: node.actors.kill_asked(message),
             m.ActorQuery: node.names.queried,
@@ -450,8 +452,11 @@ class Peers:
         owned.
         """
         node, dead = self._node, event.node
-        if self.others.pop(dead, None) is None:
+        total = self.others.pop(dead, None)
+        if total is None:
             return
+        node.history.node_died(dead, total, node.step.now_ns)
+        node.inspection.node_died(dead)
         self.borrowing.drop_node(dead)
         self.directory.node_died(dead)
         node.actors.node_died(dead)
@@ -464,7 +469,8 @@ class Peers:
             elif task.owner == dead and task.state in (WAITING, READY):
                 if task.state == READY:
                     node.withdraw(task)
-                node.tasks.conclude(task)
+                error = ErrorInfo("OwnerDiedError", f"its owner, the node {dead}, died")
+                node.tasks.conclude(task, error)
             elif task.owner == dead and task.state == SENT and task.spec.num_returns == STREAMING:
                 node.tasks.cancel_task(task, force=False, recursive=False)  # it may be endless
         self.succession.node_died(dead)

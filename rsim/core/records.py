@@ -78,6 +78,8 @@ class TaskOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Calls of an actor: one need not wait for those before it that wait for their inputs."""
     group: str = ""
     """Calls of an actor: the concurrency group; empty: the default one."""
+    function: str = ""
+    """The function's own name, if its tasks have another."""
 
 
 class ActorName(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from rsim.core.effects import CancelTimer, ReplyObjects, ReplyWait, SetTimer
 from rsim.core.events import ObjectsRequested, WaitRequested
+from rsim.core.facts import GETS, WAITS
 from rsim.core.objects import STORED, Entry, Waiter
 from rsim.core.records import DRIVER, ErrorInfo
 
@@ -334,6 +335,15 @@ class Requests:
     def timed(self) -> bool:
         """Whether some request has a time limit."""
         return bool(self._timers)
+
+    def pauses(self) -> dict[int, str]:
+        """The workers whose task waits for an answer, and the state that it is in."""
+        workers = self._node.scheduler.workers
+        return {
+            client: WAITS if isinstance(request, WaitRequest) else GETS
+            for (client, _op), request in self._open.items()
+            if client in workers and workers[client].stint == request.stint
+        }
 
     def waiting(self) -> list[tuple[int, tuple[bytes, ...]]]:
         """Who (by client) waits for which objects."""

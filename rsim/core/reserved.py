@@ -22,6 +22,7 @@ from rsim.core.bundles import (
 from rsim.core.devices import DEVICE, Grant
 from rsim.core.effects import ReplyGroups
 from rsim.core.events import GroupsRequested
+from rsim.core.history import NO_ATTEMPT
 from rsim.core.records import Demand
 from rsim.core.work import ACTOR, Task, Worker
 
@@ -179,7 +180,7 @@ class Reserved:
     def turned_away(self, task: Task) -> None:
         """A task of another node's came for a bundle that is not here (any more)."""
         self._node.peers.send_back(task)
-        self._node.tasks.conclude(task)
+        self._node.tasks.conclude(task, NO_ATTEMPT)
 
     # -- checks ------------------------------------------------------------------------------------
 

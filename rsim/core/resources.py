@@ -46,6 +46,14 @@ def demand_of(
     return tuple(sorted(item for item in items if item[1]))
 
 
+def node_resources(name: str, total: Demand, head: bool) -> Demand:
+    """All that a node offers: ``total``, and by Ray's custom one of ``node:NAME``, which only it
+    has; the driver's node, the head, has one of ``node:__internal_head__`` too.
+    """
+    names = (f"node:{name}", "node:__internal_head__") if head else (f"node:{name}",)
+    return tuple(sorted((*total, *((each, RESOURCE_UNITS) for each in names))))
+
+
 def format_demand(demand: Demand) -> str:
     """How a user would write it: ``{'CPU': 1, 'GPU': 0.5}``."""
     return repr(

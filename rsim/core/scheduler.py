@@ -58,6 +58,8 @@ class NodeConfig(msgspec.Struct, frozen=True):
     """
     store_grace_ns: int = 2_000_000_000
     """How long a full store waits for something to be unpinned before it refuses."""
+    address: str = "127.0.0.1"
+    hostname: str = "localhost"
 
 
 class LocalScheduler:
@@ -225,9 +227,12 @@ class LocalScheduler:
 
     # -- the life of an assignment -----------------------------------------------------------------
 
-    def finished(self, client: int, task_id: bytes, creates_actor: bool) -> Task | None:
+    def finished(
+        self, client: int, task_id: bytes, creates_actor: bool, took_ns: int = 0
+    ) -> Task | None:
         """A worker finished a task: free its place, unless it has just become an actor's. None
-        when the worker does not have the task.
+        when the worker does not have the task. ``took_ns``: as the worker measured it; 0: it did
+        not.
         """
         worker = self.workers.get(client)
         if worker is None:
@@ -240,7 +245,7 @@ class LocalScheduler:
         if worker.state == DOOMED:
             return task
         now_ns = self._step.now_ns
-        depth = self._learn(task.spec.function_id, now_ns - worker.since_ns)
+        depth = self._learn(task.spec.function_id, took_ns or now_ns - worker.since_ns)
         worker.stint += 1
         if worker.blocked:
             self._take_back(worker)
@@ -397,13 +402,14 @@ class LocalScheduler:
         self.workers[self._last_client] = Worker(self._last_client)
         self._step.out.append(StartWorker(self._last_client))
 
-    def worker_started(self, client: int) -> None:
+    def worker_started(self, client: int, pid: int = 0) -> None:
         """A worker is up."""
         worker = self.workers.get(client)
         if worker is None or worker.state != STARTING:
             return
         self._starting -= 1
         self.starts_failed = 0
+        worker.pid, worker.started_ns = pid, self._step.now_ns
         worker.state = IDLE
         self._idle.insert(0, worker)
         self.dispatch()
@@ -433,6 +439,9 @@ class LocalScheduler:
 
     def stop_worker(self, client: int, kill: bool) -> None:
         """End a worker."""
+        worker = self.workers.get(client)
+        if worker is not None:
+            worker.stopped = True
         self._step.out.append(StopWorker(client, kill))
 
     # -- checks ------------------------------------------------------------------------------------

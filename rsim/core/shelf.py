@@ -110,6 +110,10 @@ class Shelf:
             pins[object_id] -= 1
         self.apply(self.store.unpin(object_id))
 
+    def is_pinned(self, object_id: bytes) -> bool:
+        """Whether a client looks at the object's memory."""
+        return any(object_id in pins for pins in self._pins.values())
+
     def client_gone(self, client: int) -> None:
         """Take back all that a dead client asked for, pinned or was writing."""
         for ticket in [each for each, (who, _) in self._answers.items() if who == client]:

@@ -70,6 +70,7 @@ class Shortage:
             tasks.fail(task, error)
         else:
             step = self._node.step
+            self._node.history.attempt_ended(task, error, step.now_ns)
             task.state = WAITING
             timer = step.next_op()
             self._pausing[timer] = task

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from rsim.core.actors import actor_of
 from rsim.core.effects import CopyError, InterruptTask, StartTask, StoreError
 from rsim.core.events import TaskFinished
+from rsim.core.history import INPUT_ERROR, NO_ATTEMPT, USER_ERROR
 from rsim.core.ids import creator, is_put, return_id
 from rsim.core.lineage import results_of
 from rsim.core.messages import TaskOutcome
@@ -57,6 +58,7 @@ class Tasks:
             retries_left=spec.options.max_retries,
             live=abs(spec.num_returns) + self._superseded(known),
             client=client,
+            submitted_ns=node.step.now_ns,
         )
         for index in range(abs(spec.num_returns)):
             entry = node.objects.declare(return_id(task_id, index))
@@ -105,6 +107,7 @@ class Tasks:
         task = self.table[spec.task_id] = Task(spec=spec, retries_left=0, owner=owner)
         task.live = live
         task.attempt = attempt
+        task.submitted_ns = self._node.step.now_ns
         self._begin(task)
 
     def _superseded(self, known: Task | None) -> int:
@@ -216,7 +219,8 @@ class Tasks:
     def finished(self, event: TaskFinished) -> None:
         """A worker has run a task to its end."""
         node = self._node
-        task = node.scheduler.finished(event.client, event.task_id, not event.error)
+        took_ns = event.ended_ns - event.started_ns
+        task = node.scheduler.finished(event.client, event.task_id, not event.error, took_ns)
         if task is not None and task.spec.num_returns == STREAMING:
             node.streams.pauses.end(event.task_id)
         if task is None or task.state == DONE:
@@ -225,6 +229,7 @@ class Tasks:
             if task is not None and task.spec.actor:
                 node.actors.call_finished(task)
             return
+        task.started_ns, task.ended_ns = event.started_ns, event.ended_ns
         if task.spec.creation is not None:
             if event.error:
                 self._creation_failed(task, event.message)
@@ -242,7 +247,7 @@ class Tasks:
             node.peers.send_outcome(task, event)
             for result in event.results:
                 node.objects.release(result.contained)
-            self.conclude(task)
+            self.conclude(task, USER_ERROR if event.error else None)
         if task.spec.actor:
             node.actors.call_finished(task)
 
@@ -253,7 +258,7 @@ class Tasks:
     def outcome(self, task: Task, event: TaskFinished | TaskOutcome, executor: str) -> None:
         """A task that this node owns has run, here or at the node ``executor``."""
         if event.retryable and self.may_retry(task):
-            self.retry(task)
+            self.retry(task, USER_ERROR)
         elif (event.error or event.retryable) and task.cancelled and not task.spec.actor:
             self.fail(task, cancellation(task))
         else:
@@ -287,7 +292,7 @@ class Tasks:
                 text = f"object {name} is lost: {spec.name} ran again without making it"
                 error = ErrorInfo("ObjectReconstructionFailedError", text, entry.object_id)
                 self.fail_object(entry, error)
-        self.conclude(task)
+        self.conclude(task, USER_ERROR if is_error else None)
 
     def fill(self, entry: Entry, result: Result, is_error: bool, executor: str) -> bool:
         """An object that a task makes is there (``executor`` as in ``complete``); False: it is lost
@@ -319,8 +324,10 @@ class Tasks:
         elif result.payload is None:
             self._node.shelf.abort(object_id)
 
-    def conclude(self, task: Task) -> None:
+    def conclude(self, task: Task, error: ErrorInfo | None) -> None:
         """Nothing more will come of this run; keep the task as lineage if something came of it."""
+        if error is not NO_ATTEMPT:
+            self._node.history.attempt_ended(task, error, self._node.step.now_ns)
         task.state = DONE
         if task.owner:
             self._node.peers.accepted(task)
@@ -343,13 +350,13 @@ class Tasks:
         """Let the error be the task's result."""
         if task.owner:
             self._node.peers.send_failure(task, error)
-            self.conclude(task)
+            self.conclude(task, error)
             return
         if task.spec.creation is not None:
             error = self._node.actors.never_created(task, error) or error
         for entry in self._node.lineage.unfinished(task):
             self.fail_object(entry, error)
-        self.conclude(task)
+        self.conclude(task, error)
 
     def fail_by(self, task: Task, source: Entry) -> None:
         """An input is an error: so is each result."""
@@ -362,13 +369,13 @@ class Tasks:
                 objects.unwait(entry, task)
         if task.owner:
             self._node.peers.send_error_of(task, source)
-            self.conclude(task)
+            self.conclude(task, INPUT_ERROR)
             return
         for entry in self._node.lineage.unfinished(task):
             self._node.step.out.append(CopyError(source.object_id, entry.object_id))
             objects.set_contained(entry, source.contained)
             self.resolve_error(entry)
-        self.conclude(task)
+        self.conclude(task, INPUT_ERROR)
 
     def resolve_error(self, entry: Entry) -> None:
         """The object is an error; the shell has been told which."""
@@ -388,7 +395,7 @@ class Tasks:
         if task.spec.creation is not None:
             node.actors.disown(actor_of(task))
         task.live = 0
-        self.conclude(task)
+        self.conclude(task, NO_ATTEMPT)
         for entry in unfinished:
             entry.owner = owner
             if entry.waiters is not None:
@@ -408,8 +415,12 @@ class Tasks:
         """Whether the task may run once more."""
         return task.retries_left != 0 and not task.cancelled
 
-    def retry(self, task: Task) -> None:
-        """Run the task once more, at the cost of a retry."""
+    def retry(self, task: Task, error: ErrorInfo | None = None) -> None:
+        """Run the task once more, at the cost of a retry. ``error``: why the last attempt failed,
+        unless it did not.
+        """
+        if error is not None:
+            self._node.history.attempt_ended(task, error, self._node.step.now_ns)
         if task.retries_left > 0:
             task.retries_left -= 1
         task.attempt += 1
@@ -424,7 +435,7 @@ class Tasks:
         elif error.kind == OUT_OF_MEMORY:
             self._node.shortage.struck(task, error)
         elif not task.owner and self.may_retry(task):
-            self.retry(task)
+            self.retry(task, error)
         elif task.cancelled and error.kind != "WorkerCrashedError":
             self.fail(task, cancellation(task))
         else:

@@ -48,6 +48,10 @@ class Task(Waiter, gc=False, eq=False, kw_only=True):
     """Its lineage is in the control store."""
     shortages: int = 0
     """How often it died because its node ran out of memory."""
+    submitted_ns: int = 0
+    started_ns: int = -1
+    ended_ns: int = -1
+    """When its last attempt ran, if the worker said so; negative: it did not."""
 
 
 def cancellation(task: Task) -> ErrorInfo:
@@ -65,10 +69,13 @@ class Worker:
         "client",
         "creation",
         "demand",
+        "pid",
         "recalled",
         "since_ns",
+        "started_ns",
         "state",
         "stint",
+        "stopped",
         "tasks",
     )
 
@@ -88,6 +95,10 @@ class Worker:
         self.recalled = False
         self.since_ns = 0
         """When the running task began, as far as the node can know."""
+        self.pid = 0
+        self.started_ns = 0
+        self.stopped = False
+        """It was told to end."""
 
     @property
     def runs(self) -> bool:

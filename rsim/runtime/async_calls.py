@@ -97,6 +97,7 @@ class AsyncCalls(Calls):
         executor = self._executor
         RUNNING.set(context)
         self._stage.began(task)
+        context.started_ns = self._client.channel.now_ns()
         try:
             if context.cancelled:
                 raise CallCancelled
@@ -107,9 +108,9 @@ class AsyncCalls(Calls):
                 value = await drain(executor, self._client, task, value)
             event = executor.success(task, context, value)
         except asyncio.CancelledError:
-            event = executor.failure(task, CallCancelled())
+            event = executor.failure(task, context, CallCancelled())
         except BaseException as exception:
-            event = executor.failure(task, exception)
+            event = executor.failure(task, context, exception)
         del self._tasks[task_id]
         self._begun.discard(task_id)
         executor.report(task, event)

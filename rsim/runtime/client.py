@@ -79,6 +79,8 @@ class Client:
         """Of the placement groups that it has met."""
         self.loaded_functions: Mapping[bytes, Callable[..., Any]] = {}
         """The functions and classes that this client's executor has loaded."""
+        self.creation: wire.RunTask | None = None
+        """The task that creates, or has created, the actor of this worker; without arguments."""
         self._ops = itertools.count(1)
         self._lock = threading.Lock()
         self._counts: dict[bytes, int] = {}
@@ -88,6 +90,8 @@ class Client:
         self._view_keys = itertools.count()
         self._closed = False
         self._warned: set[str] = set()
+        self.session: wire.SessionReply | None = None
+        """What is known of the session, once somebody has asked."""
 
     @property
     def context(self) -> TaskContext:

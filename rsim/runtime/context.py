@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class TaskContext:
     """What code creates is named after the task that it belongs to."""
 
-    __slots__ = ("cancelled", "depth", "puts", "submissions", "task", "task_id")
+    __slots__ = ("cancelled", "depth", "puts", "started_ns", "submissions", "task", "task_id")
 
     def __init__(self, task_id: bytes, depth: int, task: RunTask | None = None) -> None:
         self.task_id = task_id
@@ -26,6 +26,8 @@ class TaskContext:
         """None in a driver."""
         self.cancelled = False
         """Somebody has asked to cancel it, and it is one that has to see to that itself."""
+        self.started_ns = -1
+        """When, by the clock of the node."""
         self.submissions = itertools.count()
         self.puts = itertools.count()
 

@@ -14,6 +14,8 @@ from functools import partial
 from types import GeneratorType
 from typing import Any
 
+from msgspec.structs import replace
+
 from rsim.core.events import ActorExited, Event, TaskFinished, TasksReturned
 from rsim.core.ids import return_id
 from rsim.core.records import STREAMING, Result
@@ -113,6 +115,8 @@ class Executor:
         client.base = context = TaskContext(task.task_id, task.depth, task)
         client.hosts_actor = task.kind != TASK
         options = task.creation
+        if options is not None:
+            client.creation = _without_arguments(task)
         if options is not None and options.asyncio:
             from rsim.runtime.async_calls import run_actor
 
@@ -125,10 +129,11 @@ class Executor:
     def perform(self, task: RunTask, context: TaskContext, call: Callable[[RunTask], Any]) -> bool:
         """Run a task in this thread and report its end. Whether it came to a good one."""
         RUNNING.set(context)
+        context.started_ns = self._client.channel.now_ns()
         try:
             event = self.success(task, context, call(task))
         except BaseException as exception:
-            event = self.failure(task, exception)
+            event = self.failure(task, context, exception)
         RUNNING.set(None)
         self.report(task, event)
         return type(event) is TaskFinished and not event.error
@@ -215,13 +220,18 @@ class Executor:
             raise CallCancelled
         if task.kind == CREATION:
             self._actor, value = value, None
-        number = self._client.number
-        if task.num_returns == STREAMING:
-            end = (self._result(task, 0, None),)
-            return TaskFinished(number, task.task_id, end, retryable=value)
-        return TaskFinished(number, task.task_id, self._results(task, value))
+        client, streams = self._client, task.num_returns == STREAMING
+        results = (self._result(task, 0, None),) if streams else self._results(task, value)
+        return TaskFinished(
+            client.number,
+            task.task_id,
+            results,
+            retryable=streams and value,
+            started_ns=context.started_ns,
+            ended_ns=client.channel.now_ns(),
+        )
 
-    def failure(self, task: RunTask, exception: BaseException) -> Event:
+    def failure(self, task: RunTask, context: TaskContext, exception: BaseException) -> Event:
         """What to report of a function that raised."""
         number, task_id = self._client.number, task.task_id
         if task.kind == CALL and isinstance(exception, ActorExit):
@@ -229,13 +239,13 @@ class Executor:
             if self.calls is not None:
                 self.calls.close()
             return ActorExited(number)
+        times = context.started_ns, self._client.channel.now_ns()
         if isinstance(exception, CallCancelled):
-            return TaskFinished(number, task_id, (), error=True, cancelled=True)
+            return TaskFinished(number, task_id, (), True, False, "", True, *times)
         retryable = _is_retryable(exception, task.extras)
         message = f"{type(exception).__name__}: {exception}" if task.kind == CREATION else ""
-        return TaskFinished(
-            number, task_id, _error_results(exception, task), True, retryable, message
-        )
+        results = _error_results(exception, task)
+        return TaskFinished(number, task_id, results, True, retryable, message, False, *times)
 
     def report(self, task: RunTask, event: Event) -> None:
         """Tell the node."""
@@ -310,6 +320,10 @@ class Executor:
         self._early[task_id] = None
         while len(self._early) > _EARLY_INTERRUPTS:
             self._early.pop(next(iter(self._early)), None)
+
+
+def _without_arguments(task: RunTask) -> RunTask:
+    return replace(task, function=None, payload=b"", dep_ids=(), deps=(), lent=())
 
 
 def _error_results(exception: BaseException, task: RunTask) -> tuple[Result, ...]:

@@ -52,6 +52,7 @@ class Host:
             wire.NameClaimed: self._name_claimed,
             wire.NameSought: self._name_sought,
             wire.NamesRequested: self._names_requested,
+            wire.SessionRequested: self._session_requested,
         }
         """What to do with an event of a client before the machine sees it; False: it need not."""
         self._actions: dict[type[fx.Effect], Callable[[Any], None]] = {
@@ -77,6 +78,9 @@ class Host:
             ),
             fx.ReleaseName: lambda e: ports.control.release_name(e.name, e.actor_id, e.owner),
             fx.ReleaseNames: lambda e: ports.control.release_names(e.owner),
+            fx.ReplyState: lambda e: self._deliver(
+                e.client, wire.StateReply(e.op, e.facts, e.missing)
+            ),
             fx.StoreError: self._store_error,
             fx.CopyError: self._copy_error,
             fx.ForgetValues: self._forget_values,
@@ -188,6 +192,11 @@ class Host:
         control = self.ports.control
         names = control.list_names(None if event.all_namespaces else control.namespace)
         self._deliver(event.client, wire.NamesReply(event.op, names))
+        return False
+
+    def _session_requested(self, event: wire.SessionRequested) -> bool:
+        reply = wire.SessionReply(event.op, self._address, self.ports.session)
+        self._deliver(event.client, reply)
         return False
 
     def receive_message(self, source: str, message: msgspec.Struct) -> None:

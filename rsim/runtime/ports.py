@@ -9,14 +9,14 @@ worker's ``Stage``.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import msgspec
 
 from rsim.core.events import Event
 from rsim.core.records import ActorName, ErrorInfo, Inline, NamedActor, TaskSpec
-from rsim.runtime.wire import Delivery, RunTask
+from rsim.runtime.wire import Delivery, RunTask, SessionFacts
 
 
 class Timers(Protocol):
@@ -137,6 +137,7 @@ class Ports:
     control: ControlStore
     tracer: Tracer | None = None
     """None: steps are not observed, and cost nothing."""
+    session: SessionFacts = field(default_factory=SessionFacts)
 
     def warn(self, message: str) -> None:
         """Tell the user; replaced by the backend."""
@@ -209,6 +210,9 @@ class Channel(Protocol):
         """Let the libraries that the worker's code uses see these GPUs only; none: those that they
         saw at first.
         """
+
+    def now_ns(self) -> int:
+        """Nanoseconds by the clock of the client's node."""
 
     def spend(self, duration_ns: int) -> None:
         """Let a task's declared cost pass, where time is virtual; elsewhere nothing."""

@@ -12,6 +12,7 @@ import struct
 import msgspec
 
 from rsim.core import events
+from rsim.core.facts import AnyFact
 from rsim.core.records import (
     ActorName,
     ActorOptions,
@@ -141,6 +142,41 @@ class NamesReply(Delivery, tag="NS", frozen=True):
     names: tuple[ActorName, ...]
 
 
+class StateReply(Delivery, tag="ST", frozen=True):
+    """The facts asked for. ``missing``: nodes that have not answered in time."""
+
+    op: int
+    facts: tuple[AnyFact, ...]
+    missing: tuple[str, ...] = ()
+
+
+class SessionFacts(msgspec.Struct, frozen=True, array_like=True):
+    """What a client may know of the session that it is part of."""
+
+    address: str = ""
+    """Of its backend."""
+    name: str = ""
+    job: bytes = b""
+    """The id of the driver's task."""
+    namespace: str = ""
+    driver_node: str = ""
+    driver_pid: int = 0
+    epoch_ns: int = 0
+    """Wall-clock time where the clock of the nodes is zero, in nanoseconds since 1970."""
+    started_ns: int = 0
+    """When it began, by the clock of the nodes."""
+    entrypoint: str = ""
+    """The driver's command line."""
+
+
+class SessionReply(Delivery, tag="SE", frozen=True):
+    """What a client may know of its session, and its node's name."""
+
+    op: int
+    node: str
+    session: SessionFacts
+
+
 class Recall(Delivery, tag="K", frozen=True):
     """Give back what has not begun."""
 
@@ -171,6 +207,8 @@ Reply = (
     | FunctionReply
     | NameReply
     | NamesReply
+    | StateReply
+    | SessionReply
 )
 """The answer to a request, which carries the request's number."""
 
@@ -223,6 +261,13 @@ class NamesRequested(events.Event, tag="nr", frozen=True):
     all_namespaces: bool
 
 
+class SessionRequested(events.Event, tag="se", frozen=True):
+    """A client wants to know about its session (the shell's business, not the core's)."""
+
+    client: int
+    op: int
+
+
 ClientEvent = (
     events.TaskSubmitted
     | events.TaskFinished
@@ -243,12 +288,14 @@ ClientEvent = (
     | events.GroupsRequested
     | events.NameDropped
     | events.TasksReturned
+    | events.StateRequested
     | events.WorkerStarted
     | FunctionExported
     | FunctionRequested
     | NameClaimed
     | NameSought
     | NamesRequested
+    | SessionRequested
 )
 
 _encode_into = msgspec.msgpack.Encoder().encode_into

@@ -20,12 +20,13 @@ from rsim.core.global_scheduler import GlobalScheduler
 from rsim.core.messages import GLOBAL
 from rsim.core.node import Node as NodeMachine
 from rsim.core.records import DRIVER, RESOURCE_UNITS, Demand
-from rsim.core.resources import demand_of
+from rsim.core.resources import demand_of, node_resources
 from rsim.runtime import current, refs
 from rsim.runtime.client import Client
 from rsim.runtime.host import Host
 from rsim.runtime.session import NodeOptions, SessionConfig
 from rsim.runtime.trace import Trace
+from rsim.runtime.wire import SessionFacts
 from rsim.sim.channel import SimChannel
 from rsim.sim.cluster import Cluster, Node, as_cluster, joining
 from rsim.sim.context import CALL_CONTEXT, StrandContext
@@ -35,7 +36,7 @@ from rsim.sim.faults import Faults, Injector, SeededFaults
 from rsim.sim.greenlets import Hub, Strand
 from rsim.sim.network import NS_PER_S, Network
 from rsim.sim.output import TaskOutput
-from rsim.sim.process import Processes
+from rsim.sim.process import DRIVER_PID, Processes
 from rsim.sim.site import (
     ControlTables,
     SimControlStore,
@@ -50,6 +51,7 @@ from rsim.sim.tape import Seeded, Source, Tape
 from rsim.sim.tracing import DRIVER_NAME, MessageKeys, Names, StepTracer
 from rsim.sim.virtual import VirtualContext, Virtualisation
 from rsim.sim.virtual import install as install_virtualisation
+from rsim.sim.virtual.clock import DEFAULT_EPOCH_NS
 from rsim.sim.worker import SimWorkers, Surroundings
 
 _JOB = 1
@@ -126,6 +128,15 @@ class SimSession:
         self._tracer = StepTracer(self.trace, world, names)
         self._keys = MessageKeys()
         self._tables = ControlTables(config.namespace)
+        self._facts = SessionFacts(
+            self.address,
+            "session_sim",
+            driver_task,
+            config.namespace,
+            cluster.members[0].name,
+            DRIVER_PID,
+            DEFAULT_EPOCH_NS,
+        )
         self._build(config)
         driver.client = self.client = Client(self._channel, DRIVER, driver_task)
         driver.virtual = StrandContext(hub, driver, DRIVER_NAME, config.seed or 0)
@@ -286,7 +297,11 @@ class SimSession:
     def _open(self, node: Node, *, is_drivers: bool = False) -> Site:
         """Build a node, which no other knows yet."""
         site = Site(
-            node.name, self._world, total=_total(node), labels=_labels(node), speed=node.speed
+            node.name,
+            self._world,
+            total=_total(node, is_drivers),
+            labels=_labels(node),
+            speed=node.speed,
         )
         memory = SimMemory(node.object_store_memory)
         self._memories.append(memory)
@@ -343,6 +358,7 @@ class SimSession:
             spill=SimDisk(site, self._cluster.disk_bytes_per_s),
             control=SimControlStore(site, self._tables, round_trip_ns),
             tracer=self._tracer,
+            session=self._facts,
         )
         site.host = Host(machine, ports)
         self._network.attach(site.name, site.receive_message, home=home)
@@ -443,8 +459,9 @@ def _is_test_runner(frame: FrameType | None) -> bool:
     return False
 
 
-def _total(node: Node) -> Demand:
-    return demand_of(node.num_cpus, node.num_gpus, node.memory, node.resources)
+def _total(node: Node, head: bool) -> Demand:
+    own = demand_of(node.num_cpus, node.num_gpus, node.memory, node.resources)
+    return node_resources(node.name, own, head)
 
 
 def _labels(node: Node) -> tuple[tuple[str, str], ...]:

@@ -20,6 +20,7 @@ from rsim.runtime.wire import (
     NameClaimed,
     NameSought,
     NamesRequested,
+    SessionRequested,
 )
 from rsim.sim.context import StrandContext
 from rsim.sim.engine import Lane
@@ -43,6 +44,8 @@ REQUESTS = (
     NameClaimed,
     NameSought,
     NamesRequested,
+    SessionRequested,
+    events.StateRequested,
 )
 
 
@@ -132,6 +135,9 @@ class SimChannel:
 
     def show_gpus(self, gpus: tuple[int, ...]) -> None:
         """There are none to be seen, and the environment is that of all simulated workers."""
+
+    def now_ns(self) -> int:
+        return self._world.now_ns
 
     def spend(self, duration_ns: int) -> None:
         self._hub.sleep(round(duration_ns / self._site.speed))

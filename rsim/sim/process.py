@@ -16,6 +16,8 @@ from rsim.sim.virtual import Patcher
 
 FIRST_PID = 5_000_000
 """More than Linux ever gives to a real process, so that a driver can signal simulated ones."""
+DRIVER_PID = FIRST_PID - 1
+"""What workers are told; the driver itself sees its real one, which no two runs have in common."""
 
 
 class SimulatedProcess(Protocol):

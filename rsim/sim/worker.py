@@ -201,7 +201,7 @@ class Worker:
     def begin(self) -> None:
         """The process has started."""
         if self.strand.alive and self.site.alive:
-            self.post(events.WorkerStarted(self.client_number))
+            self.post(events.WorkerStarted(self.client_number, self.pid))
             self._hub.launch(self.strand, self._live)
 
     def deliver(self, message: Delivery) -> None:

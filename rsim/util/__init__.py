@@ -9,7 +9,7 @@ from typing import Any as _Any
 
 if TYPE_CHECKING:
     from rsim.api.names import list_named_actors
-    from rsim.util import dask, multiprocessing, queue, scheduling_strategies
+    from rsim.util import dask, multiprocessing, queue, scheduling_strategies, state
     from rsim.util.actor_pool import ActorPool
     from rsim.util.completion import as_completed, map_unordered
     from rsim.util.executor import Executor
@@ -40,6 +40,7 @@ __all__ = [
     "queue",
     "remove_placement_group",
     "scheduling_strategies",
+    "state",
 ]
 
 _HOME = {

@@ -42,6 +42,9 @@ class FakeChannel:
     def show_gpus(self, gpus: tuple[int, ...]) -> None:
         raise NotImplementedError
 
+    def now_ns(self) -> int:
+        return 0
+
     def spend(self, duration_ns: int) -> None:
         raise NotImplementedError
 

@@ -183,6 +183,7 @@ class Cluster:
         self.calls: dict[bytes, list[tuple[bytes, int]]] = {}
         self.answers: dict[int, fx.Effect] = {}
         self.groups: dict[bytes, GroupState] = {}
+        self.told: dict[tuple[str, int], list[fx.ReplyState]] = {}
         self.steps = 0
         for number in range(nodes):
             self.join_node(f"n{number}")
@@ -329,6 +330,9 @@ class Cluster:
             named = self.names.find(event.name)
         found = events.NameFound(event.client, event.op, named, claim, reuse)
         self.post((node, "control"), node, found)
+
+    def _ReplyState(self, name: str, e: fx.ReplyState) -> None:
+        self.told.setdefault((name, e.op), []).append(e)
 
     def _StoreError(self, name: str, e: fx.StoreError) -> None:
         self.errors[name, e.object_id] = e.error

@@ -24,6 +24,9 @@ class Notes:
     def send(self, event: Event) -> None:
         self.sent.append(event)
 
+    def now_ns(self) -> int:
+        return 10 + len(self.sent)
+
 
 def ran() -> str:
     return "ran"

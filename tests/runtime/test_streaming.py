@@ -29,6 +29,9 @@ class Notes:
     def send(self, event: Event) -> None:
         self.sent.append(event)
 
+    def now_ns(self) -> int:
+        return 0
+
     def park(self, op: int) -> ConsumptionReply:
         request = self.sent[-1]
         assert isinstance(request, ConsumptionAwaited) and request.op == op

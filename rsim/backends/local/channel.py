@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from time import monotonic_ns
 from typing import Any, Final
 
 from rsim.backends.local.late import give_back
@@ -34,6 +35,7 @@ class DriverChannel:
         values: dict[bytes, bytes | Inline | ErrorInfo],
     ) -> None:
         self.peek = values.get
+        self.now_ns = monotonic_ns
         self.closed = ""
         """Why this channel can no longer be used."""
         self._reactor = reactor

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
+import time
 import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -39,6 +41,7 @@ from rsim.runtime import current, refs
 from rsim.runtime.client import Client
 from rsim.runtime.session import NodeOptions, SessionConfig
 from rsim.runtime.trace import NullTrace
+from rsim.runtime.wire import SessionFacts
 
 _FIRST_NODE = "local"
 _MEMORY_SHARE = 0.7
@@ -174,6 +177,7 @@ class LocalSession:
         post_office = PostOffice()
         control = MemoryControlStore(config.namespace, post_office.handle)
         scheduler = GlobalScheduler(config.policy, choices, control)
+        driver_task = driver_task_id(int.from_bytes(os.urandom(7), "big"))
         self._shared = shared = Surroundings(
             premises=premises,
             reactor=reactor,
@@ -183,6 +187,7 @@ class LocalSession:
             output=Output(config.log_to_driver, Path(config.log_dir) if config.log_dir else None),
             choices=choices,
             spill_limit_bytes=config.spill_limit_bytes,
+            facts=_facts(config, driver_task, self._started_ns),
         )
         self._mail = post_office.mail
         undo.callback(self._close_sites)
@@ -196,9 +201,7 @@ class LocalSession:
         self._channel = DriverChannel(
             reactor, home.segment, host.receive, self._end_step, host.values
         )
-        self.client = Client(
-            self._channel, DRIVER, driver_task_id(int.from_bytes(os.urandom(7), "big"))
-        )
+        self.client = Client(self._channel, DRIVER, driver_task)
         undo.callback(self._disconnect)
         with reactor.lock:
             self._introduce(home)
@@ -283,6 +286,22 @@ class LocalSession:
 def _total(num_cpus: float, num_gpus: float, resources: dict[str, float]) -> Demand:
     memory_bytes = int(available_memory_bytes() * _MEMORY_SHARE)
     return demand_of(num_cpus, num_gpus, memory_bytes, resources)
+
+
+def _facts(config: SessionConfig, driver_task: bytes, started_ns: int) -> SessionFacts:
+    epoch_ns = time.time_ns() - monotonic_ns()
+    began = time.strftime("%Y-%m-%d_%H-%M-%S", time.localtime((epoch_ns + started_ns) / 1e9))
+    return SessionFacts(
+        "local",
+        f"session_{began}_{os.getpid()}",
+        driver_task,
+        config.namespace,
+        _FIRST_NODE,
+        os.getpid(),
+        epoch_ns,
+        started_ns,
+        " ".join(sys.orig_argv),
+    )
 
 
 def _after_fork() -> None:

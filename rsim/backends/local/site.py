@@ -7,6 +7,7 @@ dead. Owns the node's segment, its spill folder and its workers.
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -27,9 +28,11 @@ from rsim.core.choices import Choices
 from rsim.core.events import Event, MemoryRanShort
 from rsim.core.node import Node
 from rsim.core.records import RESOURCE_UNITS, Demand
+from rsim.core.resources import node_resources
 from rsim.core.scheduler import NodeConfig
 from rsim.runtime.host import Host
 from rsim.runtime.ports import Ports
+from rsim.runtime.wire import SessionFacts
 
 _PIPELINE_DEPTH = 64
 
@@ -46,6 +49,7 @@ class Surroundings:
     output: Output
     choices: Choices
     spill_limit_bytes: int | None
+    facts: SessionFacts
 
 
 class LocalPorts(Ports):
@@ -71,7 +75,7 @@ class Site:
         shared: Surroundings,
     ) -> None:
         self.name = name
-        self.total = total
+        self.total = total = node_resources(name, total, head=number == 1)
         self.labels = tuple(sorted(labels.items()))
         self._number = number
         self._shared = shared
@@ -83,7 +87,9 @@ class Site:
             choices=shared.choices,
             labels=self.labels,
             config=NodeConfig(
-                pipeline_depth=_PIPELINE_DEPTH, prestart_workers=_workers_at_start(total)
+                pipeline_depth=_PIPELINE_DEPTH,
+                prestart_workers=_workers_at_start(total),
+                hostname=socket.gethostname(),
             ),
         )
         premises, reactor = shared.premises, shared.reactor
@@ -100,6 +106,7 @@ class Site:
             self.segment,
             self.spill,
             shared.control,
+            session=shared.facts,
         )
         self.host = host = Host(self.node, ports)
         self._timers.handle = host.handle

@@ -17,6 +17,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from time import monotonic_ns
 from types import FrameType
 from typing import Any, Final
 
@@ -64,6 +65,7 @@ class WorkerChannel:
         self.interrupt_target: bytes | None = None
         self.stage = LocalStage(self)
         self.executor: Executor
+        self.now_ns = monotonic_ns
         self._client = client
         self._link = Link(sock, memoryview(bytearray(READ_BYTES)))
         self.sock = sock
@@ -367,7 +369,7 @@ def main(
     os.register_at_fork(after_in_child=data.close)
     os.register_at_fork(after_in_child=controls.close)
     threading.Thread(target=control, args=(channel, controls), daemon=True).start()
-    channel.send(WorkerStarted(number))
+    channel.send(WorkerStarted(number, os.getpid()))
     while (task := channel.next_task()) is not None:
         for stream in streams:
             stream.task = task.name
