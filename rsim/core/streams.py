@@ -221,8 +221,17 @@ class Streams:
     # -- running again -----------------------------------------------------------------------------
 
     def missed(self, task: Task) -> None:
-        """An item is wanted again while its generator runs, and may have passed it."""
+        """An item is wanted again while its generator runs, and may have passed it: this run must
+        end, for another to fill it in.
+        """
         self._missed[task.spec.task_id] = None
+        stream = self.table.get(task.spec.task_id)
+        if stream is not None:
+            self.pauses.consumed(stream)
+
+    def is_hurried(self, stream: Stream) -> bool:
+        """Whether the generator must not pause: nobody consumes, or it is to run again soon."""
+        return not stream.open or stream.task_id in self._missed
 
     def run_ended(self, task: Task) -> bool:
         """After a run: whether what it yielded counts. It does not if its consumer came late, and
