@@ -20,6 +20,7 @@ from rsim.core.messages import (
 )
 from rsim.core.objects import INLINE, LOST, PENDING, REMOTE, STORED, Entry, Waiter
 from rsim.core.records import ErrorInfo
+from rsim.core.shelf import EXISTS
 
 if TYPE_CHECKING:
     from rsim.core.node import Node
@@ -143,8 +144,9 @@ class Directory:
         def answer(_offset: int, error: ErrorInfo | None) -> None:
             if error is None:
                 node.peers.borrowing.send(source, ObjectPull(object_id))
-            else:
-                self._pulls.pop(object_id, None)
+                return
+            self._pulls.pop(object_id, None)
+            if error.kind != EXISTS:  # else a task is making it again: its end leads here again
                 node.requests.fail_waiters(entry, error)
 
         node.shelf.allocate(NODE_ITSELF, object_id, entry.size_bytes, answer)

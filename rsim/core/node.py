@@ -65,7 +65,9 @@ class Node:
             self._drop_value, self._unheld, self._entry_removed, self._missing
         )
         store = ObjectStore(Arena(capacity_bytes), spill_limit_bytes)
-        self.shelf = Shelf(self.step, store, config.store_grace_ns, self._evicted)
+        self.shelf = Shelf(
+            self.step, store, config.store_grace_ns, self._evicted, self._write_aborted
+        )
         self.history = History(name)
         self.started_ns = 0
         self.tasks = Tasks(self)
@@ -363,6 +365,12 @@ class Node:
             self.peers.copy_dropped(entry)
         else:
             entry.state = REMOTE if entry.locations else FREED
+
+    def _write_aborted(self, object_id: bytes) -> None:
+        """A copy that is wanted here could not come while a task was making the object again."""
+        entry = self.objects.get(object_id)
+        if entry is not None and entry.state == REMOTE and entry.waiters is not None:
+            self.need(entry, local=True)
 
     def copy_lost(self, object_id: bytes) -> None:
         """The copy on disk cannot be read: as if it had never been."""

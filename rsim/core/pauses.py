@@ -1,8 +1,9 @@
 """Pauses: generators that wait for their consumers, so as not to run ahead too far.
 
-Decides when a paused generator goes on: as soon as enough items are consumed, or nobody will ever
-consume them. Must never leave a worker paused whose consumer, stream or owner is gone. Owns the
-paused generators of this node's workers, and the nodes that wait to hear of this node's streams.
+Decides when a paused generator goes on: as soon as enough items are consumed, nobody will ever
+consume them, or its run must end. Must never leave a worker paused whose consumer, stream or owner
+is gone. Owns the paused generators of this node's workers, and the nodes that wait to hear of this
+node's streams.
 """
 
 from __future__ import annotations
@@ -62,10 +63,9 @@ class Pauses:
         stint = node.scheduler.block(event.client)
         self._paused[task_id] = Pause(event.client, event.op, count, task.owner, stint)
 
-    @staticmethod
-    def _enough(stream: Stream | None, count: int) -> int | None:
-        """How many items are consumed if that is enough, or if more will not be; else None."""
-        if stream is None or not stream.open:
+    def _enough(self, stream: Stream | None, count: int) -> int | None:
+        """How many items are consumed if that is enough, or if it must be; else None."""
+        if stream is None or self._node.streams.is_hurried(stream):
             return count
         return stream.consumed if stream.consumed >= count else None
 
@@ -88,7 +88,7 @@ class Pauses:
             self._go_on(message.task_id, message.consumed)
 
     def consumed(self, stream: Stream) -> None:
-        """Items of a stream of ours were consumed, or nobody will consume them."""
+        """Items of a stream of ours were consumed, or must be taken for consumed."""
         task_id = stream.task_id
         if not (self._paused or self._asking):
             return

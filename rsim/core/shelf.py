@@ -34,16 +34,22 @@ _ERROR_KINDS = {
 
 class Shelf:
     """The store of a node and those who wait for it. ``on_evicted(object_id)``: the store dropped a
-    copy.
+    copy; ``on_aborted(object_id)``: a writer gave up, and another one may write.
     """
 
     def __init__(
-        self, step: Step, store: ObjectStore, grace_ns: int, on_evicted: Callable[[bytes], None]
+        self,
+        step: Step,
+        store: ObjectStore,
+        grace_ns: int,
+        on_evicted: Callable[[bytes], None],
+        on_aborted: Callable[[bytes], None],
     ) -> None:
         self.store = store
         self._step = step
         self._grace_ns = grace_ns
         self._on_evicted = on_evicted
+        self._on_aborted = on_aborted
         self._answers: dict[int, tuple[int, Answer]] = {}
         self._decided: deque[decisions.Decision] = deque()
         self._applying = False
@@ -77,6 +83,7 @@ class Shelf:
         """The writer gave up."""
         if self._writing.pop(object_id, None) is not None:
             self.apply(self.store.abort(object_id))
+            self._on_aborted(object_id)
 
     # -- readers -----------------------------------------------------------------------------------
 

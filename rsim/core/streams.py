@@ -70,7 +70,7 @@ class Streams:
         stream = self.table.get(task_id)
         if stream is None:
             stream = self.table[task_id] = Stream(task_id=task_id)
-            stream.late = task.attempt > 0 and task.state != DONE
+            stream.late = task.state == SENT or (task.attempt > 0 and task.state != DONE)
             if not end.exists:
                 node.objects.wait(end, stream)
             return
@@ -80,6 +80,26 @@ class Streams:
         was_open, stream.open, stream.consumed = stream.open, True, 0
         if stream.ended and end.is_error and not was_open:
             self._append_error(stream, end)
+
+    def take_over(self, client: int, task: Task) -> None:
+        """A client calls a generator that runs here for another owner already (its parent ran there
+        once): the items go to this one from now on.
+        """
+        node = self._node
+        task_id = task.spec.task_id
+        node.peers.ask_again(task_id, task.owner, task.attempt)
+        if task.state != SENT:
+            node.peers.accepted(task)
+        self.pauses.end(task_id)
+        task.owner = ""
+        task.client = client
+        task.retries_left = task.spec.options.max_retries
+        task.live += 1
+        end = node.objects.declare(return_id(task_id, 0))
+        if end.owner:
+            node.peers.own(end)
+        node.objects.lend_entry(client, end)
+        self.opened(task)
 
     def ended(self, stream: Stream, end: Entry) -> None:
         """The generator has ended: its error, if it is one, is the last item."""
@@ -201,8 +221,17 @@ class Streams:
     # -- running again -----------------------------------------------------------------------------
 
     def missed(self, task: Task) -> None:
-        """An item is wanted again while its generator runs, and may have passed it."""
+        """An item is wanted again while its generator runs, and may have passed it: this run must
+        end, for another to fill it in.
+        """
         self._missed[task.spec.task_id] = None
+        stream = self.table.get(task.spec.task_id)
+        if stream is not None:
+            self.pauses.consumed(stream)
+
+    def is_hurried(self, stream: Stream) -> bool:
+        """Whether the generator must not pause: nobody consumes, or it is to run again soon."""
+        return not stream.open or stream.task_id in self._missed
 
     def run_ended(self, task: Task) -> bool:
         """After a run: whether what it yielded counts. It does not if its consumer came late, and

@@ -51,7 +51,10 @@ class Tasks:
                 node.names.submitted(known.spec)
             return
         if known is not None and known.state != DONE and known.owner in node.peers.others:
-            self._join(client, known)
+            if known.spec.num_returns == STREAMING:
+                node.streams.take_over(client, known)
+            else:
+                self._join(client, known)
             return
         task = self.table[task_id] = Task(
             spec=spec,
