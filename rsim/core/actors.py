@@ -60,8 +60,22 @@ class CallQueue(msgspec.Struct, gc=False, eq=False):
     """How many more the worker may be sent."""
     arrived: deque[Task]
     """Those that are not sent yet, in order."""
-    gathering: bool = False
-    """The call sent last still waits for its inputs: the next must not overtake it."""
+    gathering: list[Task] = msgspec.field(default_factory=list)
+    """Those that have left it, but still wait for their inputs: the next must not overtake them."""
+
+    def next(self) -> Task | None:
+        """The first that may go, and goes. What a call waits for may be the result of an earlier
+        one that is lost and is made again: that one must not queue behind it.
+        """
+        if not self.gathering:
+            return self.arrived.popleft() if self.arrived else None
+        ahead = list(self.gathering)
+        for task in self.arrived:
+            if task.attempt and not any(follows(task, each) for each in ahead):
+                self.arrived.remove(task)
+                return task
+            ahead.append(task)
+        return None
 
 
 class LocalActor(msgspec.Struct, gc=False, eq=False):
@@ -273,10 +287,10 @@ class Actors:
             return
         scheduler = self._node.scheduler
         at_worker = scheduler.workers[living.client].calls
-        while queue.arrived and not queue.gathering and queue.room:
-            if queue.arrived[0].spec.task_id in at_worker:
+        while queue.room and (task := queue.next()) is not None:
+            if task.spec.task_id in at_worker:
+                queue.arrived.appendleft(task)
                 return  # an earlier run, for another owner, is still to end
-            task = queue.arrived.popleft()
             queue.room -= 1
             scheduler.assign_call(living.client, task)
             if task.owner:
@@ -284,14 +298,16 @@ class Actors:
             if not task.spec.deps or self._node.requests.gather_for(task, living.client):
                 self._node.tasks.send(task, living.client)
             elif not task.spec.options.out_of_order:
-                queue.gathering = self._node.requests.is_starting(task.spec.task_id)
+                if self._node.requests.is_starting(task.spec.task_id):
+                    queue.gathering.append(task)
 
     def call_sent(self, task: Task) -> None:
         """The inputs of a call were missing, but it is sent now."""
         living = self._living.get(task.spec.actor)
         if living is not None and not task.spec.options.out_of_order:
             queue = living.queue_of(task)
-            queue.gathering = False
+            if task in queue.gathering:
+                queue.gathering.remove(task)
             self._feed(living, queue)
 
     def call_dropped(self, task: Task) -> None:
@@ -583,6 +599,12 @@ class Actors:
     def is_owned(self, actor_id: bytes) -> bool:
         """Whether this node owns such an actor, alive or on its way."""
         return actor_id in self._owned
+
+
+def follows(task: Task, other: Task) -> bool:
+    """Whether a call was submitted by the same caller, after another."""
+    call, before = task.spec, other.spec
+    return call.parent_id == before.parent_id and call.index > before.index
 
 
 def actor_of(task: Task) -> bytes:

@@ -490,11 +490,11 @@ class Tasks:
         todo = [task]
         while todo:
             task = todo.pop()
+            if task.state == DONE:
+                continue
             if recursive:
                 parent = task.spec.task_id
                 todo += [each for each in self.table.values() if each.spec.parent_id == parent]
-            if task.state == DONE:
-                continue
             error = cancellation(task)
             task.cancelled = True
             if task.state == FORWARDED:

@@ -166,6 +166,25 @@ def test_children_are_cancelled_too_unless_told_otherwise(rt, tmp_path, recursiv
         assert marks.count(tmp_path, "child interrupted") == 0
 
 
+def test_cancelling_a_task_that_has_finished_spares_its_children(rt, tmp_path):
+    @rsim.remote
+    def parent(folder):
+        return [until_marked.remote(folder)]
+
+    @rsim.remote
+    def until_marked(folder):
+        marks.leave(folder, "child began")
+        marks.await_marks(folder, "go on")
+        return "done"
+
+    ref = parent.remote(tmp_path)
+    (child,) = rsim.get(ref)
+    marks.await_marks(tmp_path, "child began")
+    rsim.cancel(ref)
+    marks.leave(tmp_path, "go on")
+    assert rsim.get(child) == "done"
+
+
 def test_force_has_no_worker_to_kill_where_nothing_runs_yet(init, tmp_path):
     init(num_cpus=1)
     blocker = run_until_cancelled.remote(tmp_path, "blocker")

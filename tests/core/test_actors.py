@@ -204,3 +204,18 @@ def test_an_actor_that_may_be_created_again_holds_its_arguments() -> None:
     cluster.run()
     assert error_of(cluster, submit(cluster, actor=actor)) == ""
     assert not node.objects.entries[argument].holds  # there is no other restart
+
+
+def test_a_call_made_again_does_not_queue_behind_the_one_that_wants_its_result() -> None:
+    cluster = Cluster(0, nodes=2)
+    actor = new_actor(cluster)
+    node = cluster.nodes["n0"]
+    first = submit(cluster, retries=1, actor=actor)
+    cluster.run()
+    entry = node.objects.entries[first]
+    entry.state, entry.locations = REMOTE, ["n1"]  # as if it were only there
+    second, third = submit(cluster, (first,), actor=actor), submit(cluster, actor=actor)
+    assert node.requests.is_starting(second[:16])
+    cluster.kill_node("n1")
+    assert error_of(cluster, third) == error_of(cluster, second) == ""
+    assert [call[1] for call in cluster.calls[actor]] == [1, 1, 2, 3]
