@@ -27,9 +27,13 @@ def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
     namespace: the one it was created in; None: that of `rsim.init`. The handle counts like any
     other: an actor that is not detached ends when the last one goes.
 
-    Raises ValueError when there is no such actor, or for an empty name; TypeError for no str.
+    Raises ValueError when there is no such actor, or for an empty name or None; TypeError for
+    anything else but a str.
     """
     from rsim.runtime.wire import NameSought
+
+    if name is None:
+        raise ValueError("name must be the one that the actor was created with, not None")
 
     client = current.client or running_client()
     full = _name(checks.name("name", name), namespace)

@@ -48,6 +48,10 @@ class Options:
 
     def changed(self, changes: Mapping[str, Any]) -> Options:
         """These options, but for `changes`; an option that is None there gets its default back."""
+        if "max_calls" in changes:
+            raise ValueError(
+                "max_calls belongs to the function: give it to @rsim.remote, not to options"
+            )
         return Options({**self._given, **_renamed(changes, _ALIASES)})
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -137,6 +141,7 @@ _CHECKS: Checks = {
     **PLACEMENT,
     **CALLING,
     "max_retries": lambda name, value: checks.integer(name, value, -1),
+    "max_calls": lambda name, value: checks.integer(name, value, 0),
 }
 
 
@@ -150,6 +155,7 @@ def _task_options(given: dict[str, Any], place: Place) -> TaskOptions:
         bool(given.get("retry_exceptions")),
         place.strategy,
         extras_of(given),
+        max_calls=given.get("max_calls", 0),
     )
 
 

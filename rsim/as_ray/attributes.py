@@ -1,6 +1,7 @@
 """What Ray's functions, actors and refs have that rsim's have not, mostly private, and tests use.
 
-Decides which. Must never change what is there already. Owns what it has put on rsim's classes,
+Decides which. Must never change what is there already, but for two that Ray has as well and that
+are different there. Owns what it has put on rsim's classes,
 while it is there.
 """
 
@@ -11,8 +12,9 @@ from typing import Any, NoReturn
 
 import rsim
 from rsim.api.handles import ActorMethod
-from rsim.as_ray.ids import ActorID, JobID
-from rsim.exceptions import RsimTaskError
+from rsim.as_ray.ids import ActorID, JobID, TaskID
+from rsim.core.ids import TASK_ID_BYTES
+from rsim.exceptions import ActorDiedError, RsimActorError, RsimTaskError
 from rsim.runtime.refs import NIL_ID
 
 
@@ -42,10 +44,15 @@ def _random_ref() -> rsim.ObjectRef[Any]:
     return _made_up(ActorID.from_random().binary())
 
 
+def _with_rays_words(error: ActorDiedError) -> str:
+    return RsimActorError.__str__(error).replace("rsim.kill()", "ray.kill()")
+
+
 _REF: dict[str, Any] = {
     "nil": staticmethod(lambda: _made_up(NIL_ID)),
     "from_random": staticmethod(_random_ref),
     "size": staticmethod(lambda: len(NIL_ID)),
+    "task_id": lambda ref: TaskID(ref.binary()[:TASK_ID_BYTES]),
     "job_id": lambda _ref: JobID.from_int(1),
     "owner_address": lambda _ref: b"",
     "call_site": lambda _ref: "",
@@ -64,28 +71,36 @@ _CLASS: dict[str, Any] = {
         )
     ),
 }
+_INSTEAD = ("task_id", "__str__")
 _ADDED: dict[type, dict[str, Any]] = {
     rsim.ActorClass: _CLASS,
     rsim.ActorHandle: _HANDLE,
     rsim.ObjectRef: _REF,
     rsim.RemoteFunction: {"_remote": _remote, "bind": _bind},
     ActorMethod: {"_remote": _remote, "bind": _bind},
+    ActorDiedError: {"__str__": _with_rays_words},
     RsimTaskError: {"traceback_str": property(lambda error: error.remote_traceback)},
 }
 
-_attached: list[tuple[type, str]] = []
+_attached: list[tuple[type, str, Any]] = []
+"""Where what is, and what was there before: None if nothing."""
 
 
 def attach() -> None:
-    """Put them on rsim's classes, but for those that are there."""
+    """Put them on rsim's classes, but for those that are there, unless they are Ray's own way."""
     for owner, added in _ADDED.items():
         for name, value in added.items():
-            if name not in vars(owner):
-                setattr(owner, name, value)
-                _attached.append((owner, name))
+            if name in vars(owner) and name not in _INSTEAD:
+                continue
+            _attached.append((owner, name, vars(owner).get(name)))
+            setattr(owner, name, value)
 
 
 def detach() -> None:
     """Take them away again."""
     while _attached:
-        delattr(*_attached.pop())
+        owner, name, before = _attached.pop()
+        if before is None:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, before)

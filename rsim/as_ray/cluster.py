@@ -28,6 +28,8 @@ _WITHOUT_EFFECT = frozenset(
 _HEADS = {"sim": "n0", "local": "local"}
 """What the first node of a session is called, by its backend."""
 
+NODE_ID_LABEL = "ray.io/node-id"
+
 _clusters: dict[str, Cluster] = {}
 _ports = itertools.count(61_000)
 
@@ -138,7 +140,7 @@ class Cluster:
         node = ClusterNode(self, next(self._numbers), _sizes(arguments))
         if self.head_node is None:
             self.head_node = node
-            node.node_id = _HEADS.get(os.environ.get("RSIM_ADDRESS", ""), _HEADS["local"])
+            node.node_id = head_name()
             _clusters[self._address] = self
         else:
             self.worker_nodes.append(node)
@@ -194,7 +196,11 @@ class Cluster:
         """Begin the session of a driver that connects."""
         head = self.head_node
         assert head is not None, "only a cluster with a head has an address"
-        sizes = {**head.sizes, "resources": head_resources(head.sizes.get("resources"))}
+        sizes = {
+            **head.sizes,
+            "resources": head_resources(head.sizes.get("resources")),
+            "labels": labels_of(head.node_id, head.sizes.get("labels")),
+        }
         self._session = rsim.init(**sizes, **settings)
         head.node_id = self._session.node_names()[0]
         head.runs = True
@@ -212,7 +218,8 @@ class Cluster:
     def _begin(self, node: ClusterNode) -> None:
         assert self._session is not None
         resources = {NODE_ADDRESS_RESOURCE_NAME: 1, **(node.sizes.get("resources") or {})}
-        sizes = {**node.sizes, "resources": resources}
+        labels = labels_of(node.node_id, node.sizes.get("labels"))
+        sizes = {**node.sizes, "resources": resources, "labels": labels}
         self._session.add_node(name=node.node_id, **sizes)
         node.runs = True
 
@@ -221,6 +228,16 @@ class Cluster:
         if runs and self._runs():
             assert self._session is not None
             self._session.remove_node(node.node_id, graceful=graceful)
+
+
+def head_name() -> str:
+    """What the first node of a session will be called."""
+    return _HEADS.get(os.environ.get("RSIM_ADDRESS", ""), _HEADS["local"])
+
+
+def labels_of(node_id: str, given: Mapping[str, str] | None) -> dict[str, str]:
+    """A node's labels, with the one by which Ray's programs ask for it."""
+    return {**(given or {}), NODE_ID_LABEL: node_id}
 
 
 def head_resources(given: Mapping[str, float] | None) -> dict[str, float]:

@@ -102,8 +102,4 @@ class RayDirectTransportError(RaySystemError):
     """Of tensors that travel between GPUs."""
 
 
-class ActorClassInheritanceException(TypeError):
-    """Ray's name for the TypeError that inheriting from an actor class raises."""
-
-
 RAY_EXCEPTION_TYPES = (RsimError, RsimActorError, *RsimError.__subclasses__())

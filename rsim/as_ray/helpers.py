@@ -64,15 +64,6 @@ def deregister_serializer(cls: type) -> None:
     copyreg.dispatch_table.pop(cls, None)
 
 
-def register_joblib() -> None:
-    """Make joblib's backend "ray" that of rsim."""
-    import joblib
-
-    from rsim.util import joblib as rsim_joblib
-
-    joblib.register_parallel_backend("ray", rsim_joblib.RsimBackend)
-
-
 is_client_mode_enabled = False
 
 

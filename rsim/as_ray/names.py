@@ -174,8 +174,10 @@ _ACTOR: Names = {
     **_in("rsim", "ActorClass"),
     **_in(f"{_HERE}.options", "method"),
     **_as("rsim.api.handles", ActorMethod="ActorMethod"),
-    **_in(f"{_HERE}.exceptions", "ActorClassInheritanceException"),
+    **_in("rsim.api.actors", "ActorClassInheritanceException"),
 }
+
+_POOL = _in(f"{_HERE}.pools", "Pool") | _in("multiprocessing", "JoinableQueue TimeoutError")
 
 MODULES: dict[str, Names] = {
     "ray": _RAY,
@@ -200,13 +202,13 @@ MODULES: dict[str, Names] = {
     "ray.util.accelerators": _in(f"{_HERE}.constants", " ".join(ACCELERATORS)),
     "ray.util.check_serialize": _in("rsim.util", "inspect_serializability"),
     "ray.util.dask": _as("rsim.util.dask", ray_dask_get="get"),
-    "ray.util.joblib": _as(f"{_HERE}.helpers", register_ray="register_joblib"),
+    "ray.util.joblib": _in(f"{_HERE}.pools", "register_ray"),
     "ray.util.metrics": _in(f"{_HERE}.metrics", "Counter Gauge Histogram Metric"),
-    "ray.util.multiprocessing": _in("rsim.util.multiprocessing", "Pool JoinableQueue")
-    | _in("multiprocessing", "TimeoutError"),
-    "ray.util.multiprocessing.pool": _in("rsim.util.multiprocessing", "Pool AsyncResult"),
+    "ray.util.multiprocessing": _POOL,
+    "ray.util.multiprocessing.pool": _POOL
+    | _in("rsim.util.multiprocessing", "AsyncResult IMapIterator"),
     "ray.util.placement_group": _PLACEMENT_GROUPS,
-    "ray.util.queue": _in("rsim.util.queue", "Queue Empty Full"),
+    "ray.util.queue": _in("rsim.util.queue", "Empty Full") | _in(f"{_HERE}.pools", "Queue"),
     "ray.util.scheduling_strategies": _STRATEGIES,
     "ray.util.serialization": _in(f"{_HERE}.helpers", "register_serializer deregister_serializer"),
     "ray.util.state": _in("rsim.util.state", _STATE),

@@ -39,8 +39,6 @@ _ALLOWED: dict[int | str, str] = {
 }
 
 _REFUSED = {
-    "fallback_strategy": "give one label_selector",
-    "max_calls": "workers are reused without limit",
     "tensor_transport": "there are no GPU objects",
     "enable_tensor_transport": "there are no GPU objects",
 }
@@ -138,6 +136,10 @@ def _placement_group(options: dict[str, Any]) -> None:
     index = options.pop("placement_group_bundle_index", -1)
     children = options.pop("placement_group_capture_child_tasks", None)
     if group is None or group == "default":
+        if index != -1:
+            raise ValueError(
+                "If placement group is not set, the value of bundle index must be -1."
+            )
         return
     if options.get("scheduling_strategy") is not None:
         raise ValueError(

@@ -142,6 +142,7 @@ def init(
         else:
             used = {name: value for name, value in given.items() if value is not None}
             used["resources"] = cluster.head_resources(resources)
+            used["labels"] = cluster.labels_of(cluster.head_name(), labels)
             session = rsim.init(**used, **settings)
     where = found.address if found is not None else None
     _context = RayContext(session, where or session.address)

@@ -80,6 +80,8 @@ class TaskOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Calls of an actor: the concurrency group; empty: the default one."""
     function: str = ""
     """The function's own name, if its tasks have another."""
+    max_calls: int = 0
+    """After so many of its tasks a worker ends; 0: never."""
 
 
 class ActorName(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -205,10 +205,12 @@ class LocalScheduler:
         first = worker.tasks[0].spec
         if worker.blocked or worker.recalled or first.deps or first.creation is not None:
             return  # the first would be overtaken if its inputs were still on their way
+        if first.options.max_calls:
+            return  # the worker may end with it
         tasks = queue.tasks
         while tasks:
             spec = tasks[0].spec
-            if spec.deps or spec.creation is not None:
+            if spec.deps or spec.creation is not None or spec.options.max_calls:
                 return
             if len(worker.tasks) >= self._depths.get(spec.function_id, 1):
                 return
@@ -255,9 +257,24 @@ class LocalScheduler:
                 self._refill(worker, self._queues[0])
         elif creates_actor and task.spec.creation is not None:
             self._settle_actor(worker, task.spec.creation)
+        elif task.spec.options.max_calls and self._used_up(worker, task):
+            self._retire(worker)
         else:
             self._vacate(worker)
         return task
+
+    def _used_up(self, worker: Worker, task: Task) -> bool:
+        """Whether the worker has run as many tasks of this one's function as it may."""
+        function_id = task.spec.function_id
+        runs = worker.spent[function_id] = worker.spent.get(function_id, 0) + 1
+        return runs >= task.spec.options.max_calls
+
+    def _retire(self, worker: Worker) -> None:
+        """End an idle worker, and use what it held."""
+        self._free(worker)
+        worker.state = DOOMED
+        self.stop_worker(worker.client, kill=False)
+        self.dispatch()
 
     def _settle_actor(self, worker: Worker, creation: ActorOptions) -> None:
         """The worker is an actor's from now on, and holds no more than the actor asked for."""
@@ -449,7 +466,7 @@ class LocalScheduler:
     @property
     def active(self) -> bool:
         """Whether a worker is starting, or runs a task that is not blocked."""
-        return self._starting > 0 or any(worker.runs for worker in self.workers.values())
+        return self._starting > 0 or any(worker.spent for worker in self.workers.values())
 
     def check(self, set_apart: Iterable[Demand] = ()) -> None:
         """Derive the free resources and the number of queued tasks again, and compare.

@@ -17,7 +17,7 @@ WAITING, READY, SENT, FORWARDED, DONE = range(5)
 SETTLED = -1
 
 STARTING, IDLE, BUSY, ACTOR, DOOMED = range(5)
-"""States of a worker; ACTOR: it is an actor's for life; DOOMED: it is being killed."""
+"""States of a worker; ACTOR: it is an actor's for life; DOOMED: it is to end."""
 
 
 class Task(Waiter, gc=False, eq=False, kw_only=True):
@@ -71,6 +71,7 @@ class Worker:
         "demand",
         "pid",
         "recalled",
+        "spent",
         "since_ns",
         "started_ns",
         "state",
@@ -93,6 +94,8 @@ class Worker:
         self.stint = 0
         """Counts the tasks that it has done with: requests that one left open block no other."""
         self.recalled = False
+        self.spent: dict[bytes, int] = {}
+        """How many tasks it has run of functions that limit that."""
         self.since_ns = 0
         """When the running task began, as far as the node can know."""
         self.pid = 0

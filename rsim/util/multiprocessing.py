@@ -7,8 +7,10 @@ and the results that are not known to be ready.
 
 from __future__ import annotations
 
+import builtins
+import multiprocessing
 import os
-from builtins import TimeoutError  # what AsyncResult.get raises; in multiprocessing another type
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
@@ -25,8 +27,14 @@ _FEWEST_TO_FORGET = 64
 Callback = Callable[[Any], object]
 
 
+class TimeoutError(multiprocessing.TimeoutError, builtins.TimeoutError):
+    """A result is not there in time. It is both `multiprocessing`'s error and the builtin one."""
+
+
 class AsyncResult:
-    """The result of a call of a pool. Callbacks run when it is first asked and found ready."""
+    """The result of a call of a pool. Callbacks run when it is there, in a thread of their own or
+    in the one that waits for it.
+    """
 
     def __init__(
         self,
@@ -40,6 +48,12 @@ class AsyncResult:
         self._callback = callback
         self._error_callback = error_callback
         self._ready = False
+        self._unfinished = len(refs)
+        self._calling_back = threading.Lock()
+        """Held, and never released, by who runs the callbacks."""
+        if callback or error_callback:
+            for ref in refs:
+                ref.future().add_done_callback(self._finished)
 
     def ready(self) -> bool:
         """Whether the call is over."""
@@ -55,8 +69,7 @@ class AsyncResult:
             if others:
                 return
         self._ready = True
-        if self._callback or self._error_callback:
-            self._call_back()
+        self._call_back()
 
     def successful(self) -> bool:
         """Whether the call raised nothing. Raises ValueError when it is not over."""
@@ -78,7 +91,16 @@ class AsyncResult:
             return error
         return None
 
+    def _finished(self, _: object) -> None:
+        self._unfinished -= 1  # futures are settled in one thread
+        if not self._unfinished:
+            self._call_back()
+
     def _call_back(self) -> None:
+        if not (self._callback or self._error_callback):
+            return
+        if not self._calling_back.acquire(blocking=False):
+            return
         error = self._error()
         if error is None and self._callback:
             self._callback(self._combine(rsim.get(self._refs)))
@@ -295,6 +317,12 @@ class Pool:
         slot.calls += 1
         slot.unfinished += 1
         return slot.last
+
+    def _ready_all(self) -> None:
+        """Make all actors, and wait until they have been initialized."""
+        for slot in self._slots:
+            slot.actor = self._make.remote(*self._initialization)
+        rsim.get([slot.actor.__ray_ready__.remote() for slot in self._slots])
 
     def _idlest(self) -> _Slot:
         slots = self._slots

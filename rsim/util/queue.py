@@ -37,7 +37,7 @@ class Queue:
     def __init__(self, maxsize: int = 0, actor_options: dict[str, Any] | None = None) -> None:
         options = {"num_cpus": 0, "max_concurrency": _MOST_CALLS, **(actor_options or {})}
         self.maxsize = maxsize
-        self.actor = rsim.remote(**options)(_Keeper).remote(maxsize)
+        self.actor: Any = rsim.remote(**options)(_Keeper).remote(maxsize)
 
     def __len__(self) -> int:
         return self.size()
@@ -53,7 +53,8 @@ class Queue:
 
     def empty(self) -> bool:
         """Whether the queue is empty."""
-        return self.size() == 0
+        is_empty: bool = rsim.get(self.actor.empty.remote())
+        return is_empty
 
     def full(self) -> bool:
         """Whether there is no room in the queue."""
@@ -130,6 +131,9 @@ class _Keeper:
 
     async def qsize(self) -> int:
         return self._items.qsize()
+
+    async def empty(self) -> bool:
+        return self._items.empty()
 
     async def put(self, item: Any, patience_s: float | None) -> None:
         try:

@@ -21,7 +21,7 @@ def test_some_are_without_effect() -> None:
 
     ray.init(num_cpus=1)
     assert ray.get(ray.remote(enable_task_events=False, _labels={"a": "b"})(f).remote()) == 1
-    assert ray.get(ray.remote(f).options(runtime_env={}, max_calls=0).remote()) == 1
+    assert ray.get(ray.remote(f).options(runtime_env={}).remote()) == 1
     actor = ray.remote(enable_task_events=False)(A).remote()
     assert ray.get(actor.call.options(enable_task_events=True).remote()) == 2
 
@@ -29,8 +29,7 @@ def test_some_are_without_effect() -> None:
 @pytest.mark.parametrize(
     ("options", "kind", "words"),
     [
-        ({"max_calls": 1}, NotImplementedError, "max_calls"),
-        ({"fallback_strategy": [{"label_selector": {}}]}, NotImplementedError, "fallback_strategy"),
+        ({"placement_group_bundle_index": 1}, ValueError, "bundle index must be -1"),
         ({"runtime_env": {"pip": ["a"]}}, NotImplementedError, "pip"),
         ({"runtime_env": {"env_vars": {"A": "1"}}}, NotImplementedError, "env_vars"),
         ({"object_store_memory": 1}, ValueError, "not implemented for tasks"),

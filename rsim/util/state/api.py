@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
+from rsim.core.ids import TASK_ID_BYTES
 from rsim.runtime.refs import ObjectRef
 from rsim.util.state import rows
 from rsim.util.state.filters import Filter, chosen
@@ -142,7 +143,7 @@ def get_task(
     is no such task.
     """
     if isinstance(id, ObjectRef):
-        id = id.task_id()
+        id = id.binary()[:TASK_ID_BYTES].hex()
     found = rows.tasks(sheet_of("get_task", address, timeout))
     attempts = [state for state in found if state.task_id == _text(id)]
     return attempts if len(attempts) > 1 else _first(attempts)
