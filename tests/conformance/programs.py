@@ -166,7 +166,9 @@ def timeouts(folder):
 
     ref = slow.remote()
     told = attempt(lambda: rsim.get(ref, timeout=0.01))
-    ready, rest = rsim.wait([identity.remote(1), ref], num_returns=2, timeout=0.5)
+    done = identity.remote(1)
+    rsim.get(done)
+    ready, rest = rsim.wait([done, ref], num_returns=2, timeout=0.5)
     rsim.cancel(ref)
     cancelled = attempt(lambda: rsim.get(ref))
     return told[1], len(ready), rest == [ref], cancelled[1:]
