@@ -2,7 +2,7 @@
 
 Decides nothing. Delivery is at least once and in order per pair of machines; late, duplicate and
 unknown answers are ignored by rule. Every ref that travels comes as an ``OwnedRef`` and is *lent*:
-the receiver registers with the owner before the sender gives up its own hold (``core.references``).
+the receiver registers with the owner before the sender gives up its own hold (``core.borrowing``).
 """
 
 from __future__ import annotations

@@ -77,7 +77,9 @@ class ObjectRef(Generic[T_co]):
     # -- as a future ---------------------------------------------------------------------------
 
     def future(self) -> concurrent.futures.Future[T_co]:
-        """The value as a future for threads. Its callbacks run in a thread of their own."""
+        """The value as a future for threads. Its callbacks run in a thread that is made for them,
+        or in one that waits in its `result`.
+        """
         from rsim.runtime import futures
 
         return futures.concurrent_future(self)

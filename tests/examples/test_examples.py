@@ -24,6 +24,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 HELPERS = {"unit_test_example"}  # run by pytest, not as scripts
 SCRIPTS = sorted(path.stem for path in EXAMPLES.glob("*.py") if path.stem not in HELPERS)
 PRINTS = {
+    "async_service": r"40 answers, [1-6] at a time; 'word 0' is 'WORD 0'",
     "demo": r"results are equal, bit for bit[\s\S]*same seed, same digest: [0-9a-f]{8}",
     "faults": r"[1-3] workers died; the counts are right",
     "hello": r"hello, driver\nhello, worker\nhello, world\n",
@@ -31,6 +32,7 @@ PRINTS = {
     "parallel_sleep": r"took 1\.0\d s",
     "pipeline": r"240,000 rows[\s\S]*error 0\.\d+ after 4 rounds  <- best",
     "schedule_under_seeds": r"in_order_of_completion +160\.0 \(\d+ times\), 165\.0 \(\d+ times\)",
+    "streaming_pipeline": r"kept 416,446 of 480,000 rows; their mean is 4\.998",
     "tree_reduce": r"reduce_in_a_chain +136  in 1\.5 s\nreduce_as_a_tree +136  in 0\.[4-6] s",
 }
 
@@ -57,7 +59,9 @@ def test_script_prints_what_it_promises_in_the_simulation(name: str) -> None:
     assert re.search(PRINTS[name], run(f"examples/{name}.py", address="sim"))
 
 
-@pytest.mark.parametrize("name", ["hello", "monte_carlo_pi", "pipeline"])
+@pytest.mark.parametrize(
+    "name", ["async_service", "hello", "monte_carlo_pi", "pipeline", "streaming_pipeline"]
+)
 def test_script_prints_what_it_promises_on_processes(name: str) -> None:
     assert re.search(PRINTS[name], run(f"examples/{name}.py", address="local"))
 
