@@ -243,10 +243,9 @@ class ActorMethod:
         self._described[0].check(self._qualified, args, kwargs)
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
-        name = f"{self._interface.name}.{self._name}"
+        name = self._name
         raise TypeError(
-            f"the actor's method {name} cannot be called directly: "
-            f"instead of {self._name}(), use {self._name}.remote()"
+            f"Actor methods cannot be called directly: instead of {name}(), use {name}.remote()"
         )
 
     def __repr__(self) -> str:

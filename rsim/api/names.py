@@ -41,8 +41,8 @@ def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
     if not reply.lent:
         where = "" if namespace is None else f" in the namespace {namespace!r}"
         raise ValueError(
-            f"there is no actor named {name!r}{where}: it was never created, it is dead, or it was "
-            "created in another namespace"
+            f"Failed to look up actor with name {name!r}{where}: it was never created, it is dead, "
+            "or it was created in another namespace"
         )
     return _handle(client, reply)
 
@@ -118,7 +118,7 @@ def claim(
         if reply.named is not None:
             name, namespace = reply.named.name.name, reply.named.name.namespace
             raise ActorAlreadyExistsError(
-                f"the name {name!r} is taken in the namespace {namespace!r}: use another one, or "
-                f"rsim.get_actor({name!r}), or get_if_exists=True"
+                f"the name {name!r} (namespace={namespace!r}) is already taken: use another one, "
+                f"or rsim.get_actor({name!r}), or get_if_exists=True"
             )
         # else its actor has died meanwhile, and the name is free

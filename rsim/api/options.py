@@ -87,7 +87,9 @@ def checked(
         check = table.get(name)
         if check is None:
             valid = ", ".join(sorted(each for each in (*table, *aliases) if each[0] != "_"))
-            raise ValueError(f"{name} is no option of {what}; valid are {valid}")
+            raise ValueError(
+                f"Invalid option keyword {name}: {name} is no option of {what}; valid are {valid}"
+            )
         if value is not None:
             found[name] = check(name, value)
     return found
@@ -119,7 +121,7 @@ def _retry_exceptions(name: str, value: object) -> bool | tuple[type[Exception],
         raise TypeError(f"{name} must be a bool or a list of exception types, not {value!r}")
     for kind in value:
         if not (isinstance(kind, type) and issubclass(kind, Exception)):
-            raise TypeError(f"{name} must list exception types, and {kind!r} is none")
+            raise ValueError(f"{name} must list exception types, and {kind!r} is none")
     return tuple(value)
 
 

@@ -113,8 +113,7 @@ class RemoteFunction(Generic[T_co]):
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         name = self._definition.name
         raise TypeError(
-            f"the remote function {name} cannot be called directly: "
-            f"instead of {name}(), use {name}.remote()"
+            f"Remote functions cannot be called directly: instead of {name}(), use {name}.remote()"
         )
 
     def __repr__(self) -> str:

@@ -59,12 +59,14 @@ def uninstall() -> None:
 
 def _set_up(undo: ExitStack) -> None:
     from rsim.api import session as rsim_session
-    from rsim.as_ray import attributes, cluster, finder, options, session
+    from rsim.as_ray import attributes, cluster, finder, options, session, words
 
     undo.callback(finder.remove)
     finder.insert()
     undo.callback(options.forget)
     options.learn()
+    undo.callback(words.forget)
+    words.learn()
     undo.callback(cluster.forget_all)
     undo.callback(attributes.detach)
     attributes.attach()

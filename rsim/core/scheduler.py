@@ -466,7 +466,7 @@ class LocalScheduler:
     @property
     def active(self) -> bool:
         """Whether a worker is starting, or runs a task that is not blocked."""
-        return self._starting > 0 or any(worker.spent for worker in self.workers.values())
+        return self._starting > 0 or any(worker.runs for worker in self.workers.values())
 
     def check(self, set_apart: Iterable[Demand] = ()) -> None:
         """Derive the free resources and the number of queued tasks again, and compare.

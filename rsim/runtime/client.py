@@ -278,7 +278,7 @@ class Client:
 
     def put(self, value: Any) -> ObjectRef[Any]:
         """Store a value. ObjectStoreFullError when there is no room for it, UnserializableError."""
-        return self._put_payload(serialize(value))
+        return self._put_payload(serialize(value, "Could not serialize the put value"))
 
     def _put_payload(self, payload: Payload) -> ObjectRef[Any]:
         context = self.context

@@ -291,7 +291,7 @@ def _serialize_arguments(
     labels += map(repr, kwargs)
     for label, value in zip(labels, (*args, *kwargs.values()), strict=True):
         if culprits := find_unpicklable(value, "value"):
-            message = f"argument {label} of {what}: {describe(culprits)}"
+            message = f"Could not serialize the argument {label} of {what}: {describe(culprits)}"
             raise UnserializableError(message, part=culprits[0].path) from cause
     raise UnserializableError(f"arguments of {what} cannot be pickled: {cause}") from cause
 
@@ -353,7 +353,9 @@ def serialize_function(function: Callable[..., Any]) -> bytes:
     except MemoryError:
         raise
     except Exception as error:
-        raise _explained(function, f"{name}()", "", error) from error
+        kind = "actor class" if isinstance(function, type) else "function"
+        prefix = f"Could not serialize the {kind}: "
+        raise _explained(function, f"{name}()", prefix, error) from error
     if len(blob) > FUNCTION_WARN_BYTES:
         what = f"The remote function {name}"
         if isinstance(function, type):

@@ -96,7 +96,7 @@ def test_changes_add_up() -> None:
         ({"num_returns": 1, "num_return_vals": 1}, ValueError, "num_return_vals is another name"),
         ({"max_retries": -2}, ValueError, "max_retries must be -1 or more, not -2"),
         ({"retry_exceptions": KeyError}, TypeError, "retry_exceptions must be a bool or a list"),
-        ({"retry_exceptions": [KeyError, 1]}, TypeError, "and 1 is none"),
+        ({"retry_exceptions": [KeyError, 1]}, ValueError, "and 1 is none"),
         ({"name": 1}, TypeError, "name must be a str, not 1"),
         ({"scheduling_strategy": "BEST"}, ValueError, "'DEFAULT', 'SPREAD', or one of"),
         ({"cost": -1}, ValueError, "cost must be a finite number, 0 or more"),

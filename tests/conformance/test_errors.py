@@ -367,7 +367,7 @@ def test_a_constructor_that_raises_when_it_runs_again(rt, tmp_path):
     error = death_of(actor)
     assert "its constructor raised ValueError: not again" in str(error)
     assert marks.count(tmp_path, "made") == 2
-    with pytest.raises(ValueError, match="no actor named 'fragile'"):
+    with pytest.raises(ValueError, match="actor with name 'fragile'"):
         rsim.get_actor("fragile")
 
 

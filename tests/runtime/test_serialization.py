@@ -361,7 +361,7 @@ def test_an_argument_that_equals_nothing_normal_is_no_ref() -> None:
 def test_the_argument_that_cannot_be_pickled_is_named(args: Any, kwargs: Any, start: str) -> None:
     with pytest.raises(UnserializableError) as caught:
         serialize_call(args, kwargs, "f()", ("first", "x"))
-    assert str(caught.value).startswith(start)
+    assert str(caught.value).startswith(f"Could not serialize the {start}")
     assert isinstance(caught.value.__cause__, TypeError)
 
 
@@ -377,7 +377,8 @@ def test_a_function_that_captures_what_cannot_be_pickled() -> None:
     with pytest.raises(UnserializableError) as caught:
         serialize_function(_capturing(Box(LOCK)))
     assert str(caught.value) == (
-        f"_capturing.<locals>.function(), captured variable captured.content {LOCKED}"
+        "Could not serialize the function: _capturing.<locals>.function(), captured variable "
+        f"captured.content {LOCKED}"
     )
 
 
@@ -386,7 +387,8 @@ def test_a_function_of_the_script_that_uses_an_unpicklable_global() -> None:
     exec("def f():\n    with LOCK:\n        return [LOCK for _ in '']\n", script)
     with pytest.raises(UnserializableError) as caught:
         serialize_function(script["f"])
-    assert str(caught.value) == f"f(), global variable LOCK {LOCKED}"
+    said = f"Could not serialize the function: f(), global variable LOCK {LOCKED}"
+    assert str(caught.value) == said
 
 
 def test_large_functions_warn_and_too_large_ones_fail(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,56 @@
+"""The words by which Ray's errors are known: programs and tests look for them in messages.
+
+Decides which of them go before rsim's own words, which say more. Never changes anything but what
+`str()` of an error is. Owns what it has put on rsim's base of errors, while it is there.
+"""
+
+from __future__ import annotations
+
+from rsim import exceptions
+from rsim.exceptions import RsimError
+
+_DEAD = "The actor is dead because"
+_WORDS: tuple[tuple[type[RsimError], str, str], ...] = (
+    (
+        exceptions.ActorDiedError,
+        "its constructor raised",
+        "The actor died because of an error raised in its creation task",
+    ),
+    (exceptions.ActorDiedError, "killed by rsim.kill()", f"{_DEAD} it was killed by `ray.kill`"),
+    (
+        exceptions.ActorDiedError,
+        "all its handles are gone",
+        f"{_DEAD} all references to the actor were removed",
+    ),
+    (exceptions.ActorDiedError, "its worker died", f"{_DEAD} its worker process has died"),
+    (exceptions.ActorDiedError, "exit_actor()", f"{_DEAD} its worker process has died"),
+    (exceptions.ActorDiedError, "its node", f"{_DEAD} its node has died"),
+    (exceptions.ActorUnavailableError, "", "The actor is temporarily unavailable"),
+    (
+        exceptions.WorkerCrashedError,
+        "",
+        "The worker died unexpectedly while executing this task",
+    ),
+    (exceptions.GetTimeoutError, "", "Get timed out: some object(s) not ready"),
+    (exceptions.PendingCallsLimitExceeded, "", "More tasks are queued on the actor than may be"),
+)
+"""Of which errors, with what in rsim's message, and what goes before it."""
+
+
+def learn() -> None:
+    """Say it in Ray's words from now on."""
+    RsimError.__str__ = _in_rays_words  # type: ignore[method-assign]
+
+
+def forget() -> None:
+    """Say it in rsim's words only."""
+    if "__str__" in vars(RsimError):
+        del RsimError.__str__
+
+
+def _in_rays_words(error: RsimError) -> str:
+    text = super(RsimError, error).__str__()
+    for kind, hint, words in _WORDS:
+        if isinstance(error, kind) and hint in text:
+            return f"{words}: {text}" if text else words
+    return text

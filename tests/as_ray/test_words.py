@@ -1,0 +1,119 @@
+"""Programs find Ray's words in the messages of errors."""
+
+import os
+import threading
+
+import pytest
+
+import rsim
+from rsim.as_ray import install, uninstall
+from rsim.exceptions import GetTimeoutError
+
+LOCK = threading.Lock()
+
+pytestmark = pytest.mark.usefixtures("as_ray")
+
+
+class Actor:
+    def __init__(self, *wrong: object) -> None:
+        if wrong:
+            raise ValueError("not so")
+
+    def end(self) -> None:
+        os._exit(1)
+
+    def leave(self) -> None:
+        import ray
+
+        ray.actor.exit_actor()
+
+    def here(self) -> bool:
+        return True
+
+
+def _end() -> None:
+    os._exit(1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "method", "words"),
+    [
+        ((1,), "here", "died because of an error raised in its creation task.*not so"),
+        ((), "end", "The actor is dead because its worker process has died"),
+        ((), "leave", r"The actor is dead because its worker process has died.*exit_actor\(\)"),
+    ],
+)
+def test_an_actor_that_has_died(wrong: tuple[int, ...], method: str, words: str) -> None:
+    import ray
+
+    ray.init(num_cpus=1)
+    actor = ray.remote(Actor).remote(*wrong)
+    with pytest.raises(ray.exceptions.RayActorError, match=words):
+        ray.get(getattr(actor, method).remote())
+    with pytest.raises(ray.exceptions.ActorDiedError, match=words):
+        ray.get(actor.here.remote())
+
+
+def test_an_actor_that_was_killed() -> None:
+    import ray
+
+    ray.init(num_cpus=1)
+    actor = ray.remote(Actor).remote()
+    ray.get(actor.here.remote())
+    ray.kill(actor)
+    with pytest.raises(ray.exceptions.RayActorError, match=r"it was killed by `ray\.kill`"):
+        ray.get(actor.here.remote())
+
+
+def test_a_task_that_crashes_or_takes_too_long() -> None:
+    import ray
+
+    ray.init(num_cpus=1)
+    with pytest.raises(ray.exceptions.WorkerCrashedError, match="worker died unexpectedly while"):
+        ray.get(ray.remote(max_retries=0)(_end).remote())
+    late = ray.remote(resources={"never": 1})(abs).remote(1)
+    with pytest.raises(ray.exceptions.GetTimeoutError, match="Get timed out: some object"):
+        ray.get(late, timeout=0)
+
+
+def test_what_cannot_be_serialized() -> None:
+    import ray
+
+    ray.init(num_cpus=1)
+    with pytest.raises(TypeError, match="Could not serialize the argument"):
+        ray.remote(abs).remote(LOCK)
+    with pytest.raises(TypeError, match="Could not serialize the put value"):
+        ray.put(LOCK)
+    with pytest.raises(TypeError, match=r"Could not serialize the function.*lock"):
+        ray.remote(lambda lock=LOCK: lock).remote()
+
+
+def test_wrong_use() -> None:
+    import ray
+
+    ray.init(num_cpus=1)
+    function, actor_class = ray.remote(abs), ray.remote(Actor)
+    actor = actor_class.options(name="first").remote()
+    for call, words in (
+        (function, "Remote functions cannot be called directly"),
+        (actor_class, "Actors cannot be instantiated directly"),
+        (actor.here, r"Actor methods cannot be called directly.*here\.remote\(\)"),
+    ):
+        with pytest.raises(TypeError, match=words):
+            call()
+    with pytest.raises(ValueError, match="Invalid option keyword no_such"):
+        function.options(no_such=1)
+    with pytest.raises(ValueError, match="Failed to look up actor with name 'nobody'"):
+        ray.get_actor("nobody")
+    with pytest.raises(ValueError, match="already taken"):
+        actor_class.options(name="first").remote()
+    with pytest.raises(ValueError, match="retry_exceptions must"):
+        function.options(retry_exceptions=[3])
+
+
+def test_they_go_with_it() -> None:
+    install()
+    assert "Get timed out" in str(GetTimeoutError("late"))
+    uninstall()
+    assert str(GetTimeoutError("late")) == "late"
+    assert not rsim.is_initialized()
