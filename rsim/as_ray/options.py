@@ -137,9 +137,7 @@ def _placement_group(options: dict[str, Any]) -> None:
     children = options.pop("placement_group_capture_child_tasks", None)
     if group is None or group == "default":
         if index != -1:
-            raise ValueError(
-                "If placement group is not set, the value of bundle index must be -1."
-            )
+            raise ValueError("If placement group is not set, the value of bundle index must be -1.")
         return
     if options.get("scheduling_strategy") is not None:
         raise ValueError(
