@@ -177,6 +177,8 @@ def remote(*args: Any, **options: Any) -> Any:
         for (default -1: it never waits).
     max_retries: how often it is run again when its worker dies (default 3; -1: without limit).
     retry_exceptions: whether also when it raises; or a list of the exceptions.
+    max_calls: after so many calls a worker ends and is replaced, which gives back what the function
+        leaks (default 0: never).
     accelerator_type: of the node's GPUs, as it is declared by a resource of the node.
     scheduling_strategy: "DEFAULT", "SPREAD" or one of rsim.util.scheduling_strategies.
     label_selector: labels that the node must have, as {"region": "us", "disk": "in(ssd,nvme)",

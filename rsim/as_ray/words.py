@@ -39,7 +39,7 @@ _WORDS: tuple[tuple[type[RsimError], str, str], ...] = (
 
 def learn() -> None:
     """Say it in Ray's words from now on."""
-    RsimError.__str__ = _in_rays_words  # type: ignore[method-assign]
+    RsimError.__str__ = _in_rays_words  # type: ignore[method-assign, assignment]
 
 
 def forget() -> None:

@@ -463,6 +463,8 @@ class Actors:
         owned = self._owned.get(actor_id)
         if owned is None:
             return
+        if not owned.at and not owned.task.retries_left:
+            no_restart = True  # being created counts as living
         if no_restart:
             owned.ended = "it was killed by rsim.kill()"
             assert owned.task.spec.creation is not None

@@ -462,10 +462,11 @@ def test_kill(rt, tmp_path):
     rsim.kill(counter)
 
 
-def test_kill_before_it_is_created(rt):
+@pytest.mark.parametrize("no_restart", [True, False])
+def test_kill_before_it_is_created(rt, no_restart):
     counter = Counter.options(resources={"nowhere": 1}).remote()
     ref = counter.add.remote()
-    rsim.kill(counter)
+    rsim.kill(counter, no_restart=no_restart)
     with pytest.raises(ActorDiedError, match=r"Counter is dead: it was killed by rsim\.kill\(\)"):
         rsim.get(ref)
 

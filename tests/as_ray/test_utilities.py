@@ -1,0 +1,171 @@
+"""ray.util's Pool, Queue and joblib backend, where they differ from rsim's; labels, words, ids."""
+
+import multiprocessing
+import queue
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.usefixtures("as_ray")
+
+
+def odd(number: int) -> int:
+    if number % 2 == 0:
+        raise ValueError(f"{number} is even")
+    return number
+
+
+def test_a_pool_starts_ray_with_as_many_cpus() -> None:
+    import ray
+    from ray.util.multiprocessing import Pool
+
+    with Pool(processes=2) as pool:
+        assert ray.cluster_resources()["CPU"] == 2
+        assert pool.map(abs, [-1, 2]) == [1, 2]
+
+
+def test_a_pool_fits_in_the_cluster() -> None:
+    import ray
+    from ray.cluster_utils import Cluster
+    from ray.util.multiprocessing import Pool
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    with Pool(ray_address=cluster.address, ray_remote_args={"num_cpus": 0.5}) as pool:
+        assert pool.apply(abs, (-3,)) == 3
+    assert ray.is_initialized()
+    for processes in (0, 2):
+        with pytest.raises(ValueError, match="pool"):
+            Pool(processes)
+
+
+def test_initializers_have_run_when_a_pool_is_made(tmp_path: Path) -> None:
+    from ray.util.multiprocessing import Pool
+
+    def leave_mark() -> None:
+        (tmp_path / f"mark-{len(list(tmp_path.iterdir()))}").touch()
+
+    with Pool(1, initializer=leave_mark):
+        assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_imap_yields_what_was_raised() -> None:
+    from ray.util.multiprocessing import Pool
+
+    with Pool(2) as pool:
+        for made in (pool.imap(odd, range(4), chunksize=3), pool.imap_unordered(odd, range(4))):
+            found = sorted(str(each) for each in made)
+            assert found == ["0 is even", "1", "2 is even", "3"]
+        with pytest.raises(ValueError, match="0 is even"):
+            pool.map(odd, range(4))
+
+
+def test_imap_of_no_iterable_warns() -> None:
+    from ray.util.multiprocessing import Pool
+
+    with Pool(1) as pool, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert list(pool.imap(abs, -3)) == list(pool.imap_unordered(abs, -3)) == [3]
+    assert sum("non-iterable" in str(warning.message) for warning in caught) == 2
+
+
+def test_callbacks_need_nobody_who_asks() -> None:
+    from ray.util.multiprocessing import Pool
+
+    told: queue.Queue[Any] = queue.Queue()
+    with Pool(1) as pool:
+        results = [pool.map_async(odd, [1, 3], callback=told.put)]
+        assert told.get() == [1, 3]
+        results.append(pool.apply_async(odd, (2,), error_callback=told.put))
+        assert isinstance(told.get(), ValueError)
+        assert [result.successful() for result in results] == [True, False]
+        assert told.empty()
+
+
+def test_a_pools_timeout_is_the_one_of_multiprocessing() -> None:
+    import ray
+    from ray._common.test_utils import SignalActor
+    from ray.util.multiprocessing import Pool, TimeoutError
+
+    assert TimeoutError is multiprocessing.TimeoutError
+    with Pool(2) as pool:
+        signal = SignalActor.remote()
+        result = pool.apply_async(lambda: ray.get(signal.wait.remote()))
+        with pytest.raises(TimeoutError):
+            result.get(timeout=0.01)
+        ray.get(signal.send.remote())
+        result.get()
+
+
+def test_a_queue_that_was_shut_down_has_no_actor() -> None:
+    import ray
+    from ray.util.queue import Queue
+
+    items = Queue()
+    actor = items.actor
+    assert ray.get(actor.empty.remote())
+    items.shutdown()
+    items.shutdown()
+    assert items.actor is None
+    with pytest.raises(ray.exceptions.RayActorError):
+        ray.get(actor.empty.remote())
+
+
+def test_joblib_takes_options_of_the_actors() -> None:
+    joblib = pytest.importorskip("joblib")
+    import ray
+    from ray.util.joblib import register_ray
+
+    ray.init(num_cpus=2)
+    register_ray()
+    with joblib.parallel_config("ray", n_jobs=2, ray_remote_args={"num_cpus": 0.5}):
+        assert joblib.Parallel()(joblib.delayed(abs)(-n) for n in range(4)) == [0, 1, 2, 3]
+
+
+def test_nodes_have_rays_label() -> None:
+    import ray
+    from ray.cluster_utils import Cluster
+
+    @ray.remote
+    def where() -> Any:
+        return ray.get_runtime_context().get_node_id()
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "labels": {"a": "b"}})
+    ray.init(address=cluster.address)
+    cluster.add_node(num_cpus=1)
+    for node in ray.nodes():
+        assert node["Labels"]["ray.io/node-id"] == node["NodeID"]
+        selector = {"ray.io/node-id": node["NodeID"]}
+        assert ray.get(where.options(label_selector=selector).remote()) == node["NodeID"]
+    cluster.shutdown()
+    ray.init(num_cpus=1)
+    assert "ray.io/node-id" in ray.nodes()[0]["Labels"]
+
+
+def test_words_and_ids() -> None:
+    import ray
+    from ray.util.state import get_task
+
+    @ray.remote
+    class A:
+        def call(self) -> None: ...
+
+    ray.init(num_cpus=1)
+    actor = A.remote()
+    ref = actor.call.remote()
+    ray.get(ref)
+    assert isinstance(ref.task_id(), ray.TaskID)
+    task = get_task(ref)
+    assert not isinstance(task, list)
+    assert task is not None
+    assert task.task_id == ref.task_id().hex()
+    ray.kill(actor)
+    with pytest.raises(ray.exceptions.ActorDiedError, match=r"killed by ray\.kill\(\)"):
+        ray.get(actor.call.remote())
+    with pytest.raises(ValueError, match="None"):
+        ray.get_actor(None)
+    with pytest.raises(ray.actor.ActorClassInheritanceException):
+
+        class B(A):  # type: ignore[misc, valid-type]
+            pass
