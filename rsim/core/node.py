@@ -15,7 +15,7 @@ from hashlib import blake2b
 from typing import Any
 
 from rsim.core import events
-from rsim.core.actors import Actors, Lane
+from rsim.core.actors import Actors
 from rsim.core.arena import Arena
 from rsim.core.choices import Choices
 from rsim.core.effects import Effect, ForgetValues, ReplyAllocation
@@ -23,6 +23,7 @@ from rsim.core.history import History
 from rsim.core.ids import is_put, return_id
 from rsim.core.inspection import Inspection
 from rsim.core.labels import labels_of, meets
+from rsim.core.lanes import Lane, Lanes
 from rsim.core.lineage import Lineage
 from rsim.core.machine import Step
 from rsim.core.messages import TaskOutcome
@@ -75,6 +76,7 @@ class Node:
         self.requests = Requests(self)
         self.streams = Streams(self)
         self.actors = Actors(self)
+        self.lanes = Lanes(self)
         self.reserved = Reserved(self)
         self.names = Names(self)
         self.shortage = Shortage(self)
@@ -168,7 +170,7 @@ class Node:
                     if isinstance(waiter, Task):
                         self.tasks.input_ready(waiter, entry)
                     elif isinstance(waiter, Lane):
-                        self.actors.entry_ready(waiter)
+                        self.lanes.entry_ready(waiter)
                     elif isinstance(waiter, Stream):
                         self.streams.ended(waiter, entry)
                     else:
@@ -190,7 +192,7 @@ class Node:
         """A task's inputs exist: queue it here, ask the global scheduler, or both."""
         options = task.spec.options
         if task.spec.actor:
-            self.actors.call_ready(task)
+            self.lanes.call_ready(task)
             return
         demand = options.demand
         fits = self._fits.get(demand)
@@ -220,7 +222,7 @@ class Node:
     def withdraw(self, task: Task) -> None:
         """A ready task, or any call, is not to run: take it out of wherever it is queued."""
         if task.spec.actor:
-            self.actors.withdraw(task)
+            self.lanes.withdraw(task)
         elif not self.peers.withdraw_unplaced(task):
             self.scheduler.remove(task)
 
@@ -478,6 +480,7 @@ class Node:
         self.reserved.check()
         self.shelf.check()
         self.actors.check()
+        self.lanes.check()
         self.streams.check()
         held = self.actors.holds(self.tasks.holds())
         self.streams.add_holds(held)

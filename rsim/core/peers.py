@@ -375,7 +375,7 @@ class Peers:
         if message.failure == INPUT_FAILED:
             self._input_failed(task)
         elif message.failure == ACTOR_LOST:
-            node.actors.call_lost(task)
+            node.lanes.call_lost(task)
         elif message.failure:
             error = ErrorInfo(message.failure, message.message, message.subject)
             if message.failure in ("WorkerCrashedError", OUT_OF_MEMORY):

@@ -71,7 +71,7 @@ class Tasks:
         if spec.creation is not None:
             node.actors.own(task)
         elif spec.actor:
-            node.actors.enlist(task)
+            node.lanes.enlist(task)
         self._begin(task)
 
     def _join(self, client: int, task: Task) -> None:
@@ -342,7 +342,7 @@ class Tasks:
             self._node.objects.release(inputs)
         if spec.actor:
             if task.queued:  # it failed before its turn: the next must not wait for it
-                self._node.actors.withdraw(task)
+                self._node.lanes.withdraw(task)
             self._node.objects.release((spec.actor,))
         if not task.live:
             self._node.lineage.forget(task)
@@ -434,7 +434,7 @@ class Tasks:
         if task.state == DONE:
             return
         if task.spec.actor:
-            self._node.actors.call_lost(task)
+            self._node.lanes.call_lost(task)
         elif error.kind == OUT_OF_MEMORY:
             self._node.shortage.struck(task, error)
         elif not task.owner and self.may_retry(task):
