@@ -327,7 +327,7 @@ class Actors:
         if owned.at:
             self._stop_at(actor_id, owned.at, kill=True)
         elif no_restart:
-            self._node.tasks.cancel_task(owned.task, force=True, recursive=False)
+            self._node.cancellation.cancel(owned.task, force=True, recursive=False)
 
     def abandoned(self, actor_id: bytes) -> None:
         """The last handle is gone: the actor ends when it has done what it was asked to."""

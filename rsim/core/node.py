@@ -17,6 +17,7 @@ from typing import Any
 from rsim.core import events
 from rsim.core.actors import Actors
 from rsim.core.arena import Arena
+from rsim.core.cancellation import Cancellation
 from rsim.core.choices import Choices
 from rsim.core.effects import Effect, ForgetValues, ReplyAllocation
 from rsim.core.history import History
@@ -72,6 +73,7 @@ class Node:
         self.history = History(name)
         self.started_ns = 0
         self.tasks = Tasks(self)
+        self.cancellation = Cancellation(self)
         self.lineage = Lineage(self)
         self.requests = Requests(self)
         self.streams = Streams(self)
@@ -106,7 +108,7 @@ class Node:
             events.WaitRequested: self.requests.wait,
             events.RefsReleased: self._refs_released,
             events.PinsReleased: self._pins_released,
-            events.CancelRequested: self._cancel_requested,
+            events.CancelRequested: self.cancellation.requested,
             events.ActorKilled: self.actors.killed,
             events.ActorExited: self.actors.exited,
             events.GroupsRequested: self.reserved.requested,
@@ -265,9 +267,6 @@ class Node:
     def _pins_released(self, event: events.PinsReleased) -> None:
         for object_id in event.object_ids:
             self.shelf.unpin(event.client, object_id)
-
-    def _cancel_requested(self, event: events.CancelRequested) -> None:
-        self.tasks.cancel(event.object_id, event.force, event.recursive)
 
     def _tasks_returned(self, event: events.TasksReturned) -> None:
         self.tasks.returned(event.client, event.task_ids)

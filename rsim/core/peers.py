@@ -73,7 +73,7 @@ class Peers:
             m.PlacementFailure: self._placement_failed,
             m.TaskForward: self._forwarded,
             m.TaskOutcome: self._outcome,
-            m.CancelForward: self._cancelled,
+            m.CancelForward: lambda _source, message: node.cancellation.forwarded(message),
             m.ItemReport: self._item_reported,
             m.ConsumptionQuery: node.streams.pauses.asked,
             m.ConsumptionReport: lambda _source, message: node.streams.pauses.told(message),
@@ -429,15 +429,6 @@ class Peers:
         """Our store evicted a copy of another node's object."""
         self.borrowing.send(entry.owner, m.ObjectCopy(entry.object_id, False))
 
-    def forward_cancel(self, to: str, task_id: bytes, force: bool, recursive: bool) -> None:
-        """Have a task cancelled where it is."""
-        self.borrowing.send(to, m.CancelForward(task_id, force, recursive))
-
-    def _cancelled(self, _source: str, message: m.CancelForward) -> None:
-        task = self._node.tasks.table.get(message.task_id)
-        if task is not None:
-            self._node.tasks.cancel_task(task, message.force, message.recursive)
-
     # -- births and deaths -------------------------------------------------------------------------
 
     def node_joined(self, event: NodeJoined) -> None:
@@ -472,7 +463,7 @@ class Peers:
                 error = ErrorInfo("OwnerDiedError", f"its owner, the node {dead}, died")
                 node.tasks.conclude(task, error)
             elif task.owner == dead and task.state == SENT and task.spec.num_returns == STREAMING:
-                node.tasks.cancel_task(task, force=False, recursive=False)  # it may be endless
+                node.cancellation.cancel(task, force=False, recursive=False)  # it may be endless
         self.succession.node_died(dead)
 
     @property

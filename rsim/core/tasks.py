@@ -11,16 +11,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rsim.core.actors import actor_of
-from rsim.core.effects import CopyError, InterruptTask, StartTask, StoreError
+from rsim.core.effects import CopyError, StartTask, StoreError
 from rsim.core.events import TaskFinished
 from rsim.core.history import INPUT_ERROR, NO_ATTEMPT, USER_ERROR
-from rsim.core.ids import creator, is_put, return_id
+from rsim.core.ids import return_id
 from rsim.core.lineage import results_of
 from rsim.core.messages import TaskOutcome
 from rsim.core.objects import INLINE, LOST, STORED, Entry
 from rsim.core.records import STREAMING, ErrorInfo, Result, TaskSpec
 from rsim.core.shortage import OUT_OF_MEMORY
-from rsim.core.work import DONE, FORWARDED, READY, SENT, WAITING, Task, Worker, cancellation
+from rsim.core.work import DONE, WAITING, Task, Worker, cancellation
 
 if TYPE_CHECKING:
     from rsim.core.node import Node
@@ -471,70 +471,6 @@ class Tasks:
                 node.scheduler.remove(task)
                 self.fail(task, ErrorInfo("WorkerCrashedError", text))
         node.scheduler.replace_workers()
-
-    # -- cancellation ------------------------------------------------------------------------------
-
-    def cancel(self, object_id: bytes, force: bool, recursive: bool) -> None:
-        """Do not run the task that creates the object, or stop it, unless it has finished."""
-        task = self.table.get(creator(object_id))
-        if task is not None and not is_put(object_id):
-            self.cancel_task(task, force, recursive)
-            return
-        entry = self._node.objects.get(object_id)
-        if entry is not None and entry.owner:
-            self._node.peers.forward_cancel(entry.owner, creator(object_id), force, recursive)
-
-    def cancel_task(self, task: Task, force: bool, recursive: bool) -> None:
-        """``cancel`` for a task at hand."""
-        node = self._node
-        todo = [task]
-        while todo:
-            task = todo.pop()
-            if task.state == DONE:
-                continue
-            if recursive:
-                parent = task.spec.task_id
-                todo += [each for each in self.table.values() if each.spec.parent_id == parent]
-            error = cancellation(task)
-            task.cancelled = True
-            if task.state == FORWARDED:
-                node.peers.forward_cancel(str(task.executor), task.spec.task_id, force, recursive)
-            elif task.state == SENT:
-                self._cancel_sent(task, force, error)
-            else:
-                self._withdraw_wait(task)
-                self.fail(task, error)
-
-    def _withdraw_wait(self, task: Task) -> None:
-        node = self._node
-        if task.spec.actor or task.state == READY:
-            node.withdraw(task)
-        for object_id in task.spec.deps:
-            entry = node.objects.get(object_id)
-            if entry is not None:
-                node.objects.unwait(entry, task)
-
-    def _cancel_sent(self, task: Task, force: bool, error: ErrorInfo) -> None:
-        node = self._node
-        client = int(task.executor)
-        worker = node.scheduler.workers[client]
-        if node.requests.is_starting(task.spec.task_id):
-            node.requests.cancel_start(task)
-            self.fail(task, error)
-            node.scheduler.abandon(task)
-            if task.spec.actor:
-                node.actors.call_dropped(task)
-        elif task.spec.actor:  # the worker knows whether it has begun
-            node.step.out.append(InterruptTask(client, task.spec.task_id))
-            node.streams.pauses.end(task.spec.task_id)
-        elif worker.tasks[0] is not task:
-            self.fail(task, error)
-            if not worker.recalled:
-                node.scheduler.recall(worker)
-        elif force:
-            node.scheduler.stop_worker(client, kill=True)
-        else:
-            node.step.out.append(InterruptTask(client, task.spec.task_id))
 
     # -- checks ------------------------------------------------------------------------------------
 
