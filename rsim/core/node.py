@@ -19,6 +19,7 @@ from rsim.core.actors import Actors
 from rsim.core.arena import Arena
 from rsim.core.cancellation import Cancellation
 from rsim.core.choices import Choices
+from rsim.core.deaths import Deaths
 from rsim.core.effects import Effect, ForgetValues, ReplyAllocation
 from rsim.core.history import History
 from rsim.core.ids import is_put, return_id
@@ -84,6 +85,7 @@ class Node:
         self.shortage = Shortage(self)
         self.inspection = Inspection(self)
         self.peers = Peers(self)
+        self.deaths = Deaths(self)
         self.scheduler = LocalScheduler(self.step, Pool(total), config, choices, self.tasks.start)
         self.objects.open_account(DRIVER)
         self._announced: deque[Entry] = deque()
@@ -117,7 +119,7 @@ class Node:
             events.TasksReturned: self._tasks_returned,
             events.StateRequested: self.inspection.requested,
             events.WorkerStarted: self._worker_started,
-            events.WorkerExited: self._worker_exited,
+            events.WorkerExited: self.deaths.worker_exited,
             events.MemoryRanShort: self.shortage.ran_short,
             events.TimerFired: self._timer_fired,
             events.SpillFinished: self._spill_finished,
@@ -125,7 +127,7 @@ class Node:
             events.MessageArrived: self.peers.message_arrived,
             events.ObjectReceived: self.peers.object_received,
             events.NodeJoined: self.peers.node_joined,
-            events.NodeDied: self.peers.node_died,
+            events.NodeDied: self.deaths.node_died,
             events.LineageRecorded: self.peers.lineage_recorded,
         }
 
@@ -274,14 +276,6 @@ class Node:
     def _worker_started(self, event: events.WorkerStarted) -> None:
         self.objects.open_account(event.client)
         self.scheduler.worker_started(event.client, event.pid)
-
-    def _worker_exited(self, event: events.WorkerExited) -> None:
-        worker = self.scheduler.workers.get(event.client)
-        if worker is not None:
-            actor = self.actors.actor_at(event.client)
-            self.history.worker_ended(worker, actor, event.reason, self.step.now_ns)
-        self.tasks.worker_exited(event.client, event.reason, self.shortage.cause(event))
-        self.reserved.worker_gone(event.client)
 
     def _timer_fired(self, event: events.TimerFired) -> None:
         op = event.op

@@ -1,9 +1,8 @@
-"""What a node has to do with other nodes: tasks placed elsewhere, results, and the deaths of peers
-and owners.
+"""What a node has to do with other nodes: tasks placed elsewhere, results, and who is there.
 
-Decides when to ask the global scheduler for a place and what a peer's death means for tasks. Must
-never assume that a message arrives, or arrives once. Owns the tasks that wait for a place, the view
-of who is alive, and the parts ``borrowing``, ``directory`` and ``succession``.
+Decides when to ask the global scheduler for a place, and which outcomes still count. Must never
+assume that a message arrives, or arrives once. Owns the tasks that wait for a place, the view of
+who is alive, and the parts ``borrowing``, ``directory`` and ``succession``.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from rsim.core.events import (
     ItemYielded,
     LineageRecorded,
     MessageArrived,
-    NodeDied,
     NodeJoined,
     ObjectReceived,
     TaskFinished,
@@ -33,7 +31,7 @@ from rsim.core.records import STREAMING, Demand, ErrorInfo, Result
 from rsim.core.resources import format_demand
 from rsim.core.shortage import OUT_OF_MEMORY
 from rsim.core.succession import Succession
-from rsim.core.work import FORWARDED, READY, SENT, SETTLED, WAITING, Task
+from rsim.core.work import FORWARDED, READY, SETTLED, Task
 
 if TYPE_CHECKING:
     from rsim.core.node import Node
@@ -379,7 +377,7 @@ class Peers:
         elif message.failure:
             error = ErrorInfo(message.failure, message.message, message.subject)
             if message.failure in ("WorkerCrashedError", OUT_OF_MEMORY):
-                node.tasks.interrupted(task, error)
+                node.deaths.interrupted(task, error)
             else:
                 node.tasks.fail(task, error)
         else:
@@ -438,33 +436,9 @@ class Peers:
             self.others[event.node] = event.total
             self._node.objects.open_account(event.node)
 
-    def node_died(self, event: NodeDied) -> None:
-        """A node is gone: run its tasks again, look for its objects elsewhere, report what it
-        owned.
-        """
-        node, dead = self._node, event.node
-        total = self.others.pop(dead, None)
-        if total is None:
-            return
-        node.history.node_died(dead, total, node.step.now_ns)
-        node.inspection.node_died(dead)
-        self.borrowing.drop_node(dead)
-        self.directory.node_died(dead)
-        node.actors.node_died(dead)
-        node.streams.pauses.node_died(dead)
-        node.names.node_died(dead)
-        for task in list(node.tasks.table.values()):
-            if task.state == FORWARDED and task.executor == dead:
-                text = f"node {dead}, which was running {task.spec.name}, died"
-                node.tasks.interrupted(task, ErrorInfo("NodeDiedError", text))
-            elif task.owner == dead and task.state in (WAITING, READY):
-                if task.state == READY:
-                    node.withdraw(task)
-                error = ErrorInfo("OwnerDiedError", f"its owner, the node {dead}, died")
-                node.tasks.conclude(task, error)
-            elif task.owner == dead and task.state == SENT and task.spec.num_returns == STREAMING:
-                node.cancellation.cancel(task, force=False, recursive=False)  # it may be endless
-        self.succession.node_died(dead)
+    def node_left(self, dead: str) -> Demand | None:
+        """A node is gone. The resources that it had, unless it was gone already."""
+        return self.others.pop(dead, None)
 
     @property
     def active(self) -> bool:

@@ -19,7 +19,6 @@ from rsim.core.lineage import results_of
 from rsim.core.messages import TaskOutcome
 from rsim.core.objects import INLINE, LOST, STORED, Entry
 from rsim.core.records import STREAMING, ErrorInfo, Result, TaskSpec
-from rsim.core.shortage import OUT_OF_MEMORY
 from rsim.core.work import DONE, WAITING, Task, Worker, cancellation
 
 if TYPE_CHECKING:
@@ -428,49 +427,6 @@ class Tasks:
             task.retries_left -= 1
         task.attempt += 1
         self.await_inputs(task)
-
-    def interrupted(self, task: Task, error: ErrorInfo) -> None:
-        """A worker or node died while it ran the task: try again, if allowed."""
-        if task.state == DONE:
-            return
-        if task.spec.actor:
-            self._node.lanes.call_lost(task)
-        elif error.kind == OUT_OF_MEMORY:
-            self._node.shortage.struck(task, error)
-        elif not task.owner and self.may_retry(task):
-            self.retry(task, error)
-        elif task.cancelled and error.kind != "WorkerCrashedError":
-            self.fail(task, cancellation(task))
-        else:
-            self.fail(task, error)
-
-    def worker_exited(self, client: int, reason: str, shortage: str = "") -> None:
-        """A worker is gone: only the task that it was running is charged for it, unless it died for
-        want of memory (``shortage``, in words).
-        """
-        node = self._node
-        lost = node.scheduler.worker_exited(client)
-        running = lost[0] if lost and not node.requests.is_starting(lost[0].spec.task_id) else None
-        node.requests.client_gone(client)
-        node.streams.pauses.client_gone(client)
-        node.shelf.client_gone(client)
-        node.objects.close_account(client)
-        node.names.client_gone(client)
-        if node.actors.worker_exited(client, lost, shortage or reason):
-            node.scheduler.replace_workers()
-            return
-        spared = [task for task in lost if task is not running and not task.cancelled]
-        node.scheduler.requeue(spared)
-        if running is not None:
-            text = f"the worker running {running.spec.name} died: {shortage or reason}"
-            kind = OUT_OF_MEMORY if shortage else "WorkerCrashedError"
-            self.interrupted(running, ErrorInfo(kind, text))
-        if node.scheduler.starts_failed >= node.config.max_starts_failed:
-            text = f"no worker process could be started: {reason}"
-            for task in list(node.scheduler.ready_tasks()):
-                node.scheduler.remove(task)
-                self.fail(task, ErrorInfo("WorkerCrashedError", text))
-        node.scheduler.replace_workers()
 
     # -- checks ------------------------------------------------------------------------------------
 
