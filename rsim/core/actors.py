@@ -1,10 +1,10 @@
-"""Actors: who owns them, where they live, and in which order their calls arrive.
+"""Actors: who owns them, where they live, and when their calls are sent to their workers.
 
-Decides when an actor is created again and what becomes of its calls when it dies. Must never let
-two calls of one caller overtake each other, unless they may (``out_of_order``), nor lose a call
-without an answer; which calls run at a time is the worker's business. Owns three tables:
-the actors that this node owns, those that live here, and the calls that its clients are waiting to
-send.
+Decides when an actor is created again and what becomes of the calls that have come to it when it
+dies. Must never send calls in another order than that of their arrival, unless they may overtake
+each other (``out_of_order``), nor lose a call without an answer; which calls run at a time is the
+worker's business, and the order in which they come that of ``lanes.py``. Owns two tables: the
+actors that this node owns, and those that live here.
 
 An actor is the first result of the task that creates it: handles are refs to that object, so it
 ends when the last handle goes. The object exists while the actor is alive, is pending while it is
@@ -23,9 +23,9 @@ import msgspec
 from rsim.core.events import ActorExited, ActorKilled
 from rsim.core.ids import creator, return_id
 from rsim.core.messages import ActorDeath, ActorKill, ActorStop
-from rsim.core.objects import PENDING, Entry, Waiter
+from rsim.core.objects import PENDING, Entry
 from rsim.core.records import ErrorInfo
-from rsim.core.work import DONE, READY, Task, cancellation
+from rsim.core.work import DONE, Task, cancellation
 
 if TYPE_CHECKING:
     from rsim.core.node import Node
@@ -96,17 +96,6 @@ class LocalActor(msgspec.Struct, gc=False, eq=False):
         return self.queues.get(task.spec.options.group) or self.queues[""]
 
 
-class Lane(Waiter, gc=False, eq=False, kw_only=True):
-    """The calls of this node's clients to one actor, by caller. Waits for the actor to exist."""
-
-    actor_id: bytes
-    queues: dict[int, deque[Task]]
-    loose: dict[bytes, Task]
-    """Calls that are ready, and may overtake others."""
-    lost: list[Task]
-    """Calls that the actor's death has overtaken: what becomes of it decides what they raise."""
-
-
 class Actors:
     """The part of a node that knows actors."""
 
@@ -115,145 +104,6 @@ class Actors:
         self._owned: dict[bytes, OwnedActor] = {}
         self._living: dict[bytes, LocalActor] = {}
         self._by_client: dict[int, LocalActor] = {}
-        self._lanes: dict[bytes, Lane] = {}
-        self._calls = 0
-
-    # -- the caller's side -------------------------------------------------------------------------
-
-    def enlist(self, task: Task) -> None:
-        """A client of this node calls an actor: the call has its place from now on."""
-        if task.spec.options.out_of_order:
-            return
-        self._calls += 1
-        task.order = self._calls
-        task.queued = True
-        self._lane(task.spec.actor).queues.setdefault(task.client, deque()).append(task)
-
-    def _lane(self, actor_id: bytes) -> Lane:
-        lane = self._lanes.get(actor_id)
-        if lane is None:
-            lane = Lane(actor_id=actor_id, queues={}, loose={}, lost=[])
-            self._lanes[actor_id] = lane
-        return lane
-
-    def call_ready(self, task: Task) -> None:
-        """The inputs of a call exist."""
-        task.state = READY
-        if task.owner:
-            self._arrive(task)
-            return
-        lane = self._lane(task.spec.actor)
-        if not task.queued:
-            self._line_up(lane, task)
-        self._pump(lane)
-
-    def _pump(self, lane: Lane) -> None:
-        """Send what can be sent, caller by caller, in each one's order."""
-        entry = self._node.objects.entries.get(lane.actor_id)
-        if entry is None or self._close_if_idle(lane, entry):
-            return
-        if not entry.exists:
-            if not lane.missing:
-                self._node.objects.wait(entry, lane)
-                self._node.need(entry, local=False)
-            return
-        self._judge_lost(lane, entry)
-        for client in list(lane.queues):
-            queue = lane.queues.get(client)
-            while queue and queue[0].state in (READY, DONE):
-                task = queue.popleft()
-                task.queued = False
-                if task.state != DONE:
-                    self._send_on(task, entry)
-            if not queue:
-                lane.queues.pop(client, None)
-        loose, lane.loose = lane.loose, {}
-        for task in loose.values():
-            task.queued = False
-            self._send_on(task, entry)
-        self._close_if_idle(lane, entry)
-
-    def _close_if_idle(self, lane: Lane, entry: Entry) -> bool:
-        if lane.queues or lane.loose or lane.lost:
-            return False
-        self._lanes.pop(lane.actor_id, None)
-        self._node.objects.unwait(entry, lane)
-        return True
-
-    def _send_on(self, task: Task, entry: Entry) -> None:
-        """To where the actor lives, if it does."""
-        if entry.is_error:
-            self._node.tasks.fail_by(task, entry)
-        elif entry.actor_at in ("", self._node.name):
-            self._arrive(task)
-        else:
-            self._node.peers.forward(task, entry.actor_at)
-
-    def _judge_lost(self, lane: Lane, entry: Entry) -> None:
-        lost, lane.lost = lane.lost, []
-        for task in lost:
-            if entry.is_error:
-                self._node.tasks.fail_by(task, entry)
-            else:
-                text = f"the actor died while it ran {task.spec.name}, and was restarted"
-                error = ErrorInfo("ActorUnavailableError", text, lane.actor_id)
-                self._node.tasks.fail(task, error)
-
-    def entry_ready(self, lane: Lane) -> None:
-        """The actor exists, or is known to be dead."""
-        self._pump(lane)
-
-    def call_lost(self, task: Task) -> None:
-        """The actor died, or had moved, before it answered a call of this node's."""
-        if task.state == DONE:
-            return
-        lane = self._lane(task.spec.actor)
-        entry = self._node.objects.entries[task.spec.actor]
-        if entry.owner and entry.exists and not entry.is_error:
-            entry.state = PENDING  # what we knew of it is out of date: ask its owner again
-        if task.cancelled:
-            self._node.tasks.fail(task, cancellation(task))
-        elif task.retries_left:
-            task.retries_left -= task.retries_left > 0
-            died = ErrorInfo("ActorDiedError", "the actor died, or had moved")
-            self._node.history.attempt_ended(task, died, self._node.step.now_ns)
-            task.attempt += 1
-            task.state = READY
-            self._line_up(lane, task)
-        else:
-            task.state = READY
-            lane.lost.append(task)
-        self._pump(lane)
-
-    @staticmethod
-    def _line_up(lane: Lane, task: Task) -> None:
-        """Put a call (back) in the place that its submission gave it, if it did."""
-        task.queued = True
-        if task.spec.options.out_of_order:
-            lane.loose[task.spec.task_id] = task
-            return
-        queue = lane.queues.setdefault(task.client, deque())
-        earlier = sum(each.order < task.order for each in queue)
-        queue.insert(earlier, task)
-
-    def withdraw(self, task: Task) -> None:
-        """A call that is not sent yet, or was lost, is cancelled."""
-        lane = self._lanes.get(task.spec.actor)
-        if lane is not None:
-            queue = lane.queues.get(task.client)
-            if queue and task in queue:
-                queue.remove(task)
-                if not queue:
-                    del lane.queues[task.client]
-            elif task in lane.lost:
-                lane.lost.remove(task)
-            else:
-                lane.loose.pop(task.spec.task_id, None)
-            task.queued = False
-            self._pump(lane)
-        living = self._living.get(task.spec.actor)
-        if living is not None and task in living.queue_of(task).arrived:
-            living.queue_of(task).arrived.remove(task)
 
     # -- where the actor lives ---------------------------------------------------------------------
 
@@ -267,7 +117,8 @@ class Actors:
         living = LocalActor(actor_id, client, task.owner, queues)
         self._living[actor_id] = self._by_client[client] = living
 
-    def _arrive(self, task: Task) -> None:
+    def arrive(self, task: Task) -> None:
+        """A call comes to the node where its actor should live."""
         living = self._living.get(task.spec.actor)
         if living is None:
             if task.owner:
@@ -275,11 +126,17 @@ class Actors:
                 self._node.peers.send_failure(task, ErrorInfo(ACTOR_LOST, text))
                 self._node.tasks.conclude(task, ErrorInfo("ActorDiedError", text))
             else:
-                self.call_lost(task)
+                self._node.lanes.call_lost(task)
             return
         queue = living.queue_of(task)
         queue.arrived.append(task)
         self._feed(living, queue)
+
+    def withdraw(self, task: Task) -> None:
+        """A call is not to be sent to the worker."""
+        living = self._living.get(task.spec.actor)
+        if living is not None and task in living.queue_of(task).arrived:
+            living.queue_of(task).arrived.remove(task)
 
     def _feed(self, living: LocalActor, queue: CallQueue) -> None:
         """Send calls to the worker, in order of arrival; if it is ending, its exit decides."""
@@ -379,7 +236,7 @@ class Actors:
                 node.peers.send_failure(task, ErrorInfo(ACTOR_LOST, reason))
                 node.tasks.conclude(task, ErrorInfo("ActorDiedError", reason))
             else:
-                self.call_lost(task)
+                self._node.lanes.call_lost(task)
         return True
 
     # -- the owner's side --------------------------------------------------------------------------
@@ -436,9 +293,7 @@ class Actors:
         self._ended(actor_id, owned, owned.ended or reason)
         text = f"{task.spec.name} is dead: {owned.ended or reason}"
         self._node.tasks.fail_object(entry, ErrorInfo("ActorDiedError", text, actor_id))
-        lane = self._lanes.get(actor_id)
-        if lane is not None:
-            self._pump(lane)
+        self._node.lanes.actor_died(actor_id)
 
     def node_died(self, dead: str) -> None:
         """Actors that lived there are gone, and those that it owned have nobody left."""
@@ -472,7 +327,7 @@ class Actors:
         if owned.at:
             self._stop_at(actor_id, owned.at, kill=True)
         elif no_restart:
-            self._node.tasks.cancel_task(owned.task, force=True, recursive=False)
+            self._node.cancellation.cancel(owned.task, force=True, recursive=False)
 
     def abandoned(self, actor_id: bytes) -> None:
         """The last handle is gone: the actor ends when it has done what it was asked to."""
@@ -536,9 +391,6 @@ class Actors:
                 limit = dict(worker.creation.groups).get(name, worker.creation.max_concurrency)
                 sent = sum(living.queue_of(task) is calls for task in worker.calls.values())
                 assert calls.room == limit + CALLS_AHEAD - sent, (name, calls.room, sent)
-        for lane in self._lanes.values():
-            for queue in lane.queues.values():
-                assert all(task.spec.actor == lane.actor_id for task in queue)
 
     def never_created(self, task: Task, error: ErrorInfo | None = None) -> ErrorInfo | None:
         """The task that was to create an actor has failed. What its calls are told."""

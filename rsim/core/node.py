@@ -15,14 +15,17 @@ from hashlib import blake2b
 from typing import Any
 
 from rsim.core import events
-from rsim.core.actors import Actors, Lane
+from rsim.core.actors import Actors
 from rsim.core.arena import Arena
+from rsim.core.cancellation import Cancellation
 from rsim.core.choices import Choices
+from rsim.core.deaths import Deaths
 from rsim.core.effects import Effect, ForgetValues, ReplyAllocation
 from rsim.core.history import History
 from rsim.core.ids import is_put, return_id
 from rsim.core.inspection import Inspection
 from rsim.core.labels import labels_of, meets
+from rsim.core.lanes import Lane, Lanes
 from rsim.core.lineage import Lineage
 from rsim.core.machine import Step
 from rsim.core.messages import TaskOutcome
@@ -71,15 +74,18 @@ class Node:
         self.history = History(name)
         self.started_ns = 0
         self.tasks = Tasks(self)
+        self.cancellation = Cancellation(self)
         self.lineage = Lineage(self)
         self.requests = Requests(self)
         self.streams = Streams(self)
         self.actors = Actors(self)
+        self.lanes = Lanes(self)
         self.reserved = Reserved(self)
         self.names = Names(self)
         self.shortage = Shortage(self)
         self.inspection = Inspection(self)
         self.peers = Peers(self)
+        self.deaths = Deaths(self)
         self.scheduler = LocalScheduler(self.step, Pool(total), config, choices, self.tasks.start)
         self.objects.open_account(DRIVER)
         self._announced: deque[Entry] = deque()
@@ -104,7 +110,7 @@ class Node:
             events.WaitRequested: self.requests.wait,
             events.RefsReleased: self._refs_released,
             events.PinsReleased: self._pins_released,
-            events.CancelRequested: self._cancel_requested,
+            events.CancelRequested: self.cancellation.requested,
             events.ActorKilled: self.actors.killed,
             events.ActorExited: self.actors.exited,
             events.GroupsRequested: self.reserved.requested,
@@ -113,7 +119,7 @@ class Node:
             events.TasksReturned: self._tasks_returned,
             events.StateRequested: self.inspection.requested,
             events.WorkerStarted: self._worker_started,
-            events.WorkerExited: self._worker_exited,
+            events.WorkerExited: self.deaths.worker_exited,
             events.MemoryRanShort: self.shortage.ran_short,
             events.TimerFired: self._timer_fired,
             events.SpillFinished: self._spill_finished,
@@ -121,7 +127,7 @@ class Node:
             events.MessageArrived: self.peers.message_arrived,
             events.ObjectReceived: self.peers.object_received,
             events.NodeJoined: self.peers.node_joined,
-            events.NodeDied: self.peers.node_died,
+            events.NodeDied: self.deaths.node_died,
             events.LineageRecorded: self.peers.lineage_recorded,
         }
 
@@ -168,7 +174,7 @@ class Node:
                     if isinstance(waiter, Task):
                         self.tasks.input_ready(waiter, entry)
                     elif isinstance(waiter, Lane):
-                        self.actors.entry_ready(waiter)
+                        self.lanes.entry_ready(waiter)
                     elif isinstance(waiter, Stream):
                         self.streams.ended(waiter, entry)
                     else:
@@ -190,7 +196,7 @@ class Node:
         """A task's inputs exist: queue it here, ask the global scheduler, or both."""
         options = task.spec.options
         if task.spec.actor:
-            self.actors.call_ready(task)
+            self.lanes.call_ready(task)
             return
         demand = options.demand
         fits = self._fits.get(demand)
@@ -220,7 +226,7 @@ class Node:
     def withdraw(self, task: Task) -> None:
         """A ready task, or any call, is not to run: take it out of wherever it is queued."""
         if task.spec.actor:
-            self.actors.withdraw(task)
+            self.lanes.withdraw(task)
         elif not self.peers.withdraw_unplaced(task):
             self.scheduler.remove(task)
 
@@ -264,23 +270,12 @@ class Node:
         for object_id in event.object_ids:
             self.shelf.unpin(event.client, object_id)
 
-    def _cancel_requested(self, event: events.CancelRequested) -> None:
-        self.tasks.cancel(event.object_id, event.force, event.recursive)
-
     def _tasks_returned(self, event: events.TasksReturned) -> None:
         self.tasks.returned(event.client, event.task_ids)
 
     def _worker_started(self, event: events.WorkerStarted) -> None:
         self.objects.open_account(event.client)
         self.scheduler.worker_started(event.client, event.pid)
-
-    def _worker_exited(self, event: events.WorkerExited) -> None:
-        worker = self.scheduler.workers.get(event.client)
-        if worker is not None:
-            actor = self.actors.actor_at(event.client)
-            self.history.worker_ended(worker, actor, event.reason, self.step.now_ns)
-        self.tasks.worker_exited(event.client, event.reason, self.shortage.cause(event))
-        self.reserved.worker_gone(event.client)
 
     def _timer_fired(self, event: events.TimerFired) -> None:
         op = event.op
@@ -478,6 +473,7 @@ class Node:
         self.reserved.check()
         self.shelf.check()
         self.actors.check()
+        self.lanes.check()
         self.streams.check()
         held = self.actors.holds(self.tasks.holds())
         self.streams.add_holds(held)

@@ -1,9 +1,8 @@
-"""What a node has to do with other nodes: tasks placed elsewhere, results, and the deaths of peers
-and owners.
+"""What a node has to do with other nodes: tasks placed elsewhere, results, and who is there.
 
-Decides when to ask the global scheduler for a place and what a peer's death means for tasks. Must
-never assume that a message arrives, or arrives once. Owns the tasks that wait for a place, the view
-of who is alive, and the parts ``borrowing``, ``directory`` and ``succession``.
+Decides when to ask the global scheduler for a place, and which outcomes still count. Must never
+assume that a message arrives, or arrives once. Owns the tasks that wait for a place, the view of
+who is alive, and the parts ``borrowing``, ``directory`` and ``succession``.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from rsim.core.events import (
     ItemYielded,
     LineageRecorded,
     MessageArrived,
-    NodeDied,
     NodeJoined,
     ObjectReceived,
     TaskFinished,
@@ -33,7 +31,7 @@ from rsim.core.records import STREAMING, Demand, ErrorInfo, Result
 from rsim.core.resources import format_demand
 from rsim.core.shortage import OUT_OF_MEMORY
 from rsim.core.succession import Succession
-from rsim.core.work import FORWARDED, READY, SENT, SETTLED, WAITING, Task
+from rsim.core.work import FORWARDED, READY, SETTLED, Task
 
 if TYPE_CHECKING:
     from rsim.core.node import Node
@@ -73,7 +71,7 @@ class Peers:
             m.PlacementFailure: self._placement_failed,
             m.TaskForward: self._forwarded,
             m.TaskOutcome: self._outcome,
-            m.CancelForward: self._cancelled,
+            m.CancelForward: lambda _source, message: node.cancellation.forwarded(message),
             m.ItemReport: self._item_reported,
             m.ConsumptionQuery: node.streams.pauses.asked,
             m.ConsumptionReport: lambda _source, message: node.streams.pauses.told(message),
@@ -375,11 +373,11 @@ class Peers:
         if message.failure == INPUT_FAILED:
             self._input_failed(task)
         elif message.failure == ACTOR_LOST:
-            node.actors.call_lost(task)
+            node.lanes.call_lost(task)
         elif message.failure:
             error = ErrorInfo(message.failure, message.message, message.subject)
             if message.failure in ("WorkerCrashedError", OUT_OF_MEMORY):
-                node.tasks.interrupted(task, error)
+                node.deaths.interrupted(task, error)
             else:
                 node.tasks.fail(task, error)
         else:
@@ -429,15 +427,6 @@ class Peers:
         """Our store evicted a copy of another node's object."""
         self.borrowing.send(entry.owner, m.ObjectCopy(entry.object_id, False))
 
-    def forward_cancel(self, to: str, task_id: bytes, force: bool, recursive: bool) -> None:
-        """Have a task cancelled where it is."""
-        self.borrowing.send(to, m.CancelForward(task_id, force, recursive))
-
-    def _cancelled(self, _source: str, message: m.CancelForward) -> None:
-        task = self._node.tasks.table.get(message.task_id)
-        if task is not None:
-            self._node.tasks.cancel_task(task, message.force, message.recursive)
-
     # -- births and deaths -------------------------------------------------------------------------
 
     def node_joined(self, event: NodeJoined) -> None:
@@ -447,33 +436,9 @@ class Peers:
             self.others[event.node] = event.total
             self._node.objects.open_account(event.node)
 
-    def node_died(self, event: NodeDied) -> None:
-        """A node is gone: run its tasks again, look for its objects elsewhere, report what it
-        owned.
-        """
-        node, dead = self._node, event.node
-        total = self.others.pop(dead, None)
-        if total is None:
-            return
-        node.history.node_died(dead, total, node.step.now_ns)
-        node.inspection.node_died(dead)
-        self.borrowing.drop_node(dead)
-        self.directory.node_died(dead)
-        node.actors.node_died(dead)
-        node.streams.pauses.node_died(dead)
-        node.names.node_died(dead)
-        for task in list(node.tasks.table.values()):
-            if task.state == FORWARDED and task.executor == dead:
-                text = f"node {dead}, which was running {task.spec.name}, died"
-                node.tasks.interrupted(task, ErrorInfo("NodeDiedError", text))
-            elif task.owner == dead and task.state in (WAITING, READY):
-                if task.state == READY:
-                    node.withdraw(task)
-                error = ErrorInfo("OwnerDiedError", f"its owner, the node {dead}, died")
-                node.tasks.conclude(task, error)
-            elif task.owner == dead and task.state == SENT and task.spec.num_returns == STREAMING:
-                node.tasks.cancel_task(task, force=False, recursive=False)  # it may be endless
-        self.succession.node_died(dead)
+    def node_left(self, dead: str) -> Demand | None:
+        """A node is gone. The resources that it had, unless it was gone already."""
+        return self.others.pop(dead, None)
 
     @property
     def active(self) -> bool:

@@ -11,16 +11,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rsim.core.actors import actor_of
-from rsim.core.effects import CopyError, InterruptTask, StartTask, StoreError
+from rsim.core.effects import CopyError, StartTask, StoreError
 from rsim.core.events import TaskFinished
 from rsim.core.history import INPUT_ERROR, NO_ATTEMPT, USER_ERROR
-from rsim.core.ids import creator, is_put, return_id
+from rsim.core.ids import return_id
 from rsim.core.lineage import results_of
 from rsim.core.messages import TaskOutcome
 from rsim.core.objects import INLINE, LOST, STORED, Entry
 from rsim.core.records import STREAMING, ErrorInfo, Result, TaskSpec
-from rsim.core.shortage import OUT_OF_MEMORY
-from rsim.core.work import DONE, FORWARDED, READY, SENT, WAITING, Task, Worker, cancellation
+from rsim.core.work import DONE, WAITING, Task, Worker, cancellation
 
 if TYPE_CHECKING:
     from rsim.core.node import Node
@@ -71,7 +70,7 @@ class Tasks:
         if spec.creation is not None:
             node.actors.own(task)
         elif spec.actor:
-            node.actors.enlist(task)
+            node.lanes.enlist(task)
         self._begin(task)
 
     def _join(self, client: int, task: Task) -> None:
@@ -342,7 +341,7 @@ class Tasks:
             self._node.objects.release(inputs)
         if spec.actor:
             if task.queued:  # it failed before its turn: the next must not wait for it
-                self._node.actors.withdraw(task)
+                self._node.lanes.withdraw(task)
             self._node.objects.release((spec.actor,))
         if not task.live:
             self._node.lineage.forget(task)
@@ -428,113 +427,6 @@ class Tasks:
             task.retries_left -= 1
         task.attempt += 1
         self.await_inputs(task)
-
-    def interrupted(self, task: Task, error: ErrorInfo) -> None:
-        """A worker or node died while it ran the task: try again, if allowed."""
-        if task.state == DONE:
-            return
-        if task.spec.actor:
-            self._node.actors.call_lost(task)
-        elif error.kind == OUT_OF_MEMORY:
-            self._node.shortage.struck(task, error)
-        elif not task.owner and self.may_retry(task):
-            self.retry(task, error)
-        elif task.cancelled and error.kind != "WorkerCrashedError":
-            self.fail(task, cancellation(task))
-        else:
-            self.fail(task, error)
-
-    def worker_exited(self, client: int, reason: str, shortage: str = "") -> None:
-        """A worker is gone: only the task that it was running is charged for it, unless it died for
-        want of memory (``shortage``, in words).
-        """
-        node = self._node
-        lost = node.scheduler.worker_exited(client)
-        running = lost[0] if lost and not node.requests.is_starting(lost[0].spec.task_id) else None
-        node.requests.client_gone(client)
-        node.streams.pauses.client_gone(client)
-        node.shelf.client_gone(client)
-        node.objects.close_account(client)
-        node.names.client_gone(client)
-        if node.actors.worker_exited(client, lost, shortage or reason):
-            node.scheduler.replace_workers()
-            return
-        spared = [task for task in lost if task is not running and not task.cancelled]
-        node.scheduler.requeue(spared)
-        if running is not None:
-            text = f"the worker running {running.spec.name} died: {shortage or reason}"
-            kind = OUT_OF_MEMORY if shortage else "WorkerCrashedError"
-            self.interrupted(running, ErrorInfo(kind, text))
-        if node.scheduler.starts_failed >= node.config.max_starts_failed:
-            text = f"no worker process could be started: {reason}"
-            for task in list(node.scheduler.ready_tasks()):
-                node.scheduler.remove(task)
-                self.fail(task, ErrorInfo("WorkerCrashedError", text))
-        node.scheduler.replace_workers()
-
-    # -- cancellation ------------------------------------------------------------------------------
-
-    def cancel(self, object_id: bytes, force: bool, recursive: bool) -> None:
-        """Do not run the task that creates the object, or stop it, unless it has finished."""
-        task = self.table.get(creator(object_id))
-        if task is not None and not is_put(object_id):
-            self.cancel_task(task, force, recursive)
-            return
-        entry = self._node.objects.get(object_id)
-        if entry is not None and entry.owner:
-            self._node.peers.forward_cancel(entry.owner, creator(object_id), force, recursive)
-
-    def cancel_task(self, task: Task, force: bool, recursive: bool) -> None:
-        """``cancel`` for a task at hand."""
-        node = self._node
-        todo = [task]
-        while todo:
-            task = todo.pop()
-            if task.state == DONE:
-                continue
-            if recursive:
-                parent = task.spec.task_id
-                todo += [each for each in self.table.values() if each.spec.parent_id == parent]
-            error = cancellation(task)
-            task.cancelled = True
-            if task.state == FORWARDED:
-                node.peers.forward_cancel(str(task.executor), task.spec.task_id, force, recursive)
-            elif task.state == SENT:
-                self._cancel_sent(task, force, error)
-            else:
-                self._withdraw_wait(task)
-                self.fail(task, error)
-
-    def _withdraw_wait(self, task: Task) -> None:
-        node = self._node
-        if task.spec.actor or task.state == READY:
-            node.withdraw(task)
-        for object_id in task.spec.deps:
-            entry = node.objects.get(object_id)
-            if entry is not None:
-                node.objects.unwait(entry, task)
-
-    def _cancel_sent(self, task: Task, force: bool, error: ErrorInfo) -> None:
-        node = self._node
-        client = int(task.executor)
-        worker = node.scheduler.workers[client]
-        if node.requests.is_starting(task.spec.task_id):
-            node.requests.cancel_start(task)
-            self.fail(task, error)
-            node.scheduler.abandon(task)
-            if task.spec.actor:
-                node.actors.call_dropped(task)
-        elif task.spec.actor:  # the worker knows whether it has begun
-            node.step.out.append(InterruptTask(client, task.spec.task_id))
-            node.streams.pauses.end(task.spec.task_id)
-        elif worker.tasks[0] is not task:
-            self.fail(task, error)
-            if not worker.recalled:
-                node.scheduler.recall(worker)
-        elif force:
-            node.scheduler.stop_worker(client, kill=True)
-        else:
-            node.step.out.append(InterruptTask(client, task.spec.task_id))
 
     # -- checks ------------------------------------------------------------------------------------
 

@@ -92,7 +92,7 @@ def leftovers(session: Any) -> list[str]:
                 "tasks": node.tasks.table,
                 "actors owned": node.actors._owned,
                 "actors": node.actors._living,
-                "lanes of calls": node.actors._lanes,
+                "lanes of calls": node.lanes._lanes,
                 "bytes": range(node.shelf.store.arena.used_bytes),
             }
             found += [f"{node.name}: {len(t)} {what}" for what, t in tables.items() if len(t)]
