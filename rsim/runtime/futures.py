@@ -39,22 +39,32 @@ class RefFuture(concurrent.futures.Future[Any]):
         """The value. Raises TimeoutError after `timeout` seconds, and what the value is if it is
         an error.
         """
-        self._await(timeout)
-        return super().result(0)
+        try:
+            self._await(timeout)
+            return super().result(0)
+        finally:
+            del self  # an error knows the frames it went through: it would hold what holds it
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """The error that the value is, if any. Raises TimeoutError after `timeout` seconds."""
-        self._await(timeout)
-        return super().exception(0)
+        try:
+            self._await(timeout)
+            return super().exception(0)
+        finally:
+            del self
 
     def _await(self, timeout: float | None) -> None:
-        if self.done():
-            return
-        client = _client_of(self._ref)
-        ready, _ = client.wait((self._ref,), 1, timeout)
-        if not ready:
-            raise TimeoutError(f"{self._ref!r} was not ready after {timeout} s")
-        _settle(self, lambda: client.get((self._ref,))[0])
+        try:
+            if self.done():
+                return
+            ref = self._ref
+            client = _client_of(ref)
+            ready, _ = client.wait((ref,), 1, timeout)
+            if not ready:
+                raise TimeoutError(f"{ref!r} was not ready after {timeout} s")
+            _settle(self, lambda: client.get((ref,))[0])
+        finally:
+            del self
 
 
 def concurrent_future(ref: ObjectRef[Any]) -> RefFuture:
@@ -159,15 +169,18 @@ def _settle(future: AnyFuture, value_of: Callable[[], Any]) -> None:
         if isinstance(error, StopIteration):  # futures refuse it
             problem = RuntimeError(f"the task raised {error!r}")
             problem.__cause__ = error
-        _end(future, lambda: future.set_exception(problem))
+        _end(future, future.set_exception, problem)
+        del problem
     else:
-        _end(future, lambda: future.set_result(value))
+        _end(future, future.set_result, value)
+    finally:
+        del future
 
 
-def _end(future: AnyFuture, end: Callable[[], object]) -> None:
+def _end(future: AnyFuture, end: Callable[[Any], object], outcome: Any) -> None:
     if not future.done():
         try:
-            end()
+            end(outcome)
         except concurrent.futures.InvalidStateError:
             pass  # another thread was quicker
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import concurrent.futures
+import contextlib
 import gc
+import weakref
 from queue import SimpleQueue
 from typing import Any
 
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 
 import rsim
-from tests.conformance import inspecting
+from tests.conformance import inspecting, marks
 
 LARGE = 1_000_000
 
@@ -186,3 +188,17 @@ def test_a_session_ends_with_open_futures(rt: Any) -> None:
     rsim.shutdown()
     with pytest.raises(rsim.exceptions.RsimError):
         future.result()
+
+
+@pytest.mark.parametrize("ask", ["result", "exception"])
+def test_an_error_does_not_keep_its_future_and_ref(rt, ask):
+    gc.disable()  # it must not take a collection to let them go
+    try:
+        future = fail.remote(KeyError("no such thing")).future()
+        gone = weakref.ref(future)
+        with contextlib.suppress(KeyError):
+            getattr(future, ask)()
+        del future
+        marks.await_that(lambda: gone() is None)
+    finally:
+        gc.enable()
