@@ -1,7 +1,5 @@
 """get and wait: order, timeouts, and what they refuse."""
 
-import time
-
 import pytest
 
 import rsim
@@ -34,18 +32,7 @@ def closed(rt, tmp_path):
         marks.leave(tmp_path, gate)
 
 
-@rsim.remote
-def takes(seconds):
-    time.sleep(seconds)
-    return seconds
-
-
 # -- get -------------------------------------------------------------------------------------------
-
-
-def test_a_task_that_takes_long_is_no_deadlock(rt):
-    long = 0.6  # more than a waiting driver's first patience
-    assert rsim.get(takes.remote(long)) == long
 
 
 def test_get_keeps_the_order_given(rt):
