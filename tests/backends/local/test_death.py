@@ -18,7 +18,7 @@ import os, signal, sys, threading, time
 from rsim.core.records import TaskOptions
 from tests.backends.local.driver import driving
 def tiny(x): return x
-def nap(): time.sleep(1000)
+def nap(seconds=1000): time.sleep(seconds)
 def hog(): sum(range(10**12))
 """
 
@@ -190,6 +190,21 @@ with driving(1) as d:
     programs.append(program)
     text = program.rest()
     assert "deadlock:" in text and "the driver waits for" in text and "GPU" in text
+
+
+def test_a_task_that_takes_long_is_no_deadlock(programs: list[Program]) -> None:
+    # in a program: under pytest the driver has further threads, which might come to its rescue
+    program = Program(
+        """
+from rsim.backends.local.patience import _FIRST_S
+with driving(1) as d:
+    d.call(tiny, 1)
+    d.get(d.run(nap, 3 * _FIRST_S), timeout_s=None)
+    print("awake")
+"""
+    )
+    programs.append(program)
+    assert program.rest() == "awake\n"
 
 
 def test_workers_do_not_get_the_terminals_ctrl_c() -> None:
