@@ -63,7 +63,7 @@ def _installed(name: str, address: str) -> Start:
         return start
     if name == _CLUSTER:
         raise NotImplementedError(
-            f"address={address!r} needs the cluster backend, which is not installed; "
+            f"address={address!r} needs the cluster backend, which is not there yet; "
             "there are 'local' and 'sim'"
         )
     known = ", ".join(repr(each) for each in sorted({*_BUILT_IN, *found}))

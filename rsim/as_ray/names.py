@@ -79,7 +79,7 @@ _REFS: Names = {
     "ObjectRef": ("rsim:ObjectRef",),
     "ObjectID": ("rsim:ObjectRef",),
     "ObjectRefGenerator": ("rsim:ObjectRefGenerator",),
-    "DynamicObjectRefGenerator": ("rsim:ObjectRefGenerator",),
+    "DynamicObjectRefGenerator": ("rsim:DynamicObjectRefGenerator",),
 }
 
 _RAY: Names = {
