@@ -19,6 +19,7 @@ from rsim.core.actors import Actors
 from rsim.core.arena import Arena
 from rsim.core.cancellation import Cancellation
 from rsim.core.choices import Choices
+from rsim.core.config import NodeConfig
 from rsim.core.deaths import Deaths
 from rsim.core.effects import Effect, ForgetValues, ReplyAllocation
 from rsim.core.history import History
@@ -36,7 +37,7 @@ from rsim.core.records import DRIVER, STREAMING, Demand, ErrorInfo, Located
 from rsim.core.requests import Requests
 from rsim.core.reserved import Reserved
 from rsim.core.resources import Pool
-from rsim.core.scheduler import LocalScheduler, NodeConfig
+from rsim.core.scheduler import LocalScheduler
 from rsim.core.shelf import Shelf
 from rsim.core.shortage import Shortage
 from rsim.core.store import ObjectStore
