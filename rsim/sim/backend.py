@@ -92,21 +92,15 @@ class SimSession:
         self._hub = hub = Hub(
             world, driver, self._switched, self._stuck, Collector().collect, self._bury
         )
-        self._network = Network(
-            world,
-            tape,
-            latency_s=cluster.latency_s,
-            jitter_s=cluster.jitter_s,
-            bandwidth_bytes_per_s=cluster.bandwidth_bytes_per_s,
-        )
-        self._outputs = tuple(TaskOutput(index, config.log_to_driver) for index in (0, 1))
+        self._network = _network_of(cluster, world, tape)
+        self._outputs = TaskOutput(0, config.log_to_driver), TaskOutput(1, config.log_to_driver)
         self._processes = Processes(self._running_worker)
         self._shared = Surroundings(
             hub=hub,
             trace=self.trace,
             names=names,
             processes=self._processes,
-            outputs=(self._outputs[0], self._outputs[1]),
+            outputs=self._outputs,
             injector=Injector(faults, tape),
             seed=config.seed or 0,
             worker_start_ns=round(cluster.worker_start_s * NS_PER_S),
@@ -455,6 +449,16 @@ def _cluster_of(config: SessionConfig) -> Cluster:
             "the cluster says what its nodes have"
         )
     return as_cluster(config.cluster)
+
+
+def _network_of(cluster: Cluster, world: World, tape: Tape) -> Network:
+    return Network(
+        world,
+        tape,
+        latency_s=cluster.latency_s,
+        jitter_s=cluster.jitter_s,
+        bandwidth_bytes_per_s=cluster.bandwidth_bytes_per_s,
+    )
 
 
 def _faults_of(config: SessionConfig) -> Faults:
