@@ -3,8 +3,13 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import leaks
+
+# How long an example takes says nothing on a busy machine.
+settings.register_profile("rsim", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("rsim")
 
 
 @pytest.fixture(autouse=True)

@@ -35,12 +35,8 @@ def _max_pending_calls(name: str, value: object) -> int:
 
 
 def _concurrency_groups(name: str, value: object) -> dict[str, int]:
-    if not isinstance(value, Mapping):
-        raise TypeError(f"{name} must be a dict of calls at a time by group, not {value!r}")
-    for group in value:
-        if not isinstance(group, str) or not group:
-            raise TypeError(f"{name} must have names as keys, not {group!r}")
-    return {group: checks.integer(f"{name}[{group!r}]", value[group], 1) for group in value}
+    limits = checks.by_name(name, value, "calls at a time by group")
+    return {group: checks.integer(f"{name}[{group!r}]", limits[group], 1) for group in limits}
 
 
 def _concurrency_group(name: str, value: object) -> str:

@@ -7,12 +7,11 @@ never make an instance. Owns nothing: what is known of a class is in its definit
 from __future__ import annotations
 
 import inspect
-from functools import WRAPPER_ASSIGNMENTS
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from rsim.api import checks, names
 from rsim.api.actor_options import ClassOptions, check_group
-from rsim.api.definitions import Definition
+from rsim.api.definitions import Definition, rebuilt
 from rsim.api.handles import ActorHandle, Described, Interface, is_async, methods_of
 from rsim.api.parameters import Parameters
 from rsim.api.session import running_client
@@ -45,7 +44,7 @@ class ActorClass:
             options.out_of_order,
             options.groups,
         )
-        _describe(self)
+        definition.describe(self)
 
     def remote(self, *args: Any, **kwargs: Any) -> ActorHandle:
         """Create an actor; return its handle at once.
@@ -162,27 +161,8 @@ def _rebuild(
     options: ClassOptions,
     methods: dict[str, Described],
 ) -> ActorClass:
-    client = current.client
-    if client is None:
-        raise RuntimeError(
-            f"cannot unpickle the actor class {name}: no runtime is running in this process; "
-            "call rsim.init() first"
-        )
-    definition = Definition(name, parameters)
-    definition.bind(client, function_id)
+    definition = rebuilt("actor class", name, parameters, function_id)
     return ActorClass(definition, options, methods)
-
-
-def _describe(actor_class: ActorClass) -> None:
-    """Give it the name, docstring and module of its class, for help() and its like."""
-    definition = actor_class._definition
-    described = vars(actor_class)
-    described["__name__"] = described["__qualname__"] = definition.name
-    if definition.function is not None:
-        for attribute in WRAPPER_ASSIGNMENTS:
-            if hasattr(definition.function, attribute):
-                described[attribute] = getattr(definition.function, attribute)
-        described["__wrapped__"] = definition.function
 
 
 def actor_class(cls: type, options: ClassOptions) -> ActorClass:

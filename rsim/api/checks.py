@@ -83,18 +83,25 @@ def text(name: str, value: object) -> str:
     return value
 
 
-def resources(name: str, value: object) -> dict[str, float]:
-    """Quantities by the names of custom resources. Raises TypeError or ValueError."""
+def by_name(name: str, value: object, contents: str) -> dict[str, object]:
+    """A dict with names as keys; `contents` says of what. Raises TypeError."""
     if not isinstance(value, Mapping):
-        raise TypeError(f"{name} must be a dict of quantities by name, not {value!r}")
+        raise TypeError(f"{name} must be a dict of {contents}, not {value!r}")
     for key in value:
         if not isinstance(key, str) or not key:
             raise TypeError(f"{name} must have names as keys, not {key!r}")
+    return dict(value)
+
+
+def resources(name: str, value: object) -> dict[str, float]:
+    """Quantities by the names of custom resources. Raises TypeError or ValueError."""
+    amounts = by_name(name, value, "quantities by name")
+    for key in amounts:
         if key in _OPTION_OF:
             raise ValueError(f"{name} must not contain {key!r}: use {_OPTION_OF[key]}=")
         if key == _NO_RESOURCE:
             raise ValueError(f"{name} must not contain {key!r}: it cannot be asked for")
-    return {key: quantity(f"{name}[{key!r}]", amount) for key, amount in value.items()}
+    return {key: quantity(f"{name}[{key!r}]", amount) for key, amount in amounts.items()}
 
 
 def labels(name: str, value: object) -> dict[str, str]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable
+from functools import WRAPPER_ASSIGNMENTS
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,29 @@ class Definition:
                 return _group.mark_of(self)
             self.bind(client)
             return self.function_id
+
+    def describe(self, remote: object) -> None:
+        """Give what is called in its place its name, docstring and module, for help() and such."""
+        described = vars(remote)
+        described["__name__"] = described["__qualname__"] = self.name
+        if self.function is not None:
+            for attribute in WRAPPER_ASSIGNMENTS:
+                if hasattr(self.function, attribute):
+                    described[attribute] = getattr(self.function, attribute)
+            described["__wrapped__"] = self.function
+
+
+def rebuilt(kind: str, name: str, parameters: Parameters, function_id: bytes) -> Definition:
+    """The definition that a pickled `kind` of callable had. RuntimeError without a runtime."""
+    client = current.client
+    if client is None:
+        raise RuntimeError(
+            f"cannot unpickle the {kind} {name}: no runtime is running in this process; "
+            "call rsim.init() first"
+        )
+    definition = Definition(name, parameters)
+    definition.bind(client, function_id)
+    return definition
 
 
 def _nobody() -> None:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from functools import WRAPPER_ASSIGNMENTS
 from typing import Any, Generic, NoReturn, TypeVar, overload
 
 from rsim.api import checks
 from rsim.api.actor_options import CLASS_ONLY, ClassOptions
 from rsim.api.actors import ActorClass, actor_class
-from rsim.api.definitions import Definition
+from rsim.api.definitions import Definition, rebuilt
 from rsim.api.options import Options, with_function
 from rsim.api.parameters import Parameters
 from rsim.api.returning import number_of, returned
@@ -60,7 +59,7 @@ class RemoteFunction(Generic[T_co]):
         self._fewest, self._most = parameters.fewest, parameters.most
         if options.refusal is not None:
             self._most = -1  # so that every call is checked, and refused
-        _describe(self)
+        definition.describe(self)
 
     def remote(self, *args: Any, **kwargs: Any) -> T_co:
         """Submit a task that calls the function; return its refs at once.
@@ -135,27 +134,8 @@ class RemoteFunction(Generic[T_co]):
 def _rebuild(
     function_id: bytes, name: str, parameters: Parameters, options: Options, streams: bool
 ) -> RemoteFunction[Any]:
-    client = current.client
-    if client is None:
-        raise RuntimeError(
-            f"cannot unpickle the remote function {name}: no runtime is running in this process; "
-            "call rsim.init() first"
-        )
-    definition = Definition(name, parameters)
-    definition.bind(client, function_id)
+    definition = rebuilt("remote function", name, parameters, function_id)
     return RemoteFunction(definition, options, streams)
-
-
-def _describe(remote_function: RemoteFunction[Any]) -> None:
-    """Give it the name, docstring and module of its function, for help() and its like."""
-    definition = remote_function._definition
-    described = vars(remote_function)
-    described["__name__"] = described["__qualname__"] = definition.name
-    if definition.function is not None:
-        for attribute in WRAPPER_ASSIGNMENTS:
-            if hasattr(definition.function, attribute):
-                described[attribute] = getattr(definition.function, attribute)
-        described["__wrapped__"] = definition.function
 
 
 @overload

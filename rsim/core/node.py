@@ -14,11 +14,12 @@ from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
 
-from rsim.core import events
+from rsim.core import events, waiting
 from rsim.core.actors import Actors
 from rsim.core.arena import Arena
 from rsim.core.cancellation import Cancellation
 from rsim.core.choices import Choices
+from rsim.core.config import NodeConfig
 from rsim.core.deaths import Deaths
 from rsim.core.effects import Effect, ForgetValues, ReplyAllocation
 from rsim.core.history import History
@@ -35,8 +36,8 @@ from rsim.core.peers import Peers
 from rsim.core.records import DRIVER, STREAMING, Demand, ErrorInfo, Located
 from rsim.core.requests import Requests
 from rsim.core.reserved import Reserved
-from rsim.core.resources import Pool, format_demand
-from rsim.core.scheduler import LocalScheduler, NodeConfig
+from rsim.core.resources import Pool
+from rsim.core.scheduler import LocalScheduler
 from rsim.core.shelf import Shelf
 from rsim.core.shortage import Shortage
 from rsim.core.store import ObjectStore
@@ -431,39 +432,11 @@ class Node:
 
     def infeasible(self) -> list[str]:
         """Tasks that no node can ever run, in words."""
-        return [
-            f"{task.spec.name} asks for {format_demand(task.spec.options.demand)}: {reason}"
-            for task, reason in self.peers.infeasible()
-        ]
+        return waiting.infeasible(self)
 
     def waiting_report(self) -> list[str]:
         """Who waits for what, in words."""
-        lines = []
-        for client, object_ids in self.requests.waiting():
-            who = f"worker {client}"
-            if client == DRIVER:
-                who = "the driver"
-            elif worker := self.scheduler.workers.get(client):
-                running = [*worker.tasks, *worker.calls.values()][:1]
-                who = f"{running[0].spec.name if running else 'nothing'} (worker {client})"
-            shown = ", ".join(self._describe(object_id) for object_id in object_ids[:5])
-            more = f" and {len(object_ids) - 5} more" if len(object_ids) > 5 else ""
-            lines.append(f"{self.name}: {who} waits for {shown}{more}")
-        for client, task_id in self.streams.pauses.waiting():
-            name = self.tasks.table[task_id].spec.name
-            lines.append(
-                f"{self.name}: {name} (worker {client}) waits for its items to be consumed"
-            )
-        for task in self.scheduler.ready_tasks():
-            need = format_demand(task.spec.options.demand)
-            free = format_demand(self.scheduler.pool.available())
-            lines.append(f"{self.name}: {task.spec.name} is ready and waits for {need} of {free}")
-        return lines + [f"{self.name}: infeasible: {line}" for line in self.infeasible()]
-
-    def _describe(self, object_id: bytes) -> str:
-        task = self.tasks.table.get(object_id[:16])
-        made = f" of {task.spec.name}" if task is not None else ""
-        return f"{object_id.hex()[:12]}…{made}"
+        return waiting.report(self)
 
     def check(self) -> None:
         """Derive what is kept twice again, and compare. AssertionError when a part contradicts

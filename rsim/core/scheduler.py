@@ -16,9 +16,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
-import msgspec
-
 from rsim.core.choices import Choices
+from rsim.core.config import NodeConfig
 from rsim.core.devices import Grant
 from rsim.core.effects import RecallTasks, SetTimer, StartWorker, StopWorker
 from rsim.core.machine import Step
@@ -36,30 +35,6 @@ from rsim.core.work import (
     Task,
     Worker,
 )
-
-
-class NodeConfig(msgspec.Struct, frozen=True):
-    """What a backend chooses for its nodes."""
-
-    prestart_workers: int = 0
-    pipeline_depth: int = 1
-    """Most tasks at one worker, the running one included."""
-    tiny_task_ns: int = 1_000_000
-    """Only functions whose runs take less on average are pipelined, and a worker is recalled after
-    as long.
-    """
-    max_starting: int = 8
-    """Workers being started at one time."""
-    max_starts_failed: int = 3
-    """Failed starts in a row after which waiting tasks fail."""
-    placement_window: int = 64
-    """Most tasks of one node that wait for the global scheduler's answer while they are queued here
-    too.
-    """
-    store_grace_ns: int = 2_000_000_000
-    """How long a full store waits for something to be unpinned before it refuses."""
-    address: str = "127.0.0.1"
-    hostname: str = "localhost"
 
 
 class LocalScheduler:

@@ -1,9 +1,10 @@
-"""The life of tasks: submitted, waiting for inputs, run, retried, failed, cancelled, run again when
-a result is lost.
+"""The life of tasks: submitted, waiting for inputs, run, retried, failed, run again when a result
+is lost.
 
-Decides what happens to a task next. Must never recurse along chains of tasks: whatever follows from
-an object that is ready or wanted goes through the node's work lists. Owns the task table, which is
-also the lineage: a finished task stays as long as one of its objects is known.
+Decides what happens to a task next, unless somebody stops it (``cancellation.py``) or dies
+(``deaths.py``). Must never recurse along chains of tasks: whatever follows from an object that is
+ready or wanted goes through the node's work lists. Owns the task table, which is also the lineage:
+a finished task stays as long as one of its objects is known.
 """
 
 from __future__ import annotations

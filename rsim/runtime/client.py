@@ -1,19 +1,14 @@
 """What a driver or a worker can ask of its node: put, get, wait, submit, cancel; written once for
 every backend.
 
-Decides what travels inline and what through shared memory, and counts the refs of its process. Must
-never wait but in ``Channel.park``. Owns the counts of refs and the views of shared memory that are
-still in use.
+Decides what travels inline and what through shared memory. Must never wait but in ``Channel.park``.
+Owns the numbers of its requests, and what its process holds (``holdings.py``).
 """
 
 from __future__ import annotations
 
-import ctypes
 import itertools
 import sys
-import threading
-import weakref
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -34,6 +29,7 @@ from rsim.exceptions import GetTimeoutError, RsimError
 from rsim.runtime import errors, wire
 from rsim.runtime.consumer import Consumer
 from rsim.runtime.context import RUNNING, TaskContext
+from rsim.runtime.holdings import BATCH, OWN, OWN_CALL, Holdings
 from rsim.runtime.ports import Channel
 from rsim.runtime.refs import ObjectRef
 from rsim.runtime.serialization import (
@@ -50,21 +46,12 @@ from rsim.runtime.tenancy import captured
 INLINE_LIMIT_BYTES = 100 * 1024
 """Larger values go through shared memory (the limit that Ray uses for the same purpose)."""
 
-_LOAN = 1 << 32
-_CALL = 1 << 31
-_LIVE = _CALL - 1
-_OWN = _LOAN + 1
-_OWN_CALL = _OWN | _CALL
-_BATCH = 64
-"""Dropped refs that are collected before the node is told, unless the client is about to wait."""
 
-
-class Client:
+class Client(Holdings):
     """One per driver and per worker. Thread-safe."""
 
     def __init__(self, channel: Channel, number: int, task_id: bytes) -> None:
-        self.channel = channel
-        self.number = number
+        super().__init__(channel, number)
         self.base = TaskContext(task_id, -1)
         """What threads that user code started itself run in: the driver, or what a worker ran last.
         """
@@ -82,13 +69,6 @@ class Client:
         self.creation: wire.RunTask | None = None
         """The task that creates, or has created, the actor of this worker; without arguments."""
         self._ops = itertools.count(1)
-        self._lock = threading.Lock()
-        self._counts: dict[bytes, int] = {}
-        self._dropped: deque[bytes] = deque()
-        self._unpinned: deque[bytes] = deque()
-        self._views: dict[int, weakref.ref[Any]] = {}
-        self._view_keys = itertools.count()
-        self._closed = False
         self._warned: set[str] = set()
         self.session: wire.SessionReply | None = None
         """What is known of the session, once somebody has asked."""
@@ -103,85 +83,6 @@ class Client:
     def next_op(self) -> int:
         """A number for a request to the node."""
         return next(self._ops)
-
-    # -- references --------------------------------------------------------------------------------
-    # A count holds the live refs of this process in its low 31 bits, then one that tells results of
-    # an actor's calls, submitted here, from all else, and above them the loans it has seen.
-
-    def added(self, object_id: bytes) -> None:
-        """A ref came to be in this process."""
-        with self._lock:
-            self._counts[object_id] = self._counts.get(object_id, 0) + 1
-
-    def dropped(self, object_id: bytes) -> None:
-        """A ref was dropped; called from ``__del__``, so at any moment."""
-        self._dropped.append(object_id)
-
-    def make_ref(self, object_id: bytes) -> ObjectRef[Any]:
-        """A ref to an object that exists elsewhere already."""
-        return ObjectRef(object_id, self)
-
-    def own_ref(self, object_id: bytes, count: int = _OWN) -> ObjectRef[Any]:
-        """The first ref to an object that this client creates: one loan, unspoken."""
-        with self._lock:
-            counts = self._counts
-            known = counts.get(object_id)  # to a task that runs again
-            counts[object_id] = count if known is None else (known + _OWN) | (count & _CALL)
-        return ObjectRef.counted(object_id, self)
-
-    def is_call(self, ref: ObjectRef[Any]) -> bool:
-        """Whether the ref is known here to be the result of an actor's call."""
-        return bool(self._counts.get(ref.binary(), 0) & _CALL)
-
-    def knows(self, refs: Sequence[ObjectRef[Any]]) -> bool:
-        """Whether these are refs of this process, each given once; quicker than to find out which
-        is not.
-        """
-        try:
-            object_ids = {ref._id for ref in refs}
-        except (AttributeError, TypeError):
-            return False
-        return len(object_ids) == len(refs) and not object_ids.difference(self._counts)
-
-    def _borrow(self, object_ids: Sequence[bytes]) -> None:
-        with self._lock:
-            for object_id in object_ids:
-                self._counts[object_id] = self._counts.get(object_id, 0) + _LOAN
-
-    def _return_unused(self, object_ids: Sequence[bytes]) -> None:
-        """Of the refs just lent, return those that no value holds."""
-        with self._lock:
-            for object_id in object_ids:
-                count = self._counts.get(object_id, 1)
-                if not count & _LIVE:
-                    self._counts[object_id] = count + 1
-                    self._dropped.append(object_id)
-
-    def flush(self) -> None:
-        """Tell the node which refs and views were dropped."""
-        object_ids: list[bytes] = []
-        counts: list[int] = []
-        with self._lock:
-            dropped = self._dropped
-            while dropped:
-                object_id = dropped.popleft()
-                count = self._counts.get(object_id, 0) - 1
-                if count & _LIVE:
-                    self._counts[object_id] = count
-                elif self._counts.pop(object_id, None) is not None:
-                    object_ids.append(object_id)
-                    counts.append(count >> 32)
-        if self._closed:
-            return
-        if object_ids:
-            self.channel.send(events.RefsReleased(self.number, tuple(object_ids), tuple(counts)))
-        unpinned: list[bytes] = []
-        if self._unpinned:
-            with self._lock:  # another thread may do the same
-                while self._unpinned:
-                    unpinned.append(self._unpinned.popleft())
-        if unpinned:
-            self.channel.send(events.PinsReleased(self.number, tuple(unpinned)))
 
     # -- functions and tasks -----------------------------------------------------------------------
 
@@ -223,7 +124,7 @@ class Client:
         if index < 0:
             index = next(context.submissions)
         task_id = child_task_id(context.task_id, index)
-        count = _OWN_CALL if actor else _OWN
+        count = OWN_CALL if actor else OWN
         results = range(abs(num_returns))
         refs = [self.own_ref(return_id(task_id, which), count) for which in results]
         spec = TaskSpec(
@@ -243,7 +144,7 @@ class Client:
             method,
         )
         self.channel.send(events.TaskSubmitted(self.number, spec))
-        if len(self._dropped) >= _BATCH:
+        if len(self._dropped) >= BATCH:
             self.flush()
         return refs
 
@@ -259,12 +160,6 @@ class Client:
         op = next(self._ops)
         self.channel.send(make(op))
         return self.channel.park(op)
-
-    def take_ref(self, object_id: bytes) -> ObjectRef[Any]:
-        """The ref that the node has just lent to this client."""
-        ref: ObjectRef[Any] = ObjectRef(object_id, self)
-        self._borrow((object_id,))
-        return ref
 
     def cancel(self, ref: ObjectRef[Any], force: bool, recursive: bool) -> None:
         """Cancel the task that creates the object."""
@@ -285,7 +180,7 @@ class Client:
         object_id = put_id(context.task_id, next(context.puts))
         size_bytes = payload.total_bytes
         if size_bytes <= INLINE_LIMIT_BYTES:
-            if len(self._dropped) >= _BATCH:
+            if len(self._dropped) >= BATCH:
                 self.flush()
             event = events.ObjectPut(
                 self.number, object_id, size_bytes, payload.contained, False, pack(payload)
@@ -328,7 +223,7 @@ class Client:
             if type(value) is not bytes:
                 return self._get_slowly(refs, timeout_s)
             values.append(deserialize(value))
-        if len(self._dropped) >= _BATCH:
+        if len(self._dropped) >= BATCH:
             self.flush()
         return values
 
@@ -366,7 +261,7 @@ class Client:
         if reply.error is not None:
             raise exception_of(reply.error)
         peek = self.channel.peek
-        self._borrow(reply.lent)
+        self.borrow(reply.lent)
         try:
             found = dict(zip(reply.object_ids, reply.values, strict=True))
             for value in reply.values:
@@ -382,7 +277,7 @@ class Client:
                     values.append(self.load_any(object_id, value_here))
             return values
         finally:
-            self._return_unused(reply.lent)
+            self.return_unused(reply.lent)
 
     def load_any(self, object_id: bytes, value: Value) -> Any:
         """A value that a node sent, as Python; raises if it is an error."""
@@ -401,26 +296,7 @@ class Client:
 
     def load_located(self, object_id: bytes, value: Located) -> Any:
         """A value in shared memory as Python: its arrays look into it, and keep it pinned."""
-        return deserialize(self._pinned_view(object_id, value))
-
-    def _pinned_view(self, object_id: bytes, value: Located) -> memoryview:
-        """A read-only view of a pinned object; the pin is released when nothing refers to the view
-        any more.
-        """
-        memory = self.channel.view(value.offset, value.size_bytes)
-        exporter = (ctypes.c_ubyte * value.size_bytes).from_buffer(memory)
-        key = next(self._view_keys)
-        self._views[key] = weakref.ref(exporter, self._unpinner(key, object_id))
-        return memoryview(exporter).cast("B").toreadonly()
-
-    def _unpinner(self, key: int, object_id: bytes) -> Callable[[Any], None]:
-        views, unpinned = self._views, self._unpinned
-
-        def unpin(_ref: object) -> None:
-            views.pop(key, None)
-            unpinned.append(object_id)
-
-        return unpin
+        return deserialize(self.pinned_view(object_id, value))
 
     def wait(
         self,
@@ -479,25 +355,15 @@ class Client:
         """
         if not task.dep_ids:
             if task.lent:
-                self._borrow(task.lent)
+                self.borrow(task.lent)
             return deserialize_call(task.payload)
-        self._borrow(task.lent)
+        self.borrow(task.lent)
         if task.payload:
             return deserialize_call(task.payload, list(map(self.load_any, task.dep_ids, task.deps)))
         packed, values = task.deps[0], task.deps[1:]
         assert isinstance(packed, Located)
-        view = self._pinned_view(task.dep_ids[0], packed)
+        view = self.pinned_view(task.dep_ids[0], packed)
         return deserialize_call(view, list(map(self.load_any, task.dep_ids[1:], values)))
-
-    def return_unused(self, task: wire.RunTask) -> None:
-        """After a task: return the refs that it was lent and did not keep."""
-        if task.lent:
-            self._return_unused(task.lent)
-
-    @property
-    def has_dropped(self) -> bool:
-        """Whether there is something for ``flush`` to tell."""
-        return bool(self._dropped or self._unpinned)
 
     @staticmethod
     def checked(reply: Any) -> Any:
@@ -506,15 +372,6 @@ class Client:
             assert reply.error is not None
             raise exception_of(reply.error)
         return reply
-
-    def flush_if_due(self) -> None:
-        """``flush`` when many refs were dropped."""
-        if len(self._dropped) >= _BATCH:
-            self.flush()
-
-    def close(self) -> None:
-        """The runtime ends: refs that are dropped from now on are nobody's business."""
-        self._closed = True
 
 
 def _overdue(missing: Sequence[bytes], wanted: int, timeout_s: float | None) -> str:

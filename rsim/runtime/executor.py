@@ -252,7 +252,7 @@ class Executor:
         client = self._client
         client.channel.send(event)
         if task.lent or client.has_dropped:  # not before: the results may hold what is dropped here
-            client.return_unused(task)
+            client.return_unused(task.lent)
             client.flush()
 
     def _results(self, task: RunTask, value: Any) -> tuple[Result, ...]:

@@ -21,20 +21,10 @@ from typing import TypeAlias
 
 import msgspec
 
-from rsim.runtime.trace import (
-    BLOCKED,
-    DIED,
-    Instant,
-    Slot,
-    Span,
-    natural_key,
-    slot_key,
-    slot_label,
-)
+from rsim.runtime.gantt_rows import LINE_STYLES, Bar, Piece, Row, nesting, rows_by_node
+from rsim.runtime.trace import BLOCKED, Instant, Span, slot_label
 
 MIN_WIDTH = 40
-LINE_STYLES = {"driver": "38;5;245", "transfer": "38;5;80", "spill": "38;5;177"}
-"""The kinds of spans that keep no worker busy: drawn as lines, in these styles."""
 
 _MAX_LABEL = 24
 _MAX_NAME = 32
@@ -77,49 +67,6 @@ class _Glyphs(msgspec.Struct, frozen=True):
 _UNICODE = _Glyphs("█▓▒", "▌", "▐", "░", "·", "━", "╸", "╺", "✗", "┬", "─", "…", "×", "µs")
 _ASCII = _Glyphs("#=%", "", "", "-", ".", "~", "~", ".", "!", "+", "-", "~", "x", "us")
 """Without halves: the left half stands for its column."""
-
-
-class _Bar(msgspec.Struct, frozen=True, gc=False):
-    """A span to be drawn; an open one lasts until the end."""
-
-    name: str
-    kind: str
-    start_ns: int
-    end_ns: int
-    died: bool
-
-    @property
-    def works(self) -> bool:
-        """Whether it keeps its worker busy."""
-        return self.kind != BLOCKED and self.kind not in LINE_STYLES
-
-
-class _Piece(msgspec.Struct, frozen=True, gc=False):
-    """A stretch of a row in which `bar` is the innermost."""
-
-    start_ns: int
-    end_ns: int
-    bar: _Bar
-
-    def within(self, start_ns: int, end_ns: int) -> int:
-        """How many nanoseconds of an interval it covers."""
-        return max(0, min(self.end_ns, end_ns) - max(self.start_ns, start_ns))
-
-
-class _Row(msgspec.Struct):
-    """What is drawn beside one label."""
-
-    slot: Slot
-    bars: list[_Bar]
-    pieces: list[_Piece]
-
-    @property
-    def is_worker(self) -> bool:
-        return isinstance(self.slot, int) or any(bar.works for bar in self.bars)
-
-    @property
-    def busy_ns(self) -> int:
-        return sum(piece.end_ns - piece.start_ns for piece in self.pieces if piece.bar.works)
 
 
 class _Scale(msgspec.Struct, frozen=True):
@@ -191,7 +138,7 @@ class _Chart:
         starts = [span.start_ns for span in spans] + [death.at_ns for death in deaths]
         ends = [end for span in spans if (end := span.end_ns) is not None]
         self.start_ns, self.end_ns = min(starts), max(starts + ends)
-        self.nodes = _rows_by_node(spans, self.end_ns)
+        self.nodes = rows_by_node(spans, self.end_ns)
         self.rows = [row for rows in self.nodes.values() for row in rows]
         self.label_width = min(_MAX_LABEL, 4 + max(len(slot_label(row.slot)) for row in self.rows))
         columns = width - self.label_width - _MARGIN
@@ -199,7 +146,7 @@ class _Chart:
         length_ns = max(self.end_ns - self.start_ns + 1, 2 * columns)
         self.scale = _Scale(self.start_ns, length_ns, columns)
         bars = [bar for row in self.rows for bar in row.bars]
-        self.bars = sorted(bars, key=_nesting)
+        self.bars = sorted(bars, key=nesting)
         self.pen = _Pen(glyphs, list(dict.fromkeys(bar.name for bar in self.bars if bar.works)))
 
     def lines(self, max_nodes: int) -> Iterator[list[_Text]]:
@@ -245,9 +192,9 @@ class _Chart:
             self._mark_deaths(node, row, cells)
             yield [(label.ljust(self.label_width), ""), *cells, (share, _GREY)]
 
-    def _cells(self, row: _Row) -> list[_Text]:
+    def _cells(self, row: Row) -> list[_Text]:
         scale = self.scale
-        columns: list[list[_Piece]] = [[] for _ in range(scale.columns)]
+        columns: list[list[Piece]] = [[] for _ in range(scale.columns)]
         for piece in row.pieces:
             last = scale.column(max(piece.start_ns, piece.end_ns - 1))
             for column in range(scale.column(piece.start_ns), last + 1):
@@ -259,7 +206,7 @@ class _Chart:
             for column, pieces in enumerate(columns)
         ]
 
-    def _mark_deaths(self, node: str, row: _Row, cells: list[_Text]) -> None:
+    def _mark_deaths(self, node: str, row: Row, cells: list[_Text]) -> None:
         """Mark what died; after the death of its node a row is blank until something runs there."""
         own = [bar.end_ns for bar in row.bars if bar.died]
         own += [d.at_ns for d in self.deaths if d.node == node and d.slot == row.slot]
@@ -277,15 +224,15 @@ class _Chart:
         """The last column before a death, so that the mark does not hide what comes next."""
         return self.scale.column(max(self.start_ns, at_ns - 1))
 
-    def _share(self, rows: Sequence[_Row]) -> int:
+    def _share(self, rows: Sequence[Row]) -> int:
         """Per cent of the time in which these slots were busy."""
         return self._per_cent(sum(row.busy_ns for row in rows), rows)
 
-    def _per_cent(self, busy_ns: int, rows: Sequence[_Row]) -> int:
+    def _per_cent(self, busy_ns: int, rows: Sequence[Row]) -> int:
         whole_ns = (self.end_ns - self.start_ns) * len(rows)
         return (200 * busy_ns + whole_ns) // (2 * whole_ns) if whole_ns else 0
 
-    def _legend(self, workers: Sequence[_Row]) -> Iterator[list[_Text]]:
+    def _legend(self, workers: Sequence[Row]) -> Iterator[list[_Text]]:
         names = self.pen.names[: len(_LETTERS)]
         room = min(_MAX_NAME, self.width - 29)
         width = max((min(room, len(name)) for name in names), default=0)
@@ -336,7 +283,7 @@ class _Pen:
         self.names = names
         self.has_lower_case = False
         self._index = {name: index for index, name in enumerate(names)}
-        self._lettered: _Bar | None = None
+        self._lettered: Bar | None = None
 
     def start_row(self) -> None:
         """Forget which bar shows its letter already."""
@@ -346,7 +293,7 @@ class _Pen:
         """How a function looks, for the legend."""
         return [(self._letter(name), self._on(name)), (self._body(name), self._in(name))]
 
-    def cell(self, pieces: Sequence[_Piece], start_ns: int, end_ns: int) -> _Text:
+    def cell(self, pieces: Sequence[Piece], start_ns: int, end_ns: int) -> _Text:
         """Draw the column from `start_ns` to `end_ns`, with the pieces that touch it."""
         inside = [
             piece
@@ -364,7 +311,7 @@ class _Pen:
         return self._whole(left) if left is right else self._halves(left, right)
 
     def _crowd(
-        self, pieces: Sequence[_Piece], inside: Sequence[_Piece], start_ns: int, end_ns: int
+        self, pieces: Sequence[Piece], inside: Sequence[Piece], start_ns: int, end_ns: int
     ) -> _Text:
         times_ns = Counter[str]()
         for piece in inside:
@@ -376,7 +323,7 @@ class _Pen:
         self.has_lower_case = True
         return (self._letter(name).lower(), self._in(name))
 
-    def _whole(self, bar: _Bar | None) -> _Text:
+    def _whole(self, bar: Bar | None) -> _Text:
         if bar is None:
             return (self.glyphs.idle, _FAINT)
         if bar.kind == BLOCKED:
@@ -388,7 +335,7 @@ class _Pen:
         self._lettered = bar
         return (self._letter(bar.name), self._on(bar.name))
 
-    def _halves(self, left: _Bar | None, right: _Bar | None) -> _Text:
+    def _halves(self, left: Bar | None, right: Bar | None) -> _Text:
         glyphs = self.glyphs
         if left is not None and left.works:
             style = self._in(left.name)
@@ -418,53 +365,7 @@ class _Pen:
         return f"30;4{self._in(name)[1:]}"
 
 
-def _rows_by_node(spans: Sequence[Span], end_ns: int) -> dict[str, list[_Row]]:
-    tracks: dict[str, dict[Slot, list[_Bar]]] = {}
-    for span in spans:
-        end = end_ns if span.end_ns is None else span.end_ns
-        bar = _Bar(span.name, span.kind, span.start_ns, end, span.outcome == DIED)
-        tracks.setdefault(span.node, {}).setdefault(span.slot, []).append(bar)
-    nodes: dict[str, list[_Row]] = {}
-    for node in sorted(tracks, key=natural_key):
-        slots = sorted(tracks[node], key=slot_key)
-        nodes[node] = [_Row(slot, bars := tracks[node][slot], _flatten(bars)) for slot in slots]
-    return nodes
-
-
-def _nesting(bar: _Bar) -> tuple[int, int, bool, str, str]:
-    """Sorts bars so that one comes before those that it contains, in whatever order they come."""
-    return bar.start_ns, -bar.end_ns, bar.kind == BLOCKED, bar.kind, bar.name
-
-
-def _flatten(bars: list[_Bar]) -> list[_Piece]:
-    """Sort the bars of a row, and cut them into pieces in which the innermost one shows."""
-    bars.sort(key=_nesting)
-    pieces: list[_Piece] = []
-    stack: list[_Bar] = []
-    done_ns = bars[0].start_ns
-
-    def close(until_ns: int) -> None:
-        nonlocal done_ns
-        while stack and done_ns < until_ns:
-            end_ns = min(stack[-1].end_ns, until_ns)
-            if end_ns > done_ns:
-                pieces.append(_Piece(done_ns, end_ns, stack[-1]))
-                done_ns = end_ns
-            if stack[-1].end_ns <= done_ns:
-                stack.pop()
-        done_ns = max(done_ns, until_ns)
-
-    for bar in bars:
-        close(bar.start_ns)
-        if bar.start_ns == bar.end_ns:
-            pieces.append(_Piece(bar.start_ns, bar.end_ns, bar))
-        else:
-            stack.append(bar)
-    close(max(bar.end_ns for bar in bars))
-    return pieces
-
-
-def _owner(pieces: Sequence[_Piece], start_ns: int, end_ns: int) -> _Bar | None:
+def _owner(pieces: Sequence[Piece], start_ns: int, end_ns: int) -> Bar | None:
     """The bar that covers most of the interval, if that is at least half of it."""
     best = max(pieces, key=lambda piece: piece.within(start_ns, end_ns), default=None)
     if best is None or 2 * best.within(start_ns, end_ns) < end_ns - start_ns:

@@ -7,12 +7,9 @@ while the session lasts.
 
 from __future__ import annotations
 
-import gc
-import signal
 import sys
 import threading
 from collections.abc import Callable
-from types import FrameType
 from typing import Any, TextIO
 
 from rsim.core import events, ids
@@ -37,6 +34,7 @@ from rsim.sim.greenlets import Hub, Strand
 from rsim.sim.network import NS_PER_S, Network
 from rsim.sim.output import TaskOutput
 from rsim.sim.process import DRIVER_PID, Processes
+from rsim.sim.real_process import Collector, catch_interrupts, is_test_runner, pause_collector
 from rsim.sim.site import (
     ControlTables,
     SimControlStore,
@@ -56,14 +54,6 @@ from rsim.sim.worker import SimWorkers, Surroundings
 
 _JOB = 1
 """Of every simulated session, so that the same program makes the same ids each time."""
-
-_FULL_COLLECTION = 64
-"""How many collections of young garbage come before one of all."""
-
-_TEST_RUNNERS = frozenset(("_pytest", "pytest", "pluggy", "xdist", "execnet"))
-
-_frozen = False
-"""Whether what this process had imported was put out of the garbage collector's sight."""
 
 
 def start(config: SessionConfig, source: Source | None = None) -> SimSession:
@@ -96,26 +86,21 @@ class SimSession:
         self._cluster = cluster
         self._closed = False
         self._infeasible: list[str] = []
-        self._collections = 0
         self._thread = threading.get_ident()
         streams: tuple[TextIO, TextIO] = (sys.stdout, sys.stderr)
         driver = Strand(DRIVER_NAME, driver_task, streams)
-        self._hub = hub = Hub(world, driver, self._switched, self._stuck, self._collect, self._bury)
-        self._network = Network(
-            world,
-            tape,
-            latency_s=cluster.latency_s,
-            jitter_s=cluster.jitter_s,
-            bandwidth_bytes_per_s=cluster.bandwidth_bytes_per_s,
+        self._hub = hub = Hub(
+            world, driver, self._switched, self._stuck, Collector().collect, self._bury
         )
-        self._outputs = tuple(TaskOutput(index, config.log_to_driver) for index in (0, 1))
+        self._network = _network_of(cluster, world, tape)
+        self._outputs = TaskOutput(0, config.log_to_driver), TaskOutput(1, config.log_to_driver)
         self._processes = Processes(self._running_worker)
         self._shared = Surroundings(
             hub=hub,
             trace=self.trace,
             names=names,
             processes=self._processes,
-            outputs=(self._outputs[0], self._outputs[1]),
+            outputs=self._outputs,
             injector=Injector(faults, tape),
             seed=config.seed or 0,
             worker_start_ns=round(cluster.worker_start_s * NS_PER_S),
@@ -371,8 +356,8 @@ class SimSession:
         self._undo.append(self._virtualisation.remove)
         for output in self._outputs:
             output.attach(self._hub)
-        self._undo.append(_pause_collector())
-        self._undo.append(_catch_interrupts(self._hub))
+        self._undo.append(pause_collector())
+        self._undo.append(catch_interrupts(self._hub))
         self._undo.append(lambda: self._switched(None))
         self._switched(self._hub.driver)
 
@@ -392,7 +377,7 @@ class SimSession:
         context = self._context
         if context is None or threading.get_ident() != self._thread:
             return None
-        if self._hub.running is self._hub.driver and _is_test_runner(sys._getframe(2)):
+        if self._hub.running is self._hub.driver and is_test_runner(sys._getframe(2)):
             return None
         call = CALL_CONTEXT.get()
         return context if call is None or call.is_over else call
@@ -424,11 +409,6 @@ class SimSession:
             clients += [(worker.strand, worker.channel) for worker in workers.by_client.values()]
         return deadlock(self._world.now_ns, clients, self.sites.values(), self._names)
 
-    def _collect(self) -> None:
-        """Collect garbage: at fixed steps, so that finalisers run at the same points each time."""
-        self._collections += 1
-        gc.collect(2 if self._collections % _FULL_COLLECTION == 0 else 1)
-
     def _must_be_driver(self, deed: str) -> None:
         if self._hub.running is not self._hub.driver:
             raise RuntimeError(f"a task cannot {deed}: only the driver can")
@@ -441,22 +421,6 @@ class SimSession:
         if not site.alive:
             raise ValueError(f"the node {name!r} is dead already")
         return site
-
-
-def _is_test_runner(frame: FrameType | None) -> bool:
-    """Whether a call was made by the test runner, itself or through the standard library.
-
-    It shares the driver's thread, but not the driver's world: a time limit of a test is real.
-    """
-    while frame is not None:
-        name = frame.f_globals.get("__name__", "")
-        root = name.partition(".")[0]
-        if root in _TEST_RUNNERS or root.startswith("pytest_"):
-            return True
-        if root not in sys.stdlib_module_names and not name.startswith("rsim.sim.virtual."):
-            return False
-        frame = frame.f_back
-    return False
 
 
 def _total(node: Node, head: bool) -> Demand:
@@ -487,6 +451,16 @@ def _cluster_of(config: SessionConfig) -> Cluster:
     return as_cluster(config.cluster)
 
 
+def _network_of(cluster: Cluster, world: World, tape: Tape) -> Network:
+    return Network(
+        world,
+        tape,
+        latency_s=cluster.latency_s,
+        jitter_s=cluster.jitter_s,
+        bandwidth_bytes_per_s=cluster.bandwidth_bytes_per_s,
+    )
+
+
 def _faults_of(config: SessionConfig) -> Faults:
     if config.faults is None:
         return Faults()
@@ -500,25 +474,3 @@ def _seed_of(config: SessionConfig) -> int:
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise TypeError(f"seed must be an int or None, not {seed!r}")
     return seed
-
-
-def _pause_collector() -> Callable[[], None]:
-    """Switch automatic garbage collection off; returns what restores it."""
-    global _frozen
-    if not _frozen:
-        _frozen = True
-        gc.collect()
-        gc.freeze()
-    was_enabled = gc.isenabled()
-    gc.disable()
-    return gc.enable if was_enabled else lambda: None
-
-
-def _catch_interrupts(hub: Hub) -> Callable[[], object]:
-    """Let Ctrl-C reach the driver, whoever runs; returns what restores the handler."""
-    handler = signal.getsignal(signal.SIGINT)
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    if not in_main_thread or handler is not signal.default_int_handler:
-        return lambda: None
-    signal.signal(signal.SIGINT, lambda *_: hub.interrupt_driver(KeyboardInterrupt()))
-    return lambda: signal.signal(signal.SIGINT, handler)

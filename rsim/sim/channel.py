@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 from rsim.core import events
-from rsim.core.records import LENT_ITEM, PENDING_ITEM, ErrorInfo, Inline, Located
+from rsim.core.records import PENDING_ITEM, ErrorInfo, Inline
 from rsim.runtime import wire
+from rsim.runtime.late import give_back
 from rsim.runtime.wire import (
     Delivery,
     FunctionExported,
@@ -184,23 +185,10 @@ class SimChannel:
         return reply
 
     def _give_back(self, reply: Delivery, request: events.Event | None) -> None:
-        """Return what an answer lends or pins to a client that does not want it any more."""
-        if isinstance(reply, wire.ObjectsReply):
-            pairs = zip(reply.object_ids, reply.values, strict=False)
-            pinned = tuple(key for key, value in pairs if isinstance(value, Located))
-            if pinned:
-                self.send(events.PinsReleased(self._client, pinned))
-            if reply.lent:
-                counts = (1,) * len(reply.lent)
-                self.send(events.RefsReleased(self._client, reply.lent, counts))
-        elif isinstance(reply, wire.NextReply) and reply.state == LENT_ITEM:
-            self.send(events.ItemReturned(self._client, reply.object_id))
-        elif isinstance(reply, wire.NameReply):
-            if reply.lent:
-                self.send(events.RefsReleased(self._client, reply.lent, (1,) * len(reply.lent)))
-            if reply.claimed and reply.named is not None:
-                self.send(events.NameDropped(self._client, reply.named.actor_id))
-        elif isinstance(reply, wire.AllocationReply) and reply.error is None:
+        """An answer came to a client that does not want it any more."""
+        if not isinstance(reply, wire.AllocationReply):
+            give_back(self._client, reply, self.send)
+        elif reply.error is None:
             assert isinstance(request, events.AllocationRequested)
             self.send(events.AllocationDropped(self._client, request.object_id))
 

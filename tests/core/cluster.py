@@ -17,6 +17,7 @@ import msgspec
 from rsim.core import effects as fx
 from rsim.core import events, messages
 from rsim.core.bundles import demand_in, placed_in
+from rsim.core.config import NodeConfig
 from rsim.core.global_scheduler import GlobalScheduler
 from rsim.core.ids import child_task_id, driver_task_id, put_id, return_id
 from rsim.core.node import Node
@@ -36,7 +37,6 @@ from rsim.core.records import (
     TaskOptions,
     TaskSpec,
 )
-from rsim.core.scheduler import NodeConfig
 from rsim.runtime.name_table import NameTable
 from rsim.runtime.wire import NameClaimed, NameSought
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from rsim.core import events, messages
 from rsim.core.choices import FirstChoice
+from rsim.core.config import NodeConfig
 from rsim.core.effects import SetTimer
 from rsim.core.ids import child_task_id, driver_task_id, put_id, return_id
 from rsim.core.node import Node
 from rsim.core.records import STREAMING, OwnedRef, Result, Strategy, TaskOptions, TaskSpec
-from rsim.core.scheduler import NodeConfig
 
 ROOT = driver_task_id(0)
 TASKS = [child_task_id(ROOT, index) for index in range(4)]

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rsim.runtime.gantt import LINE_STYLES, format_duration, render_gantt
+from rsim.runtime.gantt import format_duration, render_gantt
+from rsim.runtime.gantt_rows import LINE_STYLES
 from rsim.runtime.trace import BLOCKED, DIED, FINISHED, Instant, Slot, Span
 
 MS = 10**6

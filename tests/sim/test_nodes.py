@@ -45,7 +45,12 @@ def test_a_new_node_is_like_the_first() -> None:
         name = session.add_node(NodeOptions(num_cpus=3, resources={"slot": 1}))
         site = session.sites[name]
         assert site.speed == 2.0
-        assert dict(site.total) == {"CPU": 30_000, "memory": 70_000, "slot": 10_000}
+        assert dict(site.total) == {
+            "CPU": 30_000,
+            "memory": 70_000,
+            "slot": 10_000,
+            f"node:{name}": 10_000,
+        }
         assert site.host.machine.shelf.store.arena.capacity_bytes == 8_192
 
 

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from time import monotonic_ns
 from typing import Any, Final
 
-from rsim.backends.local.late import give_back
 from rsim.backends.local.pump import Pump
 from rsim.backends.local.reactor import Reactor
 from rsim.backends.local.segment import Segment
 from rsim.core.events import Event
 from rsim.core.records import DRIVER, ErrorInfo, Inline
 from rsim.exceptions import RsimError
+from rsim.runtime.late import give_back
 from rsim.runtime.wire import AllocationReply, Delivery, FunctionExported
 
 _SENDS_PER_TURN: Final = 64

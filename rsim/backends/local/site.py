@@ -25,11 +25,11 @@ from rsim.backends.local.segment import Segment
 from rsim.backends.local.spill import SpillFolder
 from rsim.backends.local.timers import Timers
 from rsim.core.choices import Choices
+from rsim.core.config import NodeConfig
 from rsim.core.events import Event, MemoryRanShort
 from rsim.core.node import Node
 from rsim.core.records import RESOURCE_UNITS, Demand
 from rsim.core.resources import node_resources
-from rsim.core.scheduler import NodeConfig
 from rsim.runtime.host import Host
 from rsim.runtime.ports import Ports
 from rsim.runtime.wire import SessionFacts

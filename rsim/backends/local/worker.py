@@ -23,7 +23,6 @@ from typing import Any, Final
 
 import msgspec
 
-from rsim.backends.local.late import give_back
 from rsim.backends.local.link import READ_BYTES, Link
 from rsim.backends.local.logs import TaskStream
 from rsim.backends.local.parking import Parking
@@ -35,6 +34,7 @@ from rsim.core.records import ErrorInfo, Inline
 from rsim.runtime import current, refs
 from rsim.runtime.client import Client
 from rsim.runtime.executor import Executor
+from rsim.runtime.late import give_back
 from rsim.runtime.wire import (
     AllocationReply,
     AnyDelivery,
