@@ -216,7 +216,9 @@ MODULES: dict[str, Names] = {
     "ray.util.state.exception": dict.fromkeys(
         ("DataSourceUnavailable", "RayStateApiException", "ServerUnavailable"), ()
     ),
-    "ray.experimental": _in("rsim.experimental", "get_object_locations get_local_object_locations"),
+    "ray.experimental": _in(
+        f"{_HERE}.locations", "get_object_locations get_local_object_locations"
+    ),
     "ray.experimental.state": {},
     "ray.experimental.state.api": _in("rsim.util.state", _STATE),
     "ray.experimental.internal_kv": _in(f"{_HERE}.helpers", "_internal_kv_reset"),
