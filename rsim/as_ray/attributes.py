@@ -14,7 +14,7 @@ import rsim
 from rsim.api.handles import ActorMethod
 from rsim.as_ray.ids import ActorID, JobID, TaskID
 from rsim.core.ids import TASK_ID_BYTES
-from rsim.exceptions import ActorDiedError, RsimActorError, RsimTaskError
+from rsim.exceptions import RsimTaskError
 from rsim.runtime.refs import NIL_ID
 
 
@@ -44,10 +44,6 @@ def _random_ref() -> rsim.ObjectRef[Any]:
     return _made_up(ActorID.from_random().binary())
 
 
-def _with_rays_words(error: ActorDiedError) -> str:
-    return RsimActorError.__str__(error).replace("rsim.kill()", "ray.kill()")
-
-
 _REF: dict[str, Any] = {
     "nil": staticmethod(lambda: _made_up(NIL_ID)),
     "from_random": staticmethod(_random_ref),
@@ -71,14 +67,13 @@ _CLASS: dict[str, Any] = {
         )
     ),
 }
-_INSTEAD = ("task_id", "__str__")
+_INSTEAD = ("task_id",)
 _ADDED: dict[type, dict[str, Any]] = {
     rsim.ActorClass: _CLASS,
     rsim.ActorHandle: _HANDLE,
     rsim.ObjectRef: _REF,
     rsim.RemoteFunction: {"_remote": _remote, "bind": _bind},
     ActorMethod: {"_remote": _remote, "bind": _bind},
-    ActorDiedError: {"__str__": _with_rays_words},
     RsimTaskError: {"traceback_str": property(lambda error: error.remote_traceback)},
 }
 

@@ -85,9 +85,10 @@ _REFS: Names = {
 _RAY: Names = {
     **_in(
         "rsim",
-        "available_resources cancel cluster_resources get get_actor get_gpu_ids "
-        "get_runtime_context kill nodes put remote timeline wait",
+        "available_resources cluster_resources get_actor get_gpu_ids get_runtime_context kill "
+        "nodes put remote timeline",
     ),
+    **_in(f"{_HERE}.calls", "cancel get wait"),
     **_in(
         f"{_HERE}.session",
         "init is_initialized shutdown SCRIPT_MODE WORKER_MODE RESTORE_WORKER_MODE "
@@ -185,7 +186,7 @@ MODULES: dict[str, Names] = {
     "ray.exceptions": _EXCEPTIONS,
     "ray.remote_function": _in("rsim", "RemoteFunction"),
     "ray.runtime_context": _in("rsim", "get_runtime_context")
-    | _in("rsim.runtime_context", "RuntimeContext"),
+    | _in("rsim.api.runtime_context", "RuntimeContext"),
     "ray.types": _in("rsim", "ObjectRef"),
     "ray.runtime_env": _in(f"{_HERE}.runtime_env", "RuntimeEnv RuntimeEnvConfig"),
     "ray.runtime_env.runtime_env": _in(f"{_HERE}.runtime_env", "RuntimeEnv RuntimeEnvConfig"),
@@ -216,7 +217,9 @@ MODULES: dict[str, Names] = {
     "ray.util.state.exception": dict.fromkeys(
         ("DataSourceUnavailable", "RayStateApiException", "ServerUnavailable"), ()
     ),
-    "ray.experimental": _in("rsim.experimental", "get_object_locations get_local_object_locations"),
+    "ray.experimental": _in(
+        f"{_HERE}.locations", "get_object_locations get_local_object_locations"
+    ),
     "ray.experimental.state": {},
     "ray.experimental.state.api": _in("rsim.util.state", _STATE),
     "ray.experimental.internal_kv": _in(f"{_HERE}.helpers", "_internal_kv_reset"),

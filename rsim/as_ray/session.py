@@ -131,7 +131,7 @@ def init(
         "object_store_memory": _whole(object_store_memory),
     }
     settings: dict[str, Any] = {
-        "namespace": namespace or job.ray_namespace,
+        "namespace": job.ray_namespace if namespace is None else namespace,
         "log_to_driver": log_to_driver,
     }
     found = cluster.find(address)

@@ -49,8 +49,10 @@ def forget() -> None:
 
 
 def _in_rays_words(error: RsimError) -> str:
-    text = super(RsimError, error).__str__()
+    text = said = super(RsimError, error).__str__()
+    if isinstance(error, exceptions.RsimActorError):
+        said = text.replace("rsim.kill()", "ray.kill()")
     for kind, hint, words in _WORDS:
         if isinstance(error, kind) and hint in text:
-            return f"{words}: {text}" if text else words
-    return text
+            return f"{words}: {said}" if said else words
+    return said

@@ -63,6 +63,7 @@ def test_what_is_harmless_is_ignored() -> None:
         ({"address": "10.0.0.1:6379"}, ConnectionError, "10.0.0.1"),
         ({"num_cpus": -1}, ValueError, "num_cpus"),
         ({"namespace": 3}, TypeError, "namespace"),
+        ({"namespace": ""}, ValueError, "namespace"),
     ],
 )
 def test_what_would_matter_is_refused_by_name(

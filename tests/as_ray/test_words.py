@@ -61,7 +61,8 @@ def test_an_actor_that_was_killed() -> None:
     actor = ray.remote(Actor).remote()
     ray.get(actor.here.remote())
     ray.kill(actor)
-    with pytest.raises(ray.exceptions.RayActorError, match=r"it was killed by `ray\.kill`"):
+    words = r"it was killed by `ray\.kill`.*by ray\.kill\(\)"
+    with pytest.raises(ray.exceptions.RayActorError, match=words):
         ray.get(actor.here.remote())
 
 
