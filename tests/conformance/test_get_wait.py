@@ -1,6 +1,7 @@
 """get and wait: order, timeouts, and what they refuse."""
 
 import time
+
 import pytest
 
 import rsim
