@@ -7,7 +7,7 @@ while it is there.
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from types import GenericAlias, SimpleNamespace
 from typing import Any, NoReturn
 
 import rsim
@@ -54,10 +54,12 @@ _REF: dict[str, Any] = {
     "call_site": lambda _ref: "",
 }
 _HANDLE: dict[str, Any] = {
+    "__class_getitem__": classmethod(GenericAlias),
     "_actor_id": property(lambda handle: ActorID(handle._rsim_ref.binary())),
     "_ray_actor_id": property(lambda handle: ActorID(handle._rsim_ref.binary())),
 }
 _CLASS: dict[str, Any] = {
+    "__class_getitem__": classmethod(GenericAlias),
     "_remote": _remote,
     "bind": _bind,
     "__ray_actor_class__": property(lambda actor_class: actor_class._cls),

@@ -176,6 +176,7 @@ _ACTOR: Names = {
     **_in(f"{_HERE}.options", "method"),
     **_as("rsim.api.handles", ActorMethod="ActorMethod"),
     **_in("rsim.api.actors", "ActorClassInheritanceException"),
+    **_as("rsim.actor", ActorProxy="ActorHandle"),
 }
 
 _POOL = _in(f"{_HERE}.pools", "Pool") | _in("multiprocessing", "JoinableQueue TimeoutError")

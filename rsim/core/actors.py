@@ -199,7 +199,7 @@ class Actors:
         """An actor ends itself."""
         living = self._by_client.get(event.client)
         if living is not None:
-            living.ended = "it called exit_actor()"
+            living.ended = "it ended itself by exit_actor() or sys.exit()"
             living.exited = True
             self._node.scheduler.stop_worker(event.client, kill=False)
 

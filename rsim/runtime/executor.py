@@ -9,6 +9,7 @@ by ``runtime.concurrency``.
 from __future__ import annotations
 
 import pickle
+import traceback
 from collections.abc import Callable, Generator
 from functools import partial
 from types import GeneratorType
@@ -97,6 +98,15 @@ class Executor:
         """The worker is to end: if it is not busy, let ``run`` come back."""
         if self.calls is not None and not self.calls.busy:
             self.calls.leave()
+
+    def farewell(self) -> None:
+        """The worker ends in good order: let its actor clean up, if it has a method for that."""
+        clean_up = getattr(type(self._actor), "__ray_shutdown__", None)
+        if clean_up is not None:
+            try:
+                clean_up(self._actor)
+            except Exception:
+                traceback.print_exc()
 
     # -- running -----------------------------------------------------------------------------------
 
@@ -234,7 +244,7 @@ class Executor:
     def failure(self, task: RunTask, context: TaskContext, exception: BaseException) -> Event:
         """What to report of a function that raised."""
         number, task_id = self._client.number, task.task_id
-        if task.kind == CALL and isinstance(exception, ActorExit):
+        if task.kind == CALL and _ends_actor(exception):
             self._exited = True
             if self.calls is not None:
                 self.calls.close()
@@ -320,6 +330,13 @@ class Executor:
         self._early[task_id] = None
         while len(self._early) > _EARLY_INTERRUPTS:
             self._early.pop(next(iter(self._early)), None)
+
+
+def _ends_actor(exception: BaseException) -> bool:
+    """Whether a call that raised this wants its actor to end: sys.exit() in good order does."""
+    if isinstance(exception, SystemExit):
+        return exception.code in (None, 0)
+    return isinstance(exception, ActorExit)
 
 
 def _without_arguments(task: RunTask) -> RunTask:

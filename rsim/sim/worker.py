@@ -296,6 +296,7 @@ class Worker:
         while True:
             while not self._tasks:
                 if self._stopping and not self._executor.busy:
+                    self._executor.farewell()
                     self.kill("stopped")
                     return
                 self._hub.suspend()

@@ -345,7 +345,7 @@ def kill_oneself():
     ("end", "reason"),
     [
         (rsim.kill, "it was killed by rsim.kill"),
-        (lambda actor: actor.exit.remote(), "it called exit_actor"),
+        (lambda actor: actor.exit.remote(), "it ended itself by exit_actor"),
         (lambda actor: actor.die.remote(lambda: os._exit(7)), "its worker died: exit code 7"),
         (lambda actor: actor.die.remote(kill_oneself), r"killed by signal 9 \(SIGKILL\)"),
     ],

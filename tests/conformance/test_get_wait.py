@@ -1,5 +1,7 @@
 """get and wait: order, timeouts, and what they refuse."""
 
+import time
+
 import pytest
 
 import rsim
@@ -209,3 +211,12 @@ def test_wait_refuses_what_is_no_list_of_refs(rt):
         rsim.wait([ref, 1])
     with pytest.raises(ValueError, match=r"(?i)unique|twice|duplicate"):
         rsim.wait([ref, ref])
+
+
+def test_a_long_task_is_not_taken_for_a_deadlock(rt):
+    @rsim.remote
+    def long():
+        time.sleep(0.6)  # user program: longer than a driver waits before it looks
+        return "done"
+
+    assert rsim.get(long.remote()) == "done"

@@ -374,4 +374,5 @@ def main(
         for stream in streams:
             stream.task = task.name
         executor.run(task)
+    executor.farewell()
     return 0

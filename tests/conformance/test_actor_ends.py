@@ -1,0 +1,78 @@
+"""How actors end in good order: sys.exit(), and the method that cleans up."""
+
+import sys
+
+import pytest
+
+import rsim
+from rsim.exceptions import ActorDiedError, RsimTaskError
+from tests.conformance import marks
+
+
+def is_dead(handle):
+    """Whether a call says so."""
+    try:
+        rsim.get(handle.__ray_ready__.remote())
+    except ActorDiedError:
+        return True
+    return False
+
+
+@rsim.remote
+class Tidy:
+    def __init__(self, folder):
+        self.folder = folder
+
+    def run(self):
+        return "ran"
+
+    def exit(self, *code):
+        sys.exit(*code)
+
+    def __ray_shutdown__(self):
+        marks.leave(self.folder, "tidied")
+
+
+def test_sys_exit_ends_an_actor(rt, tmp_path):
+    actor = Tidy.options(max_restarts=-1).remote(tmp_path)
+    with pytest.raises(RsimTaskError, match="SystemExit"):
+        rsim.get(actor.exit.remote(3))
+    leaving, after = actor.exit.remote(), actor.run.remote()
+    for ref in (leaving, after):
+        with pytest.raises(ActorDiedError, match=r"sys\.exit"):
+            rsim.get(ref)
+
+
+@pytest.mark.parametrize("way", ["exit", "terminate", "handles"])
+def test_an_actor_that_ends_in_good_order_cleans_up(rt, tmp_path, way):
+    actor = Tidy.remote(tmp_path)
+    assert rsim.get(actor.run.remote()) == "ran"
+    if way == "exit":
+        actor.exit.remote(0)
+    elif way == "terminate":
+        actor.__ray_terminate__.remote()
+    del actor
+    marks.await_marks(tmp_path, "tidied")
+
+
+def test_an_actor_that_is_killed_does_not(rt, tmp_path):
+    actor = Tidy.remote(tmp_path)
+    rsim.get(actor.run.remote())
+    rsim.kill(actor)
+    assert is_dead(actor)
+    assert marks.count(tmp_path, "tidied") == 0
+
+
+def test_an_error_in_cleaning_up_is_no_more_than_told(rt):
+    @rsim.remote
+    class Untidy:
+        async def run(self):
+            return "ran"
+
+        def __ray_shutdown__(self):
+            raise ValueError("in the way")
+
+    actor = Untidy.remote()
+    assert rsim.get(actor.run.remote()) == "ran"
+    actor.__ray_terminate__.remote()
+    marks.await_that(lambda: is_dead(actor))
