@@ -297,9 +297,10 @@ class Actors:
                 self._node.peers.accepted(task)
             if not task.spec.deps or self._node.requests.gather_for(task, living.client):
                 self._node.tasks.send(task, living.client)
-            elif not task.spec.options.out_of_order:
-                if self._node.requests.is_starting(task.spec.task_id):
-                    queue.gathering.append(task)
+            elif self._node.requests.is_starting(task.spec.task_id) and (
+                not task.spec.options.out_of_order
+            ):
+                queue.gathering.append(task)
 
     def call_sent(self, task: Task) -> None:
         """The inputs of a call were missing, but it is sent now."""
