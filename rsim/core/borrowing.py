@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from rsim.core.directory import RemoteWaiter
 from rsim.core.effects import Effect, ForgetLineage, RecordLineage, Send, SendLocation
 from rsim.core.ids import creator
 from rsim.core.messages import (
@@ -26,7 +27,7 @@ from rsim.core.messages import (
     RefBorrow,
     RefReturn,
 )
-from rsim.core.objects import INLINE, LOST, Entry
+from rsim.core.objects import INLINE, LOST, PENDING, Entry
 from rsim.core.records import OwnedRef, TaskSpec
 
 if TYPE_CHECKING:
@@ -101,8 +102,9 @@ class Borrowing:
                 del self._held[to]
 
     def _is_moot(self, to: str, effect: Effect) -> bool:
-        """Whether a value is to be sent that is gone: the receiver has dropped its ref meanwhile.
-        What the value holds will not be returned by it, either.
+        """Whether a value is to be sent that is gone: the receiver has dropped its ref meanwhile,
+        or, if the value is being made again, is answered later. What the value holds will not be
+        returned by it.
         """
         if not isinstance(effect, SendLocation):
             return False
@@ -114,6 +116,8 @@ class Borrowing:
         for ref in message.contained:
             if ref.owner != to:
                 objects.returned(to, ref.object_id, 1)
+        if entry is not None and entry.state == PENDING:  # an actor that has died meanwhile
+            objects.wait(entry, RemoteWaiter(node=to))
         return True
 
     def forget_lineage(self, task_id: bytes) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import traceback
 from asyncio import events
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 from rsim.core.events import ConsumptionAwaited
+from rsim.exceptions import RsimError
 from rsim.runtime import wire
 from rsim.runtime.refs import ObjectRef
 
@@ -127,7 +129,7 @@ def when_done(ref: ObjectRef[Any], use: Callable[[Callable[[], Any]], object]) -
     client = _client_of(ref)
 
     def answered(reply: wire.ObjectsReply) -> None:
-        client.channel.run(partial(use, partial(client.open, ref, reply)))
+        _run(client, partial(use, partial(client.open, ref, reply)))
 
     client.ask(ref, answered)
 
@@ -154,7 +156,22 @@ def _call_soon(
     try:
         loop.call_soon_threadsafe(callback)
     except RuntimeError:  # the loop is closed
-        client.channel.run(callback)
+        _run(client, callback)
+
+
+def _run(client: Client, callback: Callable[[], object]) -> None:
+    """Call back in the client's thread for callbacks. What is dropped there is told at once: a
+    worker may have nothing else to do.
+    """
+    only = [callback]
+
+    def call() -> None:
+        only.pop()()
+        if client.has_dropped:
+            with contextlib.suppress(RsimError):  # the session ends: nobody cares any more
+                client.flush()
+
+    client.channel.run(call)
 
 
 def _client_of(ref: ObjectRef[Any]) -> Client:

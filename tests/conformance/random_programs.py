@@ -5,6 +5,7 @@ it is its turn: so a program stays one when steps are left out. `Run` performs i
 each ref what it may end in: one value, computed by plain Python, or some of a set of errors.
 """
 
+import asyncio
 import os
 import random
 import time
@@ -36,6 +37,8 @@ TASKS = (
     "plain slow array promise task_put pair children wait calls stage hand cancels raising"
     " raising_once dying dying_once"
 ).split()
+NESTED = ("children", "wait", "cancels", "future", "await")
+"""Tasks that are handed refs."""
 CALLS = "plain plain plain slow array keep delegate raising dying leave".split()
 VERBS = (
     ("task", 9, TASKS),
@@ -51,9 +54,13 @@ VERBS = (
 )
 
 
-def random_program(chance: random.Random, size: int = 25) -> list[Step]:
+Verbs = Sequence[tuple[str, int, Sequence[str]]]
+"""What a step may do, how often in proportion, and the kinds of it."""
+
+
+def random_program(chance: random.Random, size: int = 25, of: Verbs = VERBS) -> list[Step]:
     """A program of `size` steps."""
-    verbs, weights, kinds = zip(*VERBS, strict=True)
+    verbs, weights, kinds = zip(*of, strict=True)
     kinds_of = dict(zip(verbs, kinds, strict=True))
     steps = []
     for _ in range(size):
@@ -117,6 +124,11 @@ def work(kind: str, mark: Path, seed: int, *values: Any) -> Any:
     return number
 
 
+async def await_all(refs: list[Any]) -> None:
+    """Raises nothing: that would leave a cycle, with the refs in it, in an idle worker."""
+    await asyncio.gather(*refs, return_exceptions=True)
+
+
 @rsim.remote
 def nested(kind: str, mark: Path, seed: int, refs: list[Any], timeout_s: float | None) -> Any:
     """A task that is handed refs."""
@@ -127,6 +139,11 @@ def nested(kind: str, mark: Path, seed: int, refs: list[Any], timeout_s: float |
             work.remote("plain", name, 0, ref) for name, ref in zip(names, refs, strict=True)
         ]
         return combine(seed, rsim.get(children))
+    if kind == "future":
+        return combine(seed, [ref.future().result() for ref in refs])
+    if kind == "await":
+        asyncio.run(await_all(refs))
+        return combine(seed, rsim.get(refs))
     if kind == "wait":
         rsim.wait(refs, num_returns=len(refs), timeout=timeout_s)
     elif kind == "cancels":
@@ -217,6 +234,9 @@ class Actor:
     call_retries: int
     mortal: bool
     """Something may end a life of it."""
+    in_order: bool = True
+    """Its calls may not overtake each other."""
+    name: str = ""
     calls: list["Made"] = field(default_factory=list)
     """The driver's, in order."""
 
@@ -290,13 +310,17 @@ class Run:
         self._judge_order()
         self._judge_runs()
         inspecting.check(self.session)
+        self._let_go()
+        inspecting.await_nothing_left(self.session)
+
+    def _let_go(self) -> None:
+        """Drop all refs and handles."""
         self.made.clear()
         self.actors.clear()
         for made in self.all:
             made.ref = None
         for actor in self.troupe:
             actor.handle = None
-        inspecting.await_nothing_left(self.session)
 
     # -- steps -------------------------------------------------------------------------------------
 
@@ -344,12 +368,12 @@ class Run:
         retries = options["max_retries"]
         value: int | None = self._value(step, inputs)
         hazards = self._crash(retries, own=kind.endswith("_once"))
-        if kind in ("children", "wait", "cancels"):
+        if kind in NESTED:
             timeout_s = None if step.many % 2 else NAP_S
             ref = nested.options(**options).remote(kind, mark, step.seed, refs, timeout_s)
-            if kind != "children":
+            if kind in ("wait", "cancels"):
                 inputs, value = [], combine(step.seed, ())
-            elif value is not None:
+            elif kind == "children" and value is not None:
                 value = combine(step.seed, [combine(0, [each.value]) for each in inputs])
         elif kind == "stage":
             ref = staged.options(**options).remote(kind, mark, step.seed, *refs)
@@ -419,7 +443,7 @@ class Run:
         self.actors.append(actor)
         self.troupe.append(actor)
 
-    def _actor(self, step: Step) -> None:
+    def _actor(self, step: Step, player: Any = Player, **changes: Any) -> Actor:
         inputs = self._picked(step)
         restarts, retries = step.many - 1, (0, 0, 1, -1)[step.seed % 4]
         if step.kind == "dying":
@@ -427,14 +451,23 @@ class Run:
         options: dict[str, Any] = {"max_restarts": restarts, "max_task_retries": retries}
         if step.flag:
             options["scheduling_strategy"] = "SPREAD"
-        handle = Player.options(**options).remote(
+        options |= changes
+        handle = player.options(**options).remote(
             step.kind, self._mark(), *(each.ref for each in inputs)
         )
+        return self._welcome(step, handle, inputs, restarts, retries)
+
+    def _welcome(
+        self, step: Step, handle: Any, inputs: list[Made], restarts: int, retries: int
+    ) -> Actor:
+        """An actor of the driver's is being created."""
         made = Made(step, None, 0, inputs)
         mortal = self.deaths > 0 or step.kind != "plain"
         if step.kind in ("raising", "dying") or (step.kind == "dying_once" and restarts == 0):
             made.value = None
-        self._admit(Actor(handle, made, restarts, retries, mortal))
+        actor = Actor(handle, made, restarts, retries, mortal)
+        self._admit(actor)
+        return actor
 
     def _call(self, step: Step) -> None:
         if not self.actors:
@@ -465,8 +498,8 @@ class Run:
 
     def _cancel(self, step: Step) -> None:
         for made in self._picked(step, most=1):
-            if made.step.verb == "put":
-                continue
+            if made.step.verb == "put" or made.step.kind == "await":
+                continue  # asyncio.run(), interrupted, leaves a cycle, too
             force = step.flag and made.step.verb != "call"
             rsim.cancel(made.ref, force=force, recursive=step.many > 0)
             for each in self.all:
@@ -532,7 +565,7 @@ class Run:
 
     def _judge_order(self) -> None:
         """The calls that met the same life of an actor met it in the order of their submission."""
-        for actor in self.troupe:
+        for actor in filter(lambda each: each.in_order, self.troupe):
             lives: dict[str, int] = {}
             for made in actor.calls:
                 if made.life is None or self.nodes_die:

@@ -202,3 +202,19 @@ def test_an_error_does_not_keep_its_future_and_ref(rt, ask):
         marks.await_that(lambda: gone() is None)
     finally:
         gc.enable()
+
+
+def test_a_ref_that_goes_with_its_callback_in_an_idle_worker(rt, tmp_path):
+    @rsim.remote
+    def gated(folder):
+        marks.await_marks(folder, "gate")
+
+    @rsim.remote
+    def ask(refs):
+        refs.pop().future()
+
+    ref = gated.remote(tmp_path)
+    rsim.get(ask.remote([ref]))
+    del ref
+    marks.leave(tmp_path, "gate")
+    inspecting.await_nothing_left(rt)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import rsim
 from rsim.sim import Cluster, Faults
+from tests.conformance.random_features import FEATURES, SLOTS, Everything
 from tests.conformance.random_programs import Run, Step, random_program
 
 SEEDS = 200
@@ -24,15 +25,15 @@ FAULTS = (
 )
 
 
-def simulate(program, folder, seed, faults=None, nodes=3):
+def simulate(program, folder, seed, faults=None, nodes=3, performer=Run):
     """Run a program in a simulated cluster of its own."""
     folder.mkdir()
-    cluster = Cluster(nodes=nodes, num_cpus=2, jitter_s=1e-3)
+    cluster = Cluster(nodes=nodes, num_cpus=2, resources=SLOTS, jitter_s=1e-3)
     options = {"cluster": cluster, "seed": seed, "faults": faults, "log_to_driver": False}
     with rsim.init("sim", **options) as session:
         deaths = faults.max_faults if faults is not None else 0
         nodes_die = faults is not None and faults.kill_node > 0
-        run = Run(session, folder, patience_s=10_000, deaths=deaths, nodes_die=nodes_die)
+        run = performer(session, folder, patience_s=10_000, deaths=deaths, nodes_die=nodes_die)
         run.perform(program)
 
 
@@ -49,6 +50,21 @@ def test_on_real_processes(seed, tmp_path):
     with rsim.init("local", num_cpus=2, log_to_driver=False) as session:
         program = random_program(random.Random(seed), size=25)
         Run(session, tmp_path, patience_s=60).perform(program)
+
+
+@pytest.mark.parametrize("first", range(0, 60, 20))
+def test_all_features_in_a_simulated_cluster(first, tmp_path):
+    for seed in range(first, first + GROUP):
+        chance = random.Random(seed)
+        program = random_program(chance, size=chance.choice((8, 15, 25, 40)), of=FEATURES)
+        simulate(program, tmp_path / str(seed), seed, chance.choice(FAULTS), performer=Everything)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_all_features_on_real_processes(seed, tmp_path):
+    with rsim.init("local", num_cpus=2, resources=SLOTS, log_to_driver=False) as session:
+        program = random_program(random.Random(seed), size=20, of=FEATURES)
+        Everything(session, tmp_path, patience_s=60).perform(program)
 
 
 @settings(

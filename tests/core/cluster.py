@@ -383,7 +383,7 @@ class Cluster:
             return
         if start.spec.depth < 3 and start.spec.task_id[1] < 256 * self.streams:
             mine += yield from self.consume(client)
-        reachable = [each for each in mine if each in self.actors]
+        reachable = [each for each in (*mine, start.spec.actor) if each in self.actors]
         for actor in reachable[: rng.randint(0, 1)] if start.spec.depth < 3 else ():
             spec = client.spec((), (), 50, actor=actor, kind=self.actors[actor])
             result_id = return_id(spec.task_id, 0)
