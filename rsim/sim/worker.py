@@ -14,6 +14,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, NoReturn, TextIO, cast
 
+from greenlet import GreenletExit
+
 from rsim.core import events
 from rsim.core.records import DRIVER
 from rsim.runtime import wire
@@ -53,6 +55,12 @@ class Surroundings:
     kill_node: Callable[[str], None]
     forget: Callable[[StrandContext], None]
     """Told of every context that ended."""
+
+
+def _complain(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Of what nobody retrieves, the end of the session is not worth a word."""
+    if not isinstance(context.get("exception"), GreenletExit):
+        loop.default_exception_handler(context)
 
 
 class SimWorkers:
@@ -374,6 +382,7 @@ class Worker:
 
     def run_loop(self, life: Coroutine[Any, Any, None]) -> None:
         loop = self._loop = VirtualEventLoop(self.strand.virtual)
+        loop.set_exception_handler(_complain)
         asyncio.set_event_loop(loop)
         try:
             loop.run_until_complete(life)
