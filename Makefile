@@ -11,7 +11,7 @@ demo: $(STAMP)  ## one program under sim and under local, results compared
 	$(BIN)/python examples/demo.py
 
 test: $(STAMP)  ## all tests
-	$(BIN)/pytest -n 2 --dist loadgroup tests
+	$(BIN)/pytest -n 4 --dist loadgroup tests
 
 lint: $(STAMP)  ## style, types and layers
 	$(BIN)/ruff check .
