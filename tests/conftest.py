@@ -1,20 +1,40 @@
-"""What holds for every test: the runtime is shut down after it, and nothing of it stays behind."""
+"""What holds for every test: the runtime is shut down after it, and nothing of it stays behind; one
+that hangs is ended, and says where it hung.
+"""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import leaks
+from tests import leaks, timeouts
 
 # How long an example takes says nothing on a busy machine.
 settings.register_profile("rsim", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("rsim")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    timeouts.prepare()
+    # When a process of pytest-xdist has died, give up: some of its modes hang when it is replaced.
+    if getattr(config.option, "maxworkerrestart", "") is None:
+        config.option.maxworkerrestart = "0"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> bool | None:
+    return timeouts.restrict(item, settings.timeout) or None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_exception_interact(node: pytest.Item | pytest.Collector) -> None:
+    timeouts.restrict_the_end(node)
+
+
 @pytest.fixture(autouse=True)
 def no_leaks() -> Iterator[None]:
-    """Shut down what the test started; fail it when something outlives that by five seconds."""
+    """Shut down what the test started; fail it when something outlives that for long."""
     if leaks.runtime_is_up():  # a fixture of wider scope owns it, and may start workers any time
         yield
         return

@@ -24,6 +24,14 @@ def runtime_is_up() -> bool:
     return rsim is not None and bool(getattr(rsim, "is_initialized", bool)())
 
 
+def lives(process: psutil.Process) -> bool:
+    """Whether a process still runs: one that only waits to be reaped does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def shutdown_runtime() -> None:
     if runtime_is_up():
         sys.modules["rsim"].shutdown()
@@ -79,11 +87,10 @@ def _rsim_names() -> list[str]:
 
 def _counts(process: psutil.Process) -> bool:
     try:
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return False
-        return not any(word in " ".join(process.cmdline()) for word in _NOT_OURS)
+        words = " ".join(process.cmdline())
     except psutil.NoSuchProcess:
         return False
+    return lives(process) and not any(word in words for word in _NOT_OURS)
 
 
 def _describe(process: psutil.Process) -> str:

@@ -160,7 +160,7 @@ def test_threads_do_not_see_each_others_groups(
     class Slow:
         def __reduce__(self) -> Any:
             inside.set()
-            assert go_on.wait(30)
+            assert go_on.wait(60)
             return str, ("slow",)
 
     class Lock:
@@ -184,7 +184,7 @@ def test_threads_do_not_see_each_others_groups(
     first = threading.Thread(target=function.remote)
     second = threading.Thread(target=lambda: refs.append(rsim.put([double])))
     first.start()
-    assert inside.wait(30)
+    assert inside.wait(60)
     second.start()
     first.join()
     second.join()

@@ -25,7 +25,7 @@ def run(*arguments: str, cwd: Path, stdin: str = "") -> subprocess.CompletedProc
         text=True,
         cwd=cwd,
         env=environment,
-        timeout=100,
+        timeout=200,
         check=False,
     )
 

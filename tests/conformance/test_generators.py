@@ -202,7 +202,7 @@ def test_wait_for_generators_and_refs(rt, tmp_path):
     marks.leave(tmp_path, "gate-0")
     assert rsim.wait([generator]) == ([generator], [])
     assert rsim.get(next(generator)) == 0
-    assert rsim.wait([generator], timeout=10) == ([generator], [])
+    assert rsim.wait([generator], timeout=60) == ([generator], [])
     assert list(generator) == []
     with pytest.raises(ValueError, match="twice"):
         rsim.wait([generator, generator])

@@ -66,7 +66,7 @@ def is_free(**options):
 def test_a_group_is_ready_when_its_bundles_are_reserved(rt):
     group = placement_group([ONE, {"CPU": 2}])
     assert rsim.get(group.ready()) == group
-    assert group.wait(10)
+    assert group.wait(60)
     assert group.bundle_specs == [{"CPU": 1}, {"CPU": 2}]
     assert group.bundle_count == 2
     assert not group.is_empty and PlacementGroup.empty().is_empty
@@ -81,7 +81,7 @@ def test_handles_are_equal_and_travel(rt):
 
     @rsim.remote
     def use(group):
-        assert group.wait(10)
+        assert group.wait(60)
         return (
             group,
             group.bundle_specs,
@@ -118,7 +118,7 @@ def test_names(rt):
 def test_the_table(init):
     node = placement_table_node(init(num_cpus=4))
     group = placement_group([ONE, ONE], strategy="STRICT_PACK", name="mine")
-    assert group.wait(10)
+    assert group.wait(60)
     row = placement_group_table(group)
     assert row == {
         "placement_group_id": group.id.hex(),
@@ -249,7 +249,7 @@ def test_a_group_that_no_node_could_hold_is_told_of_once(rt, capfd):
     group = placement_group([{"CPU": 5}], name="large")
     other = placement_group([ONE], name="small")
     assert not group.wait(0.1) and not group.wait(0.1)
-    assert other.wait(10)
+    assert other.wait(60)
     remove_placement_group(other)
     assert placement_group_table(group)["state"] == "PENDING"
     assert capfd.readouterr().err.count("group large waits for PACK of 1 x {'CPU': 5}") == 1
@@ -280,7 +280,7 @@ def test_removal_ends_what_runs_and_what_waits(init, tmp_path):
         with pytest.raises(error, match="worker running" if ref == running else "group"):
             rsim.get(ref, timeout=60)
     with pytest.raises(TaskPlacementGroupRemoved):
-        group.wait(10)
+        group.wait(60)
     assert is_free(num_cpus=4)
     remove_placement_group(group)
 

@@ -137,5 +137,5 @@ def test_a_ref_of_an_ended_session_is_refused(init):
     first.shutdown()
     init(num_cpus=1)
     with pytest.raises((RsimError, ValueError), match="session"):
-        rsim.get(ref, timeout=5)
+        rsim.get(ref, timeout=60)
     assert rsim.get(rsim.put("new")) == "new"

@@ -157,7 +157,7 @@ def run(*command, env=None):
         env={**os.environ, **(env or {})},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=True,
     )
 

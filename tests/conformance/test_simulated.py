@@ -222,7 +222,7 @@ def test_a_debugger_in_a_task(tmp_path):
             env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONBREAKPOINT": ""},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=200,
             check=False,
         )
         assert "('value', 41)" in done.stdout, done.stderr

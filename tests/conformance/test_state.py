@@ -463,7 +463,7 @@ def test_calls_of_a_threaded_actor(rt, tmp_path):
 
 def test_placement_groups(rt):
     group = rsim.util.placement_group([{"CPU": 1}, {"CPU": 2}], name="mine")
-    assert group.wait(10)
+    assert group.wait(60)
     (told,) = state.list_placement_groups(detail=True)
     assert (told.name, told.state) == ("mine", "CREATED")
     assert told.placement_group_id == group.id.hex()

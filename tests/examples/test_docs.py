@@ -37,7 +37,7 @@ def run(code: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
         [sys.executable, str(script)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         cwd=ROOT,
         check=False,
     )

@@ -56,9 +56,9 @@ class DriverChannel:
         if self._stepping():
             self._late.append(event)  # a finaliser, run in the middle of a step
             return
-        if self.closed:
-            raise RsimError(self.closed)
         with self._lock:
+            if self.closed:
+                raise RsimError(self.closed)
             self._receive(event)
             while self._late:
                 self._receive(self._late.popleft())
@@ -94,10 +94,13 @@ class DriverChannel:
 
     def view(self, offset: int, size_bytes: int) -> memoryview:
         """A writable view of the node's shared memory."""
-        if offset == self._allocated:
-            self._allocated = -1
-            self._segment.populate(offset, size_bytes)
-        return self._segment.view(offset, size_bytes)
+        try:
+            if offset == self._allocated:
+                self._allocated = -1
+                self._segment.populate(offset, size_bytes)
+            return self._segment.view(offset, size_bytes)
+        except ValueError:  # another thread has ended the session: the memory is gone
+            raise RsimError(self.closed) from None
 
     def export_function(self, function_id: bytes, blob: bytes) -> None:
         """Make a function known to the cluster."""

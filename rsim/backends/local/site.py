@@ -119,17 +119,16 @@ class Site:
         gone = self._shared.foreman.dismiss(self._number)
         self._timers.cancel_all()
         with ExitStack() as undo:
-            undo.callback(self.segment.unmap)
             undo.callback(self.close)
             undo.callback(self.spill.close)
         return gone
 
     def close(self) -> None:
         """Forget the workers, which are gone or soon will be, and remove the segment."""
-        try:
-            self.workers.close()
-        finally:
-            self.segment.close()
+        with ExitStack() as undo:
+            undo.callback(self.segment.unmap)  # not when this is collected, which takes a while
+            undo.callback(self.segment.close)
+            undo.callback(self.workers.close)
 
     def _from_disk(self, answer: Event) -> None:
         shared = self._shared

@@ -7,7 +7,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 ray.init(num_cpus=4)
 group = placement_group([{"CPU": 1}, {"CPU": 2}], strategy="PACK")
 ray.get(group.ready())
-print(group.bundle_specs == [{"CPU": 1}, {"CPU": 2}], group.bundle_count, group.wait(10))
+print(group.bundle_specs == [{"CPU": 1}, {"CPU": 2}], group.bundle_count, group.wait(60))
 
 
 @ray.remote(num_cpus=1)

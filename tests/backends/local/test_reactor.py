@@ -12,6 +12,7 @@ from rsim.backends.local.patience import Patience
 from rsim.backends.local.reactor import MESSAGES, OUTPUT, Reactor
 from rsim.exceptions import DeadlockError, RsimError
 from rsim.runtime.wire import WaitReply
+from tests.polling import DEADLINE_S
 
 MS = 1_000_000
 
@@ -113,7 +114,7 @@ def test_every_thread_gets_its_own_answer(rig: Rig) -> None:
     for op in (5, 0, 7, 1, 6, 2, 4, 3):
         rig.answer_later(op, 1 + op % 3)
     for thread in threads:
-        thread.join(10)
+        thread.join(DEADLINE_S)
     assert got == {op: WaitReply(op, ()) for op in range(8)}
     assert not rig.reactor.parking.led
 
@@ -124,7 +125,7 @@ def test_an_answer_from_another_thread_wakes_the_sleeper(rig: Rig) -> None:
     thread.start()
     with rig.reactor.lock:
         rig.answer(1)
-    thread.join(10)
+    thread.join(DEADLINE_S)
     assert got == [WaitReply(1, ())]
 
 
@@ -132,7 +133,7 @@ def test_posted_callbacks_run_when_nobody_waits(rig: Rig) -> None:
     rig.reactor.start()
     done = threading.Event()
     rig.reactor.post(done.set)
-    assert done.wait(5)
+    assert done.wait(DEADLINE_S)
 
 
 def test_timers_fire_when_nobody_waits(rig: Rig) -> None:
@@ -140,18 +141,18 @@ def test_timers_fire_when_nobody_waits(rig: Rig) -> None:
     done = threading.Event()
     with rig.reactor.lock:
         rig.reactor.set_timer(monotonic_ns() + MS, done.set)
-    assert done.wait(5)
+    assert done.wait(DEADLINE_S)
     again = threading.Event()
     with rig.reactor.lock:
         rig.reactor.set_timer(monotonic_ns() + MS, again.set)
-    assert again.wait(5)
+    assert again.wait(DEADLINE_S)
 
 
 def test_a_thread_that_parks_takes_over_from_the_background(rig: Rig) -> None:
     rig.reactor.start()
     done = threading.Event()
     rig.reactor.post(done.set)
-    assert done.wait(5)
+    assert done.wait(DEADLINE_S)
     rig.answer_later(1, 1)
     assert rig.reactor.parking.wait(1) == WaitReply(1, ())
     assert not rig.reactor.parking.background_leads
@@ -172,7 +173,7 @@ def test_closing_frees_the_threads_that_wait(rig: Rig) -> None:
     with rig.reactor.lock:
         rig.reactor.parking.close("shut down")
     for thread in threads:
-        thread.join(10)
+        thread.join(DEADLINE_S)
     assert errors == ["shut down"] * 3
 
 

@@ -1,5 +1,6 @@
 """A real session: worker processes that run, print, block, are interrupted and die."""
 
+import gc
 import os
 import re
 import resource
@@ -200,6 +201,29 @@ def test_values_stay_readable_after_the_session() -> None:
     with driving(1) as driver:
         array = driver.get(driver.client.put(numpy.arange(1 << 20)))
     assert array.sum() == (1 << 20) * ((1 << 20) - 1) // 2
+
+
+def test_a_session_that_has_ended_keeps_no_memory() -> None:
+    def mapped() -> list[str]:
+        return [each.path for each in psutil.Process().memory_maps() if "/rsim-" in each.path]
+
+    numpy = pytest.importorskip("numpy")
+    gc.disable()  # the session's parts refer to each other: their end may be a long time coming
+    try:
+        before = mapped()
+        with driving(1) as driver:
+            array = driver.get(driver.client.put(numpy.arange(1 << 20)))
+            del array
+        assert not set(mapped()) - set(before)
+    finally:
+        gc.enable()
+
+
+def test_what_is_read_after_the_session_has_ended_is_refused() -> None:
+    with driving(1) as driver:
+        driver.session.shutdown()
+        with pytest.raises(RsimError, match="shut down"):
+            driver.client.channel.view(0, 100)
 
 
 def test_many_threads_share_the_driver() -> None:

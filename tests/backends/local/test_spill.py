@@ -8,6 +8,7 @@ import pytest
 
 from rsim.backends.local.spill import SpillFolder
 from rsim.core.events import Event, RestoreFinished, SpillFinished
+from tests.polling import DEADLINE_S
 
 A, B = b"a" * 20, b"b" * 20
 
@@ -21,7 +22,7 @@ class Disk:
         self.folder = SpillFolder(path, self.answers.put)
 
     def answer(self) -> Event:
-        return self.answers.get(timeout=5)
+        return self.answers.get(timeout=DEADLINE_S)
 
 
 @pytest.fixture
