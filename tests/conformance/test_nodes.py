@@ -86,6 +86,55 @@ def home_of(session, folder, prefix=""):
     return inspecting.node_of(session, number)
 
 
+# -- captured refs -------------------------------------------------------------------------------
+
+
+@rsim.remote
+class Kept:
+    def value(self):
+        return "kept"
+
+
+def test_refs_and_handles_that_functions_capture_are_of_use_elsewhere(session):
+    ref, large, handle = rsim.put("small"), rsim.put(np.arange(LARGE)), Kept.remote()
+
+    @rsim.remote(resources={"far": 1})
+    def use():
+        return rsim.get(ref), int(rsim.get(large)[-1]), rsim.get(handle.value.remote())
+
+    @rsim.remote(resources={"far": 1})
+    class User:
+        def __init__(self):
+            self.value = rsim.get(ref)
+
+        def use(self):
+            return self.value, int(rsim.get(large)[-1]), rsim.get(handle.value.remote())
+
+    expected = "small", LARGE - 1, "kept"
+    assert rsim.get([use.remote() for _ in range(4)]) == [expected] * 4
+    assert rsim.get(User.remote().use.remote()) == expected
+
+
+def test_captured_refs_stay_while_calls_are_to_come(session):
+    def make():
+        ref = rsim.put("captured")
+
+        @rsim.remote(resources={"far": 1})
+        def inner():
+            return rsim.get(ref)
+
+        @rsim.remote(resources={"far": 1})
+        def outer(again=None):
+            return rsim.get((again or inner).remote())
+
+        return inner, outer
+
+    inner, outer = make()
+    results = [outer.remote(), outer.remote(inner), outer.options(num_cpus=2).remote()]
+    del inner, outer
+    assert rsim.get(results) == ["captured"] * 3
+
+
 # -- joining ---------------------------------------------------------------------------------------
 
 
