@@ -69,6 +69,7 @@ class Worker:
         "client",
         "creation",
         "demand",
+        "lends",
         "pid",
         "recalled",
         "since_ns",
@@ -89,6 +90,8 @@ class Worker:
         self.creation: ActorOptions | None = None
         """What its actor was started with."""
         self.demand: Demand = ()
+        self.lends: Demand = ()
+        """What of it others may use while it is blocked."""
         self.blocked = 0
         """Requests of its task that are not answered yet."""
         self.stint = 0

@@ -447,6 +447,37 @@ def test_an_actor_dies_with_its_node(session):
         rsim.get(keeper.add.remote())
 
 
+@rsim.remote(num_cpus=0, resources={"home": 1}, max_restarts=1, max_task_retries=-1)
+class Mover:
+    def node(self):
+        return rsim.get_runtime_context().get_node_id()
+
+
+@rsim.remote(resources={"far": 1})
+class Caller:
+    def __init__(self, mover):
+        self.mover = mover
+
+    def call(self):
+        return rsim.get(self.mover.node.remote())
+
+
+@pytest.mark.parametrize("back", ["at once", "later"])
+def test_callers_on_other_nodes_find_an_actor_that_was_restarted(session, back):
+    session.add_node(name="home", num_cpus=0, resources={"home": 1})
+    mover = Mover.remote()
+    callers = [Caller.remote(mover) for _ in range(3)]
+    assert rsim.get([caller.call.remote() for caller in callers]) == ["home"] * 3
+    session.remove_node("home", graceful=False)
+    if back == "at once":
+        session.add_node(name="new home", num_cpus=0, resources={"home": 1})
+    refs = [caller.call.remote() for caller in callers]
+    if back == "later":
+        assert rsim.wait(refs, timeout=0.1)[0] == []
+        session.add_node(name="new home", num_cpus=0, resources={"home": 1})
+    assert rsim.get(refs) == ["new home"] * 3
+
+
 def test_an_actor_is_restarted_elsewhere(session):
     keeper = Keeper.options(max_restarts=1, max_task_retries=-1).remote()
     assert rsim.get(keeper.add.remote(5)) == 5
