@@ -17,6 +17,7 @@ from rsim.exceptions import (
     TaskUnschedulableError,
 )
 from rsim.util.scheduling_strategies import NodeAffinitySchedulingStrategy as Affinity
+from rsim.util.scheduling_strategies import PlacementGroupSchedulingStrategy as Inside
 from tests.conformance import dags, inspecting, marks
 
 LARGE = 200_000
@@ -84,6 +85,19 @@ def home_of(session, folder, prefix=""):
     pids = [path.name.removeprefix(prefix).strip() for path in Path(folder).iterdir()]
     (number,) = [int(each) for each in pids if each.isdecimal()]
     return inspecting.node_of(session, number)
+
+
+@pytest.mark.parametrize("here", [2, 3, 5, 6])
+def test_actors_that_stay_find_the_last_free_places(init, here):
+    session = init(num_cpus=here)
+    session.add_node(name="other", num_cpus=6, resources={"tool": 1})
+    bundles = [{"CPU": 1, "tool": 1}, *[{"CPU": 1}] * 10]
+    group = rsim.util.placement_group(bundles[: here + 6])
+    rsim.get(group.ready())
+    inside = Kept.options(num_cpus=1, scheduling_strategy=Inside(group))
+    actors = [inside.remote() for _ in range(min(here + 5, 10))]
+    actors.append(inside.options(resources={"tool": 1}).remote())
+    assert set(rsim.get([actor.value.remote() for actor in actors])) == {"kept"}
 
 
 # -- captured refs -------------------------------------------------------------------------------
