@@ -151,7 +151,7 @@ class ActorClass:
         definition = self._definition
         function_id = definition.id_here(self)
         state = definition.name, definition.parameters, self._options, self._methods
-        return _rebuild, (function_id, *state)
+        return _rebuild, (function_id, *state, definition.captured)
 
 
 def _rebuild(
@@ -160,8 +160,9 @@ def _rebuild(
     parameters: Parameters,
     options: ClassOptions,
     methods: dict[str, Described],
+    captured: tuple[ObjectRef[Any], ...],
 ) -> ActorClass:
-    definition = rebuilt("actor class", name, parameters, function_id)
+    definition = rebuilt("actor class", name, parameters, function_id, captured)
     return ActorClass(definition, options, methods)
 
 

@@ -21,6 +21,7 @@ from rsim.runtime import current
 
 if TYPE_CHECKING:
     from rsim.runtime.client import Client
+    from rsim.runtime.refs import ObjectRef
 
 _ID_BYTES = 16
 
@@ -35,7 +36,16 @@ class Definition:
     on its own, even where several share this process: one may die before its export arrives.
     """
 
-    __slots__ = ("__weakref__", "_ids", "client", "function", "function_id", "name", "parameters")
+    __slots__ = (
+        "__weakref__",
+        "_ids",
+        "captured",
+        "client",
+        "function",
+        "function_id",
+        "name",
+        "parameters",
+    )
 
     def __init__(
         self, name: str, parameters: Parameters, function: Callable[..., Any] | None = None
@@ -45,6 +55,10 @@ class Definition:
         self.function = function
         """None: it is defined in another process."""
         self.function_id = b""
+        self.captured: tuple[ObjectRef[Any], ...] = ()
+        """The refs that it, or a function of its group, had captured when it was exported last:
+        whoever calls it lends them with each call, as if they were among the arguments.
+        """
         self.client: Callable[[], Client | None] = _nobody
         self._ids: weakref.WeakKeyDictionary[Client, bytes] = weakref.WeakKeyDictionary()
 
@@ -53,6 +67,8 @@ class Definition:
         known = function_id or self._ids.get(client) or _export(self, client)
         self._ids[client] = self.function_id = known
         self.client = weakref.ref(client)
+        if self.captured:
+            client.captured[known] = tuple(ref.binary() for ref in self.captured)
 
     def id_here(self, pickled: object) -> bytes:
         """The id for the client that acts now. RuntimeError when no runtime is running."""
@@ -84,7 +100,13 @@ class Definition:
             described["__wrapped__"] = self.function
 
 
-def rebuilt(kind: str, name: str, parameters: Parameters, function_id: bytes) -> Definition:
+def rebuilt(
+    kind: str,
+    name: str,
+    parameters: Parameters,
+    function_id: bytes,
+    captured: tuple[ObjectRef[Any], ...],
+) -> Definition:
     """The definition that a pickled `kind` of callable had. RuntimeError without a runtime."""
     client = current.client
     if client is None:
@@ -93,6 +115,7 @@ def rebuilt(kind: str, name: str, parameters: Parameters, function_id: bytes) ->
             "call rsim.init() first"
         )
     definition = Definition(name, parameters)
+    definition.captured = captured
     definition.bind(client, function_id)
     return definition
 
@@ -106,7 +129,7 @@ def _export(definition: Definition, client: Client) -> bytes:
     with _lock:
         outer, _group = _group, _Group(client)
         try:
-            _group.mark_of(definition)
+            _group.add(definition)
             return _group.export()[definition]
         finally:
             _group = outer
@@ -119,13 +142,27 @@ class _Group:
         self.client = client
         self._marks: dict[Definition, bytes] = {}
         self._blobs: dict[Definition, bytes] = {}
+        self._captured: dict[bytes, ObjectRef[Any]] = {}
+
+    def add(self, definition: Definition) -> None:
+        """Pickle the function, and those to which it refers; twice if there are refs among what
+        they capture, which are told with the name of each.
+        """
+        self.mark_of(definition)
+        refs = self._captured.values()
+        captured = tuple(ref for ref in refs if ref._counter is self.client)  # of this session
+        for each in self._marks:
+            each.captured = captured
+        if captured:
+            for each in self._marks:
+                self._blobs[each] = _pickled(each, {})
 
     def mark_of(self, definition: Definition) -> bytes:
         """What stands for the function's id until all of the group are pickled."""
         mark = self._marks.get(definition)
         if mark is None:
             mark = self._marks[definition] = _digest(b"rsim mark", len(self._marks))
-            self._blobs[definition] = _pickled(definition)
+            self._blobs[definition] = _pickled(definition, self._captured)
         return mark
 
     def export(self) -> dict[Definition, bytes]:
@@ -146,7 +183,7 @@ def _digest(content: bytes, number: int) -> bytes:
     return blake2b(content + number.to_bytes(8, "big"), digest_size=_ID_BYTES).digest()
 
 
-def _pickled(definition: Definition) -> bytes:
+def _pickled(definition: Definition, captured: dict[bytes, ObjectRef[Any]]) -> bytes:
     from rsim.runtime.serialization import serialize_function
 
     if definition.function is None:
@@ -154,4 +191,4 @@ def _pickled(definition: Definition) -> bytes:
             f"the remote function {definition.name} cannot be used here: it came from a task of an "
             "earlier session, or from another process and not as an argument or a result"
         )
-    return serialize_function(definition.function)
+    return serialize_function(definition.function, captured)

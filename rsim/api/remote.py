@@ -128,13 +128,18 @@ class RemoteFunction(Generic[T_co]):
         definition = self._definition
         function_id = definition.id_here(self)
         state = definition.name, definition.parameters, self._options, self._streams
-        return _rebuild, (function_id, *state)
+        return _rebuild, (function_id, *state, definition.captured)
 
 
 def _rebuild(
-    function_id: bytes, name: str, parameters: Parameters, options: Options, streams: bool
+    function_id: bytes,
+    name: str,
+    parameters: Parameters,
+    options: Options,
+    streams: bool,
+    captured: tuple[ObjectRef[Any], ...],
 ) -> RemoteFunction[Any]:
-    definition = rebuilt("remote function", name, parameters, function_id)
+    definition = rebuilt("remote function", name, parameters, function_id, captured)
     return RemoteFunction(definition, options, streams)
 
 

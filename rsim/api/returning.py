@@ -16,22 +16,25 @@ from rsim.runtime.refs import ObjectRef
 def number_of(name: str, given: int | str | None, backpressure: bool, generates: bool) -> int:
     """How many results a call has, as the core counts them. `given`: the option num_returns;
     `backpressure`: whether there is a limit to the items that wait; `generates`: whether the
-    function is a generator. Raises ValueError when they do not go together.
+    function has a 'yield'. A function without may return a generator: what it returns is only known
+    when it runs, if num_returns says so. Raises ValueError when they do not go together.
     """
     from rsim.core.records import STREAMING
 
-    if not generates and (given in GENERATING or backpressure):
-        option = f"num_returns={given!r}"
-        if backpressure:
-            option = "_generator_backpressure_num_objects"
-        raise ValueError(f"{option} is for generator functions, and {name} has no 'yield'")
+    if backpressure and not generates and given not in GENERATING:
+        raise ValueError(
+            "_generator_backpressure_num_objects is for generator functions, and "
+            f"{name} has no 'yield'; if it returns a generator, add num_returns='streaming'"
+        )
     if given == "dynamic":
         warnings.warn(
             "num_returns='dynamic' is deprecated: use 'streaming'", DeprecationWarning, stacklevel=4
         )
         return 1
-    if given is None or given == "streaming":
-        return STREAMING if generates else 1
+    if given == "streaming" or (given is None and generates):
+        return STREAMING
+    if given is None:
+        return 1
     return int(given)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import rsim
@@ -22,7 +22,8 @@ _DEFAULTS = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 150 * 1024 * 1
 _SIZES = ("num_cpus", "num_gpus", "resources", "labels", "object_store_memory")
 _WITHOUT_EFFECT_ENDINGS = ("_port", "_address", "_dir", "_password")
 _WITHOUT_EFFECT = frozenset(
-    "node_name dashboard_host include_dashboard log_to_driver namespace".split()
+    "node_name dashboard_host include_dashboard log_to_driver namespace "
+    "enable_object_reconstruction".split()
 )
 
 _HEADS = {"sim": "n0", "local": "local"}
@@ -289,6 +290,13 @@ def find(address: str | None) -> Cluster | None:
     )
 
 
-def forget_all() -> None:
-    """Forget all clusters; what runs on them is not ended."""
-    _clusters.clear()
+def addresses() -> list[str]:
+    """Where the clusters are that nobody has ended."""
+    return list(_clusters)
+
+
+def forget_all(but: Collection[str] = ()) -> None:
+    """Forget all clusters except some; what runs on them is not ended."""
+    for address in addresses():
+        if address not in but:
+            del _clusters[address]

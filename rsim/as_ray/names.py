@@ -167,7 +167,7 @@ _CONSTANTS = _in(
     "OBJECT_STORE_MINIMUM_MEMORY_BYTES DEFAULT_DASHBOARD_AGENT_LISTEN_PORT NODE_DEFAULT_IP "
     "AUTOSCALER_EVENTS HEAD_NODE_RESOURCE_NAME RESOURCE_CONSTRAINT_PREFIX "
     "KV_NAMESPACE_FUNCTION_TABLE",
-)
+) | _in(f"{_HERE}.internals", "gcs_actor_scheduling_enabled")
 _ANNOTATIONS = _in(f"{_HERE}.helpers", "Deprecated DeveloperAPI PublicAPI RayDeprecationWarning")
 
 _ACTOR: Names = {
@@ -233,13 +233,18 @@ MODULES: dict[str, Names] = {
     "ray._private.test_utils": _TESTING,
     "ray._private.utils": _UTILITIES,
     "ray._private.ray_constants": _CONSTANTS,
-    "ray._private.state": _in("rsim", "available_resources cluster_resources nodes timeline"),
+    "ray._private.gcs_utils": _in(f"{_HERE}.internals", "ActorTableData"),
+    "ray._private.state": _in("rsim", "available_resources cluster_resources nodes timeline")
+    | _in(f"{_HERE}.internals", "actors"),
     "ray._private.client_mode_hook": _in(
         f"{_HERE}.helpers",
         "client_mode_hook client_mode_should_convert disable_client_hook is_client_mode_enabled",
     ),
     "ray._private.internal_api": _in(f"{_HERE}.helpers", "global_gc"),
-    "ray._private.worker": _RAY | _in(f"{_HERE}.helpers", "_wait_async"),
+    "ray._private.worker": _RAY
+    | _in(f"{_HERE}.helpers", "_wait_async")
+    | _in(f"{_HERE}.internals", "global_worker")
+    | {"pickle": ("ray.cloudpickle",)},
     "ray.tests.client_test_utils": _TESTING,
     "ray.test_utils": _TESTING,
 }

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 _kept: tuple[rsim.Session, str] | None = None
 """The session that a fixture for several tests has started, and that fixture."""
 
+_kept_clusters: list[str] = []
+"""The clusters that fixtures for several tests have made."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """One option with an optional value, in three: argparse would take a path for the value."""
@@ -93,9 +96,13 @@ class _Isolation:
     def pytest_fixture_setup(
         self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
     ) -> Generator[None, object, object]:
-        global _kept
+        global _kept, _kept_clusters
         before = _running()
         result = yield
+        if fixturedef.scope != "function":
+            from rsim.as_ray import cluster
+
+            _kept_clusters = cluster.addresses()
         after = _running()
         if after is not None and after is not before and fixturedef.scope != "function":
             _kept = after, fixturedef.argname
@@ -114,6 +121,9 @@ class _Isolation:
         try:
             yield
         finally:
+            from rsim.as_ray import cluster
+
             running = _running()
             if running is not None and (_kept is None or running is not _kept[0]):
                 _shut_down()
+            cluster.forget_all(but=_kept_clusters)

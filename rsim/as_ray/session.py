@@ -137,7 +137,7 @@ def init(
     found = cluster.find(address)
     with _environment(env_vars_of(runtime_env or job.runtime_env)):
         if found is not None:
-            _refuse_sizes(given)
+            _refuse_sizes({**given, "_system_config": others.get("_system_config")})
             session = found.start(settings)
         else:
             used = {name: value for name, value in given.items() if value is not None}

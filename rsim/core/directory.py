@@ -112,6 +112,12 @@ class Directory:
             error = ErrorInfo(message.failure, message.message, message.subject)
             node.tasks.fail_object(entry, error)
             return
+        lives_at = message.actor_at
+        if lives_at and lives_at != node.name and lives_at not in node.peers.others:
+            node.forget_value(message.object_id)  # its owner is yet to hear that the node is dead
+            if entry.waiters is not None:
+                self.query(entry)
+            return
         node.objects.set_contained(entry, tuple(ref.object_id for ref in message.contained))
         entry.size_bytes = message.size_bytes
         entry.actor_at = message.actor_at
@@ -271,7 +277,7 @@ class Directory:
                 self._node.objects.touch(entry)
 
     def node_died(self, dead: str) -> None:
-        """Copies at the dead node are gone, and so are answers from it."""
+        """Copies and actors at the dead node are gone, and so are answers from it."""
         node = self._node
         for object_id in [each for each, source in self._pulls.items() if source == dead]:
             self._pull_failed(object_id, dead)
@@ -280,6 +286,8 @@ class Directory:
         for entry in list(node.objects.entries.values()):
             if not entry.owner:
                 self.location_lost(entry, dead)
+            elif entry.actor_at == dead and entry.exists and not entry.is_error:
+                entry.state = PENDING  # its owner knows whether it lives again
 
     @property
     def active(self) -> bool:

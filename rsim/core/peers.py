@@ -155,7 +155,7 @@ class Peers:
     def withdraw_request(self, task: Task) -> None:
         """The task needs no place any more: it has got one, or will not run."""
         op, task.requested = task.requested, 0
-        if op == SETTLED:
+        if op < 0:
             self._accepted.append(task.spec.task_id)
             return
         self._requests -= 1
@@ -222,7 +222,7 @@ class Peers:
         window = node.config.placement_window
         if self.others and node.scheduler.queued and self._requests < window:
             for task in islice(node.scheduler.ready_tasks(), window):
-                if not task.requested and not task.owner and self._may_leave(task):
+                if not task.owner and self._may_ask(task):
                     self._request(task)
 
     def _report(self) -> None:
@@ -235,9 +235,16 @@ class Peers:
             accepted, self._accepted = tuple(self._accepted), []
             self.borrowing.send(m.GLOBAL, m.ResourceReport(self._report_seq, *state, accepted))
 
-    @staticmethod
-    def _may_leave(task: Task) -> bool:
-        return task.spec.options.strategy.kind in ("DEFAULT", "GROUP")
+    def _may_ask(self, task: Task) -> bool:
+        """Whether a queued task may be better off elsewhere: so is one that was given a place here
+        which others were quicker to take, and perhaps for good.
+        """
+        options = task.spec.options
+        if options.strategy.kind not in ("DEFAULT", "GROUP"):
+            return False
+        if task.requested == SETTLED:
+            return not self._node.scheduler.pool.fits_now(options.demand)
+        return not task.requested
 
     # -- tasks that run elsewhere ------------------------------------------------------------------
 

@@ -268,7 +268,24 @@ class LocalScheduler:
     def _take_back(self, worker: Worker) -> None:
         """The worker's task is over, whatever it still waited for."""
         worker.blocked = 0
-        self.pool.take_forced(cpu_part(worker.demand))
+        self._reclaim(worker)
+
+    def _reclaim(self, worker: Worker) -> None:
+        """A worker goes on that was blocked."""
+        lent, worker.lends = worker.lends, ()
+        self.pool.take_forced(lent)
+
+    @staticmethod
+    def _lendable(worker: Worker) -> Demand:
+        """What a worker gives back while it is blocked: its CPUs, but not those that an actor holds
+        for its life.
+        """
+        if worker.state == ACTOR:
+            return ()
+        creation = worker.tasks[0].spec.creation
+        if creation is not None:
+            return cpu_part(less(worker.demand, creation.held))
+        return cpu_part(worker.demand)
 
     def _vacate(self, worker: Worker) -> None:
         """The worker has nothing left to do: free its resources, and use them."""
@@ -291,7 +308,7 @@ class LocalScheduler:
     def doom(self, worker: Worker) -> None:
         """Kill a worker; the caller sees to what it has taken from the pool."""
         self.grants.pop(worker.client, None)
-        worker.demand = ()
+        worker.demand = worker.lends = ()
         if worker.state == BUSY:
             worker.state = DOOMED
         self.stop_worker(worker.client, kill=True)
@@ -315,16 +332,18 @@ class LocalScheduler:
         return back
 
     def block(self, client: int) -> int:
-        """A worker's task waits for something: its CPU can serve others. Its stint, for
-        ``unblock``.
+        """A worker's task waits for something: its CPU can serve others, unless it is an actor's.
+        Its stint, for ``unblock``.
         """
         worker = self.workers.get(client)
         if worker is None or worker.state not in (BUSY, ACTOR):
             return -1
         worker.blocked += 1
         if worker.blocked == 1:
-            self.pool.give(cpu_part(worker.demand))
-            self.dispatch()
+            worker.lends = self._lendable(worker)
+            if worker.lends:
+                self.pool.give(worker.lends)
+                self.dispatch()
         return worker.stint
 
     def unblock(self, client: int, stint: int) -> None:
@@ -334,7 +353,7 @@ class LocalScheduler:
             return
         worker.blocked -= 1
         if worker.blocked == 0:
-            self.pool.take_forced(cpu_part(worker.demand))
+            self._reclaim(worker)
 
     def abandon(self, task: Task) -> None:
         """An assigned task that was never sent will not be: free its place."""
@@ -418,7 +437,7 @@ class LocalScheduler:
             self._idle.remove(worker)
         else:
             if worker.blocked:
-                self.pool.take_forced(cpu_part(worker.demand))
+                self._reclaim(worker)
             self._free(worker)
         return [*worker.tasks, *worker.calls.values()]
 
@@ -456,10 +475,9 @@ class LocalScheduler:
             elif worker.state != DOOMED:
                 assert not worker.calls
                 assert bool(worker.tasks) == (worker.state == BUSY), f"worker {worker.client}"
-            blocked = cpu_part(worker.demand) if worker.blocked else ()
             for name, units in worker.demand:
                 used[name] = used.get(name, 0) + units
-            for name, units in blocked:
+            for name, units in worker.lends:
                 used[name] -= units
         for demand in set_apart:
             for name, units in demand:

@@ -29,7 +29,7 @@ from rsim.core.records import (
     ErrorInfo,
 )
 from rsim.core.requests import WaitRequest
-from rsim.core.work import DONE, FORWARDED, SENT, SETTLED, Task
+from rsim.core.work import DONE, FORWARDED, SENT, STAYS, Task
 
 if TYPE_CHECKING:
     from rsim.core.node import Node
@@ -274,7 +274,7 @@ class Streams:
             text = f"the items of {task.spec.name} belong to another node, and cannot be made here"
             node.tasks.fail(task, ErrorInfo("ObjectLostError", text))
         else:
-            task.requested = SETTLED
+            task.requested = STAYS
             node.scheduler.enqueue(task)
 
     def _claim(self, object_id: bytes, state: int = PENDING) -> Entry:

@@ -15,6 +15,7 @@ WAITING, READY, SENT, FORWARDED, DONE = range(5)
 """States of a task: for inputs; queued; at a worker; at another node; over (kept as lineage)."""
 
 SETTLED = -1
+STAYS = -2
 
 STARTING, IDLE, BUSY, ACTOR, DOOMED = range(5)
 """States of a worker; ACTOR: it is an actor's for life; DOOMED: it is to end."""
@@ -41,7 +42,7 @@ class Task(Waiter, gc=False, eq=False, kw_only=True):
     """The worker, or the node, that has it."""
     requested: int = 0
     """The number of the open request to the global scheduler for a place; 0: none, ``SETTLED``: its
-    answer was this node.
+    answer was this node, ``STAYS``: it can run nowhere else.
     """
     cancelled: bool = False
     recorded: bool = False
@@ -69,6 +70,7 @@ class Worker:
         "client",
         "creation",
         "demand",
+        "lends",
         "pid",
         "recalled",
         "since_ns",
@@ -89,6 +91,8 @@ class Worker:
         self.creation: ActorOptions | None = None
         """What its actor was started with."""
         self.demand: Demand = ()
+        self.lends: Demand = ()
+        """What of it others may use while it is blocked."""
         self.blocked = 0
         """Requests of its task that are not answered yet."""
         self.stint = 0

@@ -104,8 +104,10 @@ class AsyncCalls(Calls):
             value = executor.call(task)
             if type(value) is CoroutineType:
                 value = await value
-            elif type(value) in GENERATORS:
+            if type(value) in GENERATORS:
                 value = await drain(executor, self._client, task, value)
+            else:
+                value = executor.plain(task, value)
             event = executor.success(task, context, value)
         except asyncio.CancelledError:
             event = executor.failure(task, context, CallCancelled())

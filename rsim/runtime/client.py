@@ -64,6 +64,8 @@ class Client(Holdings):
         """Of the task that its worker runs, or of the actor that lives there."""
         self.bundles: dict[bytes, tuple[Demand, ...]] = {}
         """Of the placement groups that it has met."""
+        self.captured: dict[bytes, tuple[bytes, ...]] = {}
+        """The refs that functions have captured, by the function's id."""
         self.loaded_functions: Mapping[bytes, Callable[..., Any]] = {}
         """The functions and classes that this client's executor has loaded."""
         self.creation: wire.RunTask | None = None
@@ -120,6 +122,8 @@ class Client(Holdings):
         else:
             arguments = self._put_payload(payload)
             packed, deps, borrows = b"", (arguments.binary(), *deps), ()
+        if self.captured and function in self.captured:
+            borrows = tuple(dict.fromkeys((*borrows, *self.captured[function])))
         context = RUNNING.get() or self.base
         if index < 0:
             index = next(context.submissions)

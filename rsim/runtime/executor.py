@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import pickle
 import traceback
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from functools import partial
 from types import GeneratorType
 from typing import Any
@@ -31,7 +31,7 @@ from rsim.runtime.serialization import (
     pack,
     serialize,
 )
-from rsim.runtime.streaming import Production, collect
+from rsim.runtime.streaming import Production, collect, is_dynamic
 from rsim.runtime.tenancy import enter
 from rsim.runtime.wire import CALL, CREATION, TASK, RunTask
 
@@ -55,6 +55,19 @@ def _terminate(_actor: object) -> None:
 
 def _apply(actor: object, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     return function(actor, *args, **kwargs)
+
+
+def _method(actor: object, name: str) -> Callable[..., Any]:
+    """A method of an actor's class: an attribute of the actor by the same name does not hide it."""
+    if name in getattr(actor, "__dict__", ()):
+        for cls in type(actor).__mro__:
+            if name in cls.__dict__:
+                found = cls.__dict__[name]
+                bind = getattr(type(found), "__get__", None)
+                method: Callable[..., Any] = bind(found, actor, type(actor)) if bind else found
+                return method
+    method = getattr(actor, name)
+    return method
 
 
 _HIDDEN: dict[str, Callable[..., Any]] = {
@@ -160,14 +173,15 @@ class Executor:
             if task.extras:
                 self._spend(task.extras, args, kwargs)
             value = function(*args, **kwargs)
-            return self._drain(task, value) if type(value) is GeneratorType else value
+            if type(value) is GeneratorType or task.num_returns == STREAMING or task.extras:
+                return self._drain(task, value)
+            return value
         finally:
             self.running = None
 
     def run_beside(self, task: RunTask) -> Any:
         """What the method returns; others may run meanwhile."""
-        value = self.call(task)
-        return self._drain(task, value) if type(value) is GeneratorType else value
+        return self._drain(task, self.call(task))
 
     def call(self, task: RunTask) -> Any:
         """What the method returns at once, be it a coroutine or a generator."""
@@ -177,8 +191,12 @@ class Executor:
             self._spend(task.extras, args, kwargs)
         return function(*args, **kwargs)
 
-    def _drain(self, task: RunTask, values: Generator[Any, None, Any]) -> Any:
-        """Run a generator. What to report is as if the task had returned this."""
+    def _drain(self, task: RunTask, values: Any) -> Any:
+        """Run a generator, if the function has returned one. What to report is as if it had
+        returned this.
+        """
+        if type(values) is not GeneratorType:
+            return self.plain(task, values)
         if task.num_returns != STREAMING:
             return collect(self._client, task, values)
         production = self.production(task)
@@ -187,6 +205,22 @@ class Executor:
         except Exception as error:
             return self.broken(production, error)
         return False
+
+    def plain(self, task: RunTask, value: Any) -> Any:
+        """The value of a function that has returned no generator. TypeError, as the one item of a
+        stream if there is to be one: it was declared to.
+        """
+        streams = task.num_returns == STREAMING
+        if not streams and not is_dynamic(task):
+            return value
+        option = "streaming" if streams else "dynamic"
+        error = TypeError(
+            f"{task.name} was declared with num_returns={option!r}, but returned "
+            f"{type(value).__name__}, not a generator"
+        )
+        if streams:
+            return self.broken(self.production(task), error)
+        raise error
 
     def production(self, task: RunTask) -> Production:
         """For a run of a generator."""
@@ -204,8 +238,7 @@ class Executor:
             hidden = _HIDDEN.get(task.method)
             if hidden is not None:
                 return partial(hidden, self._actor)
-            method: Callable[..., Any] = getattr(self._actor, task.method)
-            return method
+            return _method(self._actor, task.method)
         function = self._functions.get(task.function_id)
         if function is None:
             assert task.function is not None, f"{task.name} came without its function"

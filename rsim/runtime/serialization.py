@@ -315,13 +315,17 @@ def deserialize_call(
 
 
 class _ExportPickler(cloudpickle.Pickler):  # type: ignore[misc]
-    """cloudpickle's, less the random mark by which it knows a class again: whoever loads the class
-    that is exported gets one of its own.
+    """cloudpickle's, noting the refs it meets, less the random mark by which it knows a class
+    again: whoever loads the class that is exported gets one of its own.
     """
 
     exported: object
+    captured: dict[bytes, ObjectRef[Any]]
 
     def reducer_override(self, obj: Any) -> Any:
+        if type(obj) is ObjectRef:
+            self.captured[obj.binary()] = obj
+            return obj.__reduce__()
         reduced = super().reducer_override(obj)
         if obj is not self.exported or not isinstance(obj, type) or type(reduced) is not tuple:
             return reduced
@@ -337,8 +341,11 @@ _MARK = 4
 """Where the mark is among the arguments by which cloudpickle makes a class."""
 
 
-def serialize_function(function: Callable[..., Any]) -> bytes:
-    """Pickle a function or class: by value if of the script, with all that it captures.
+def serialize_function(
+    function: Callable[..., Any], captured: dict[bytes, ObjectRef[Any]] | None = None
+) -> bytes:
+    """Pickle a function or class: by value if of the script, with all that it captures. The refs
+    among that are added to `captured`.
 
     Raises UnserializableError naming what is captured and cannot be pickled, and ValueError
     above FUNCTION_LIMIT_BYTES; warns above FUNCTION_WARN_BYTES.
@@ -348,6 +355,7 @@ def serialize_function(function: Callable[..., Any]) -> bytes:
         file = io.BytesIO()
         pickler = _ExportPickler(file, _PROTOCOL)
         pickler.exported = function
+        pickler.captured = {} if captured is None else captured
         pickler.dump(function)
         blob = file.getvalue()
     except MemoryError:

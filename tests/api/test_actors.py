@@ -26,7 +26,7 @@ class Plain:
 class Wrong:
     """Its method is no generator."""
 
-    @rsim.method(num_returns="streaming")
+    @rsim.method(_generator_backpressure_num_objects=1)
     def run(self) -> None:
         pass
 
@@ -101,7 +101,7 @@ def test_wrong_calls_are_not_submitted(session: rsim.Session) -> None:
     with pytest.raises(TypeError, match=r"^Plain\.run\(x, \*, y=\.\.\.\): "):
         actor.run.remote(1, 2)
     with pytest.raises(ValueError, match=r"for generator functions, and Plain\.run has no"):
-        actor.run.options(num_returns="streaming")
+        actor.run.options(_generator_backpressure_num_objects=1)
     with pytest.raises(ValueError, match=r"for generator functions, and Wrong\.run has no"):
         rsim.remote(Wrong)
     with pytest.raises(TypeError, match=r"^Plain\.stream\(\): "):

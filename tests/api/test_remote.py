@@ -118,19 +118,23 @@ def test_what_calls_of_generators_return(session: rsim.Session) -> None:
     assert told == [(STREAMING, False), (2, False), (0, False), (1, True), (STREAMING, True)]
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"num_returns": "streaming"}, "num_returns='streaming' is for generator functions"),
-        ({"num_returns": "dynamic"}, "num_returns='dynamic' is for .* add has no 'yield'"),
-        ({"_generator_backpressure_num_objects": 1}, "_generator_backpressure_num_objects is for"),
-    ],
-)
-def test_options_of_generators_only(options: dict[str, Any], message: str) -> None:
+def test_options_of_generators_only() -> None:
+    limit = {"_generator_backpressure_num_objects": 1}
+    message = "_generator_backpressure_num_objects is for .* add has no 'yield'"
     with pytest.raises(ValueError, match=message):
-        rsim.remote(**options)(add)
+        rsim.remote(**limit)(add)
     with pytest.raises(ValueError, match=message):
-        rsim.remote(add).options(**options)
+        rsim.remote(add).options(**limit)
+
+
+def test_a_function_without_yield_may_be_declared_to_return_a_generator(
+    session: rsim.Session,
+) -> None:
+    assert type(rsim.remote(num_returns="streaming")(add).remote(1, 2)) is rsim.ObjectRefGenerator
+    with pytest.warns(DeprecationWarning, match="use 'streaming'"):
+        dynamic = rsim.remote(num_returns="dynamic")(add)
+    assert type(dynamic.remote(1, 2)) is rsim.ObjectRef
+    assert [spec.num_returns for spec in session.specs] == [STREAMING, 1]
 
 
 @pytest.mark.parametrize(

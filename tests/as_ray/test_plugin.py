@@ -36,6 +36,15 @@ def test_after_it():
     assert not ray.is_initialized()
 
 
+def test_that_leaves_a_cluster():
+    from ray.cluster_utils import Cluster
+    Cluster(initialize_head=True)
+
+
+def test_after_the_cluster(own):
+    assert ray.cluster_resources()["CPU"] == 1
+
+
 def test_that_shares(shared):
     assert ray.get(ray.remote(resources={"shared": 1})(abs).remote(-1)) == 1
 
@@ -67,7 +76,7 @@ def suite(tmp_path: Path, backend: str) -> Path:
 @pytest.mark.parametrize("workers", [(), ("-n", "2", "--dist", "loadfile")], ids=["one", "xdist"])
 def test_a_suite(suite: Path, backend: str, workers: tuple[str, ...]) -> None:
     done = pytest_in(suite, f"--rsim-as-ray={backend}", *workers, ".")
-    assert "1 failed, 6 passed" in done.stdout, done.stdout + done.stderr
+    assert "1 failed, 8 passed" in done.stdout, done.stdout + done.stderr
     assert "assert 1 == 2" in done.stdout
 
 

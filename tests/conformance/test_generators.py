@@ -490,6 +490,53 @@ def test_the_deprecated_dynamic(rt):
     assert rsim.get(list(refs)) == [0, 1, 2]
 
 
+# -- functions that return generators ----------------------------------------------------------------
+
+
+def returned(number):
+    return (2 * index for index in range(number)) if number else None
+
+
+def test_a_function_that_returns_a_generator(rt):
+    stream = rsim.remote(num_returns="streaming")(returned)
+    assert [rsim.get(ref) for ref in stream.remote(3)] == [0, 2, 4]
+    with pytest.warns(DeprecationWarning, match="streaming"):
+        dynamic = rsim.remote(num_returns="dynamic")(returned)
+    assert rsim.get(list(rsim.get(dynamic.remote(2)))) == [0, 2]
+
+
+def test_a_function_that_does_not_return_the_generator_that_it_was_declared_with(rt):
+    stream = rsim.remote(num_returns="streaming")(returned).remote(0)
+    with pytest.raises(RsimTaskError, match="'streaming', but returned NoneType") as raised:
+        rsim.get(next(stream))
+    assert isinstance(raised.value, TypeError)
+    with pytest.raises(StopIteration):
+        next(stream)
+    with pytest.warns(DeprecationWarning, match="streaming"):
+        dynamic = rsim.remote(num_returns="dynamic")(returned)
+    with pytest.raises(RsimTaskError, match="'dynamic', but returned NoneType"):
+        rsim.get(dynamic.remote(0))
+
+
+@rsim.remote
+class Returning:
+    async def nothing(self):
+        return None
+
+    def returned(self, number):
+        return returned(number)
+
+
+@pytest.mark.parametrize("method", ["nothing", "returned"])
+def test_a_method_of_an_async_actor_declared_to_stream(rt, method):
+    call = getattr(Returning.remote(), method).options(num_returns="streaming")
+    items = list(call.remote() if method == "nothing" else call.remote(0))
+    with pytest.raises(TypeError, match="not a generator"):
+        rsim.get(items)
+    if method == "returned":
+        assert [rsim.get(ref) for ref in call.remote(2)] == [0, 2]
+
+
 # -- actors ----------------------------------------------------------------------------------------
 
 

@@ -17,6 +17,7 @@ from rsim.exceptions import (
     TaskUnschedulableError,
 )
 from rsim.util.scheduling_strategies import NodeAffinitySchedulingStrategy as Affinity
+from rsim.util.scheduling_strategies import PlacementGroupSchedulingStrategy as Inside
 from tests.conformance import dags, inspecting, marks
 
 LARGE = 200_000
@@ -84,6 +85,68 @@ def home_of(session, folder, prefix=""):
     pids = [path.name.removeprefix(prefix).strip() for path in Path(folder).iterdir()]
     (number,) = [int(each) for each in pids if each.isdecimal()]
     return inspecting.node_of(session, number)
+
+
+@pytest.mark.parametrize("here", [2, 3, 5, 6])
+def test_actors_that_stay_find_the_last_free_places(init, here):
+    session = init(num_cpus=here)
+    session.add_node(name="other", num_cpus=6, resources={"tool": 1})
+    bundles = [{"CPU": 1, "tool": 1}, *[{"CPU": 1}] * 10]
+    group = rsim.util.placement_group(bundles[: here + 6])
+    rsim.get(group.ready())
+    inside = Kept.options(num_cpus=1, scheduling_strategy=Inside(group))
+    actors = [inside.remote() for _ in range(min(here + 5, 10))]
+    actors.append(inside.options(resources={"tool": 1}).remote())
+    assert set(rsim.get([actor.value.remote() for actor in actors])) == {"kept"}
+
+
+# -- captured refs -------------------------------------------------------------------------------
+
+
+@rsim.remote
+class Kept:
+    def value(self):
+        return "kept"
+
+
+def test_refs_and_handles_that_functions_capture_are_of_use_elsewhere(session):
+    ref, large, handle = rsim.put("small"), rsim.put(np.arange(LARGE)), Kept.remote()
+
+    @rsim.remote(resources={"far": 1})
+    def use():
+        return rsim.get(ref), int(rsim.get(large)[-1]), rsim.get(handle.value.remote())
+
+    @rsim.remote(resources={"far": 1})
+    class User:
+        def __init__(self):
+            self.value = rsim.get(ref)
+
+        def use(self):
+            return self.value, int(rsim.get(large)[-1]), rsim.get(handle.value.remote())
+
+    expected = "small", LARGE - 1, "kept"
+    assert rsim.get([use.remote() for _ in range(4)]) == [expected] * 4
+    assert rsim.get(User.remote().use.remote()) == expected
+
+
+def test_captured_refs_stay_while_calls_are_to_come(session):
+    def make():
+        ref = rsim.put("captured")
+
+        @rsim.remote(resources={"far": 1})
+        def inner():
+            return rsim.get(ref)
+
+        @rsim.remote(resources={"far": 1})
+        def outer(again=None):
+            return rsim.get((again or inner).remote())
+
+        return inner, outer
+
+    inner, outer = make()
+    results = [outer.remote(), outer.remote(inner), outer.options(num_cpus=2).remote()]
+    del inner, outer
+    assert rsim.get(results) == ["captured"] * 3
 
 
 # -- joining ---------------------------------------------------------------------------------------
@@ -396,6 +459,37 @@ def test_an_actor_dies_with_its_node(session):
     session.remove_node(inspecting.node_of(session, rsim.get(keeper.pid.remote())))
     with pytest.raises(ActorDiedError):
         rsim.get(keeper.add.remote())
+
+
+@rsim.remote(num_cpus=0, resources={"home": 1}, max_restarts=1, max_task_retries=-1)
+class Mover:
+    def node(self):
+        return rsim.get_runtime_context().get_node_id()
+
+
+@rsim.remote(resources={"far": 1})
+class Caller:
+    def __init__(self, mover):
+        self.mover = mover
+
+    def call(self):
+        return rsim.get(self.mover.node.remote())
+
+
+@pytest.mark.parametrize("back", ["at once", "later"])
+def test_callers_on_other_nodes_find_an_actor_that_was_restarted(session, back):
+    session.add_node(name="home", num_cpus=0, resources={"home": 1})
+    mover = Mover.remote()
+    callers = [Caller.remote(mover) for _ in range(3)]
+    assert rsim.get([caller.call.remote() for caller in callers]) == ["home"] * 3
+    session.remove_node("home", graceful=False)
+    if back == "at once":
+        session.add_node(name="new home", num_cpus=0, resources={"home": 1})
+    refs = [caller.call.remote() for caller in callers]
+    if back == "later":
+        assert rsim.wait(refs, timeout=0.1)[0] == []
+        session.add_node(name="new home", num_cpus=0, resources={"home": 1})
+    assert rsim.get(refs) == ["new home"] * 3
 
 
 def test_an_actor_is_restarted_elsewhere(session):

@@ -178,6 +178,40 @@ def test_more_blocked_parents_than_cpus(init):
     assert rsim.get(refs) == [3 * number + 3 for number in range(8)]
 
 
+def test_an_actor_keeps_its_cpus_while_it_waits(init, tmp_path):
+    init(num_cpus=2)
+
+    @rsim.remote(num_cpus=0)
+    def gate(name):
+        marks.await_marks(tmp_path, name)
+
+    @rsim.remote
+    class Waiting:
+        def __init__(self, refs):
+            marks.leave(tmp_path, "created")
+            rsim.get(refs)
+
+        def wait(self, refs):
+            marks.leave(tmp_path, "called")
+            rsim.get(refs)
+
+    def free():
+        return rsim.available_resources().get("CPU", 0)
+
+    holder = Waiting.options(num_cpus=1).remote([gate.remote("let it be")])
+    marks.await_marks(tmp_path, "created")
+    assert free() == 1
+    marks.leave(tmp_path, "let it be")
+    ref = holder.wait.remote([gate.remote("go on")])
+    marks.await_marks(tmp_path, "called")
+    assert free() == 1
+    modest = Waiting.remote([gate.remote("go on")])  # it needs a CPU only to be placed
+    marks.await_that(lambda: marks.count(tmp_path, "created") == 2)
+    marks.await_that(lambda: free() == 1)
+    marks.leave(tmp_path, "go on")
+    rsim.get([ref, modest.__ray_ready__.remote()])
+
+
 def test_parents_that_hand_their_children_to_each_other(init):
     init(num_cpus=1)
 

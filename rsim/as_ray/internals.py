@@ -1,0 +1,128 @@
+"""The few of Ray's internals by which its tests ask where they are, and what became of an actor.
+
+Decides nothing about programs: all of it is the public interface under other names. What else is in
+those modules of Ray is absent. Owns no state.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import rsim
+from rsim.as_ray.absent import Absent
+from rsim.as_ray.ids import JobID
+from rsim.as_ray.session import SCRIPT_MODE, WORKER_MODE
+
+
+def gcs_actor_scheduling_enabled() -> bool:
+    """Whether actors are placed by a rule of their own: no, as tasks are."""
+    return False
+
+
+class ActorTableData:
+    """The states of an actor, by their names."""
+
+    DEPENDENCIES_UNREADY = "DEPENDENCIES_UNREADY"
+    PENDING_CREATION = "PENDING_CREATION"
+    ALIVE = "ALIVE"
+    RESTARTING = "RESTARTING"
+    DEAD = "DEAD"
+
+
+class _ThisNode:
+    """The node on which the code runs that asks."""
+
+    @property
+    def unique_id(self) -> str:
+        """The node's id, as in ray.nodes()."""
+        return str(rsim.get_runtime_context().get_node_id())
+
+    node_id = unique_id
+
+    @property
+    def node_ip_address(self) -> str:
+        """All nodes are on this machine."""
+        return "127.0.0.1"
+
+    def is_head(self) -> bool:
+        """Whether it is the driver's."""
+        return bool(rsim.nodes()[0]["NodeID"] == self.unique_id)
+
+
+class GlobalWorker:
+    """The process in which the code runs that asks: a driver or a worker."""
+
+    node = _ThisNode()
+    core_worker = Absent("ray._private.worker.global_worker.core_worker")
+    gcs_client = Absent("ray._private.worker.global_worker.gcs_client")
+
+    @property
+    def connected(self) -> bool:
+        """Whether rsim runs."""
+        return rsim.is_initialized()
+
+    def check_connected(self) -> None:
+        """Raises RuntimeError unless rsim runs."""
+        if not self.connected:
+            raise RuntimeError("rsim does not run: call ray.init() first")
+
+    @property
+    def mode(self) -> int | None:
+        """Whether it is a driver or a worker; None: rsim does not run."""
+        if not self.connected:
+            return None
+        in_worker = rsim.get_runtime_context().get_task_id() is not None
+        return WORKER_MODE if in_worker else SCRIPT_MODE
+
+    @property
+    def worker_id(self) -> bytes:
+        """The name of the process."""
+        return str(rsim.get_runtime_context().get_worker_id()).encode()
+
+    @property
+    def current_node_id(self) -> str:
+        """The node's id, as in ray.nodes()."""
+        return self.node.unique_id
+
+    @property
+    def current_job_id(self) -> JobID:
+        """The id of what the driver runs."""
+        return JobID.from_hex(rsim.get_runtime_context().get_job_id())
+
+    @property
+    def namespace(self) -> str:
+        """Where the names of actors are looked for."""
+        return str(rsim.get_runtime_context().namespace)
+
+
+global_worker = GlobalWorker()
+
+
+def actors(actor_id: str | None = None) -> dict[str, Any]:
+    """What there is to know of the actors, by their ids; or of one of them.
+
+    Raises ValueError if there is no actor with that id.
+    """
+    from rsim.util.state import list_actors
+
+    found = {actor.actor_id: _told(actor) for actor in list_actors(limit=10_000, detail=True)}
+    if actor_id is None:
+        return found
+    if actor_id not in found:
+        raise ValueError(f"there is no actor with the id {actor_id!r}")
+    one: dict[str, Any] = found[actor_id]
+    return one
+
+
+def _told(actor: Any) -> dict[str, Any]:
+    return {
+        "ActorID": actor.actor_id,
+        "ActorClassName": actor.class_name,
+        "IsDetached": actor.is_detached,
+        "Name": actor.name,
+        "JobID": actor.job_id,
+        "Address": {"IPAddress": "127.0.0.1", "NodeID": actor.node_id},
+        "State": actor.state,
+        "NumRestarts": actor.num_restarts,
+        "Pid": actor.pid,
+    }
