@@ -265,9 +265,10 @@ class Host:
             blob = self.ports.control.get_function(function_id)
         deps = tuple(map(self.value, spec.deps)) if spec.deps else ()
         tenancy = None
-        if effect.gpus or spec.options.strategy.group:
-            strategy = spec.options.strategy
-            tenancy = wire.Tenancy(effect.gpus, strategy.group, strategy.captures)
+        options = spec.options
+        if effect.gpus or options.strategy.group or options.env_vars:
+            strategy = options.strategy
+            tenancy = wire.Tenancy(effect.gpus, strategy.group, strategy.captures, options.env_vars)
         message = wire.RunTask(
             spec.task_id,
             spec.name,
