@@ -28,7 +28,7 @@ class TaskSubmitted(Event, tag="s", frozen=True):
 
 class TaskFinished(Event, tag="f", frozen=True):
     """A worker ran a task to its end. ``error``: user code raised, and every result is that packed
-    error.
+    error, but for those that are said to be values.
 
     ``retryable``: the exception is one that the task's options ask to retry.
     """

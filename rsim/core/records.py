@@ -239,6 +239,8 @@ class Result(msgspec.Struct, frozen=True, array_like=True, gc=False):
     size_bytes: int
     contained: tuple[bytes, ...] = ()
     """Refs nested in the value."""
+    is_value: bool = False
+    """Of a task that failed: this it had made before."""
 
 
 class OwnedRef(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -243,6 +243,7 @@ class Tasks:
         elif not task.owner:
             self.outcome(task, event, "")
         elif event.error and task.cancelled and not task.spec.actor:
+            self._discard(task, event.results, "")
             self.fail(task, cancellation(task))
         else:
             for result in event.results:
@@ -261,8 +262,10 @@ class Tasks:
     def outcome(self, task: Task, event: TaskFinished | TaskOutcome, executor: str) -> None:
         """A task that this node owns has run, here or at the node ``executor``."""
         if event.retryable and self.may_retry(task):
+            self._discard(task, event.results, executor)
             self.retry(task, USER_ERROR)
         elif (event.error or event.retryable) and task.cancelled and not task.spec.actor:
+            self._discard(task, event.results, executor)
             self.fail(task, cancellation(task))
         else:
             self.complete(task, event.results, event.error, executor)
@@ -283,7 +286,8 @@ class Tasks:
             if entry is None or entry.exists:
                 self.refuse(object_id, result, executor)
                 continue
-            if self.fill(entry, result, is_error, executor) and spec.creation is not None:
+            failed = is_error and not result.is_value
+            if self.fill(entry, result, failed, executor) and spec.creation is not None:
                 node.actors.created(entry, executor or node.name)
         if task.attempt or (spec.num_returns == STREAMING and node.streams.looks_back(task)):
             missing = node.lineage.unfinished_others(task)
@@ -319,6 +323,11 @@ class Tasks:
         if not entry.holds:
             node.objects.touch(entry)
         return True
+
+    def _discard(self, task: Task, results: tuple[Result, ...], executor: str) -> None:
+        """Nothing that this run has made counts."""
+        for index, result in enumerate(results):
+            self.refuse(return_id(task.spec.task_id, index), result, executor)
 
     def refuse(self, object_id: bytes, result: Result, executor: str) -> None:
         """An object that a task made is not needed: drop it where it is stored."""

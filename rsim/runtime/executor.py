@@ -31,7 +31,7 @@ from rsim.runtime.serialization import (
     pack,
     serialize,
 )
-from rsim.runtime.streaming import Production, collect
+from rsim.runtime.streaming import Declared, Production, collect
 from rsim.runtime.tenancy import enter
 from rsim.runtime.wire import CALL, CREATION, TASK, RunTask
 
@@ -180,7 +180,7 @@ class Executor:
     def _drain(self, task: RunTask, values: Generator[Any, None, Any]) -> Any:
         """Run a generator. What to report is as if the task had returned this."""
         if task.num_returns != STREAMING:
-            return collect(self._client, task, values)
+            return collect(self._client, task, values, self.declared(task))
         production = self.production(task)
         try:
             production.run(values)
@@ -191,6 +191,10 @@ class Executor:
     def production(self, task: RunTask) -> Production:
         """For a run of a generator."""
         return Production(self._client, task, self._result)
+
+    def declared(self, task: RunTask) -> Declared:
+        """For the results of a task that is declared with their number."""
+        return Declared(self._client, task, self._result)
 
     def broken(self, production: Production, error: Exception) -> bool:
         """A generator has raised. Whether it is to run again."""
@@ -226,6 +230,8 @@ class Executor:
         """What to report of a function that returned ``value`` (of a generator: whether it is to
         run again). Raises what makes it a failure.
         """
+        if type(value) is Declared and (context.cancelled or value.error is not None):
+            return self._broken_off(task, context, value)
         if context.cancelled:
             raise CallCancelled
         if task.kind == CREATION:
@@ -240,6 +246,17 @@ class Executor:
             started_ns=context.started_ns,
             ended_ns=client.channel.now_ns(),
         )
+
+    def _broken_off(self, task: RunTask, context: TaskContext, declared: Declared) -> Event:
+        """What to report of a generator that has made some of its results only."""
+        error, declared.error = declared.error, None
+        if context.cancelled or error is None:
+            declared.drop()
+            raise CallCancelled
+        event = self.failure(task, context, error)
+        assert type(event) is TaskFinished
+        made = tuple(replace(result, is_value=True) for result in declared.results)
+        return replace(event, results=made + event.results[len(made) :])
 
     def failure(self, task: RunTask, context: TaskContext, exception: BaseException) -> Event:
         """What to report of a function that raised."""
@@ -266,6 +283,8 @@ class Executor:
             client.flush()
 
     def _results(self, task: RunTask, value: Any) -> tuple[Result, ...]:
+        if type(value) is Declared:
+            return tuple(value.results)
         if task.num_returns == 1:
             return (self._result(task, 0, value),)
         if task.num_returns == 0:
@@ -279,7 +298,14 @@ class Executor:
                 f"{task.name} was declared with num_returns={task.num_returns}, but returned "
                 f"{type(value).__name__} with {len(values)} value(s)"
             )
-        return tuple(self._result(task, index, each) for index, each in enumerate(values))
+        declared = self.declared(task)
+        try:
+            for each in values:
+                declared.add(each)
+        except BaseException:
+            declared.drop()
+            raise
+        return tuple(declared.results)
 
     def _result(self, task: RunTask, index: int, value: Any) -> Result:
         payload = serialize(value, f"the result of {task.name}()")

@@ -224,7 +224,7 @@ class Host:
 
     def _keep_results(self, task_id: bytes, results: tuple[Result, ...], error: bool) -> None:
         for index, result in enumerate(results):
-            self._keep_result(return_id(task_id, index), result, error)
+            self._keep_result(return_id(task_id, index), result, error and not result.is_value)
 
     def _keep_item(self, item: events.ItemYielded | ItemReport) -> None:
         self._keep_result(return_id(item.task_id, item.index), item.result, item.error)
