@@ -39,7 +39,7 @@ class TaskFinished(Event, tag="f", frozen=True):
     error: bool = False
     retryable: bool = False
     message: str = ""
-    """What went wrong, in words, if the task was to create an actor."""
+    """What was raised, in words."""
     cancelled: bool = False
     """It was a call of an actor that gave in to its cancellation: there are no results."""
     started_ns: int = -1

@@ -32,6 +32,11 @@ NO_ATTEMPT = ErrorInfo("NoAttempt", "")
 """The end of what was no attempt of this node's."""
 
 
+def user_error(message: str) -> ErrorInfo:
+    """The function has raised what the message says."""
+    return ErrorInfo(USER_ERROR.kind, message) if message else USER_ERROR
+
+
 class Attempt(msgspec.Struct, gc=False):
     """One attempt to run a task that is over."""
 

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from rsim.core.events import ActorExited, Event, TaskFinished, TasksReturned
 from rsim.core.ids import return_id
 from rsim.core.records import STREAMING, Result
-from rsim.exceptions import UnserializableError
+from rsim.exceptions import UnserializableError, text_of
 from rsim.runtime import errors
 from rsim.runtime.client import INLINE_LIMIT_BYTES, Client
 from rsim.runtime.concurrency import Calls, ThreadedCalls
@@ -39,6 +39,10 @@ NANOSECONDS = 1_000_000_000
 
 _EARLY_INTERRUPTS = 64
 """How many interrupts of tasks that are not running are kept: most come too late, not too early."""
+
+
+_LONGEST_MESSAGE = 1000
+"""Of what is remembered of an error beside the error itself, in characters."""
 
 
 class ActorExit(BaseException):
@@ -270,7 +274,9 @@ class Executor:
         if isinstance(exception, CallCancelled):
             return TaskFinished(number, task_id, (), True, False, "", True, *times)
         retryable = _is_retryable(exception, task.extras)
-        message = f"{type(exception).__name__}: {exception}" if task.kind == CREATION else ""
+        message = f"{type(exception).__name__}: {text_of(exception)}"
+        if task.kind != CREATION:
+            message = message[:_LONGEST_MESSAGE]
         results = _error_results(exception, task)
         return TaskFinished(number, task_id, results, True, retryable, message, False, *times)
 

@@ -140,6 +140,9 @@ def test_finished_and_failed_tasks_are_listed(rt):
     assert done["name"] == done.get("name") == "echo" and dict(done) == done.asdict()
     assert (failed.name, failed.func_or_class_name) == ("mine", "fail")
     assert (failed.state, failed.error_type) == ("FAILED", "TASK_EXECUTION_EXCEPTION")
+    assert failed.error_message is None
+    detailed = state.list_tasks(filters=[("name", "=", "mine")], detail=True)[0]
+    assert "ValueError" in detailed.error_message
     assert done.node_id == rsim.nodes()[0]["NodeID"]
     assert state.get_worker(done.worker_id).pid == done.worker_pid
 
