@@ -181,6 +181,19 @@ _ACTOR: Names = {
 
 _POOL = _in(f"{_HERE}.pools", "Pool") | _in("multiprocessing", "JoinableQueue TimeoutError")
 
+_FIXTURES = _in(
+    f"{_HERE}.fixtures",
+    "ray_start_regular ray_start_regular_shared ray_start_regular_shared_2_cpus ray_start_no_cpu "
+    "ray_start_2_cpus ray_start_10_cpus ray_start_with_dashboard ray_start_cluster "
+    "ray_start_cluster_shared ray_start_cluster_enabled ray_start_cluster_init "
+    "ray_start_cluster_head ray_start_cluster_2_nodes ray_start_cluster_head_with_env_vars "
+    "two_node_cluster start_cluster ray_start_object_store_memory ray_init_with_task_retry_delay "
+    "class_ray_instance shutdown_only propagate_logs enable_pickle_debug set_enable_auto_connect "
+    "tmp_working_dir maybe_external_redis maybe_setup_external_redis call_ray_start "
+    "call_ray_stop_only error_pubsub log_pubsub external_redis init_and_serve "
+    "ray_start_chaos_cluster use_tls cloned_virtualenv",
+)
+
 MODULES: dict[str, Names] = {
     "ray": _RAY,
     "ray.actor": _ACTOR,
@@ -241,6 +254,7 @@ MODULES: dict[str, Names] = {
     "ray._private.internal_api": _in(f"{_HERE}.helpers", "global_gc"),
     "ray._private.worker": _RAY | _in(f"{_HERE}.helpers", "_wait_async"),
     "ray.tests.client_test_utils": _TESTING,
+    "ray.tests.conftest": _FIXTURES,
     "ray.test_utils": _TESTING,
 }
 
