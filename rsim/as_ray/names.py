@@ -86,9 +86,9 @@ _RAY: Names = {
     **_in(
         "rsim",
         "available_resources cluster_resources get_actor get_gpu_ids get_runtime_context kill "
-        "nodes put remote timeline",
+        "nodes remote timeline",
     ),
-    **_in(f"{_HERE}.calls", "cancel get wait"),
+    **_in(f"{_HERE}.calls", "cancel get put wait"),
     **_in(
         f"{_HERE}.session",
         "init is_initialized shutdown SCRIPT_MODE WORKER_MODE RESTORE_WORKER_MODE "
@@ -117,15 +117,16 @@ _STATE = (
 
 _PLACEMENT_GROUPS = _in(
     "rsim.util.placement_group",
-    "PlacementGroup get_current_placement_group get_placement_group placement_group "
-    "placement_group_table remove_placement_group",
-)
+    "PlacementGroup get_current_placement_group get_placement_group placement_group_table "
+    "remove_placement_group",
+) | _in(f"{_HERE}.calls", "placement_group")
 
 _UTIL: Names = {
     **_in(
         "rsim.util",
-        "ActorPool as_completed inspect_serializability map_unordered list_named_actors",
+        "ActorPool as_completed list_named_actors",
     ),
+    **_in(f"{_HERE}.calls", "inspect_serializability map_unordered"),
     **{name: places for name, places in _PLACEMENT_GROUPS.items() if name != "PlacementGroup"},
     **_in(
         f"{_HERE}.helpers",
@@ -215,7 +216,8 @@ MODULES: dict[str, Names] = {
     "ray.util.actor_pool": _in("rsim.util", "ActorPool"),
     "ray.util.annotations": _ANNOTATIONS,
     "ray.util.accelerators": _in(f"{_HERE}.constants", " ".join(ACCELERATORS)),
-    "ray.util.check_serialize": _in("rsim.util", "inspect_serializability"),
+    "ray.util.check_serialize": _in(f"{_HERE}.calls", "inspect_serializability")
+    | _as("rsim.util.serializability", FailureTuple="Failure"),
     "ray.util.dask": _as("rsim.util.dask", ray_dask_get="get"),
     "ray.util.joblib": _in(f"{_HERE}.pools", "register_ray"),
     "ray.util.metrics": _in(f"{_HERE}.metrics", "Counter Gauge Histogram Metric"),

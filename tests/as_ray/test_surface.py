@@ -135,7 +135,7 @@ def test_ids() -> None:
         assert len(some.binary()) == kind.size() and hash(some) == hash(kind(some.binary()))
         assert pickle.loads(pickle.dumps(some)) == some
         assert some.hex() in repr(some)
-        with pytest.raises(ValueError, match=f"{kind.size()} bytes"):
+        with pytest.raises(ValueError, match=f"length {kind.size()}"):
             kind(b"")
         with pytest.raises(TypeError, match="bytes"):
             kind("text")
