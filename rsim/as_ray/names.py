@@ -20,9 +20,9 @@ ABSENT_LIBRARIES = frozenset(
 
 _PRIVATE = (
     "_common _private _raylet autoscaler client_builder core cross_language dag dashboard "
-    "experimental includes internal job_config scripts tests util.client util.collective "
-    "util.debug util.iter util.rpdb util.spark util.state.common util.state.util util.tracing "
-    "util.tpu widgets"
+    "experimental includes internal job_config scripts tests util.actor_group util.client "
+    "util.collective util.debug util.iter util.rpdb util.spark util.state.common util.state.util "
+    "util.timer util.tracing util.tpu widgets"
 )
 PRIVATE = tuple(f"ray.{name}" for name in _PRIVATE.split())
 """What tests of Ray import beside the public interface. What is not in the table is absent."""
@@ -92,13 +92,14 @@ _RAY: Names = {
     **_in(
         f"{_HERE}.session",
         "init is_initialized shutdown SCRIPT_MODE WORKER_MODE RESTORE_WORKER_MODE "
-        "SPILL_WORKER_MODE __version__ __commit__ LoggingConfig",
+        "SPILL_WORKER_MODE __version__ __commit__ LoggingConfig logger",
     ),
     **_in(f"{_HERE}.options", "method"),
     **_IDS,
     **_REFS,
     **dict.fromkeys(
-        "_config client ClientBuilder cpp_function java_actor_class java_function Language".split(),
+        "_config AUTO_INIT_APIS NON_AUTO_INIT_APIS client ClientBuilder cpp_function "
+        "java_actor_class java_function Language".split(),
         (),
     ),
     "cloudpickle": ("ray.cloudpickle",),
@@ -131,7 +132,7 @@ _UTIL: Names = {
     **_in(
         f"{_HERE}.helpers",
         "get_node_ip_address get_node_instance_id log_once disable_log_once_globally "
-        "enable_periodic_logging register_serializer deregister_serializer",
+        "enable_periodic_logging register_serializer deregister_serializer PublicAPI",
     ),
     **dict.fromkeys("connect disconnect iter pdb ray_debugpy collective".split(), ()),
 }
@@ -195,6 +196,9 @@ _FIXTURES = _in(
     "ray_start_chaos_cluster use_tls cloned_virtualenv",
 )
 
+_QUEUE = _in("rsim.util.queue", "Empty Full") | _in(f"{_HERE}.pools", "Queue")
+_LOGGING = _in(f"{_HERE}.helpers", "log_once disable_log_once_globally enable_periodic_logging")
+
 MODULES: dict[str, Names] = {
     "ray": _RAY,
     "ray.actor": _ACTOR,
@@ -218,6 +222,8 @@ MODULES: dict[str, Names] = {
     "ray.util.accelerators": _in(f"{_HERE}.constants", " ".join(ACCELERATORS)),
     "ray.util.check_serialize": _in(f"{_HERE}.calls", "inspect_serializability")
     | _as("rsim.util.serializability", FailureTuple="Failure"),
+    "ray.util.debug": _LOGGING,
+    "ray.util.helpers": _in("rsim.util", "as_completed") | _in(f"{_HERE}.calls", "map_unordered"),
     "ray.util.dask": _as("rsim.util.dask", ray_dask_get="get"),
     "ray.util.joblib": _in(f"{_HERE}.pools", "register_ray"),
     "ray.util.metrics": _in(f"{_HERE}.metrics", "Counter Gauge Histogram Metric"),
@@ -225,17 +231,26 @@ MODULES: dict[str, Names] = {
     "ray.util.multiprocessing.pool": _POOL
     | _in("rsim.util.multiprocessing", "AsyncResult IMapIterator"),
     "ray.util.placement_group": _PLACEMENT_GROUPS,
-    "ray.util.queue": _in("rsim.util.queue", "Empty Full") | _in(f"{_HERE}.pools", "Queue"),
+    "ray.util.queue": _QUEUE,
     "ray.util.scheduling_strategies": _STRATEGIES,
     "ray.util.serialization": _in(f"{_HERE}.helpers", "register_serializer deregister_serializer"),
     "ray.util.state": _in("rsim.util.state", _STATE),
     "ray.util.state.api": _in("rsim.util.state", _STATE),
+    "ray.util.state.common": _in(
+        "rsim.util.state.schema",
+        "StateSchema TaskState ActorState ObjectState WorkerState NodeState PlacementGroupState "
+        "JobState",
+    ),
     "ray.util.state.exception": dict.fromkeys(
         ("DataSourceUnavailable", "RayStateApiException", "ServerUnavailable"), ()
     ),
     "ray.experimental": _in(
         f"{_HERE}.locations", "get_object_locations get_local_object_locations"
     ),
+    "ray.experimental.locations": _in(
+        f"{_HERE}.locations", "get_object_locations get_local_object_locations"
+    ),
+    "ray.experimental.queue": _QUEUE,
     "ray.experimental.state": {},
     "ray.experimental.state.api": _in("rsim.util.state", _STATE),
     "ray.experimental.internal_kv": _in(f"{_HERE}.helpers", "_internal_kv_reset"),
@@ -248,7 +263,11 @@ MODULES: dict[str, Names] = {
     "ray._private.test_utils": _TESTING,
     "ray._private.utils": _UTILITIES,
     "ray._private.ray_constants": _CONSTANTS,
-    "ray._private.state": _in("rsim", "available_resources cluster_resources nodes timeline"),
+    "ray._private.state": _in("rsim", "available_resources cluster_resources nodes timeline")
+    | _in(
+        f"{_HERE}.tables",
+        "actors jobs workers available_resources_per_node total_resources_per_node node_ids",
+    ),
     "ray._private.client_mode_hook": _in(
         f"{_HERE}.helpers",
         "client_mode_hook client_mode_should_convert disable_client_hook is_client_mode_enabled",

@@ -7,6 +7,7 @@ the others, which would change what programs do, raise NotImplementedError. Owns
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,8 @@ import rsim
 from rsim.as_ray import cluster
 from rsim.as_ray.arguments import check_others
 from rsim.as_ray.runtime_env import JobConfig
+
+logger = logging.getLogger("ray")
 
 __version__ = "2.60.0"
 """The version of Ray whose interface this is."""
