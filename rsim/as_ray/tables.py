@@ -96,11 +96,5 @@ def total_resources_per_node() -> dict[str, dict[str, float]]:
 
 
 def node_ids() -> list[str]:
-    """The resource of each living node by which tasks ask for its machine."""
-    return [
-        name
-        for node in rsim.nodes()
-        if node["Alive"]
-        for name in node["Resources"]
-        if name.startswith("node:") and "__" not in name
-    ]
+    """The resource of each living node by which tasks ask for it."""
+    return [f"node:{node['NodeID']}" for node in rsim.nodes() if node["Alive"]]

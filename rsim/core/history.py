@@ -108,6 +108,8 @@ class History:
                 task.submitted_ns,
                 creation.name,
                 creation.detached,
+                task.spec.options.strategy.group,
+                task.spec.options.env_vars,
             )
         )
 
