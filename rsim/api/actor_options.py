@@ -14,7 +14,7 @@ from rsim.api import checks
 from rsim.api.options import CALLING, checked, extras_of
 from rsim.api.placement import PLACEMENT, Checks, Place
 from rsim.api.returning import number_of
-from rsim.api.runtime_env import runtime_env, variables_of
+from rsim.api.runtime_env import runtime_env, unless_empty, variables_of
 
 if TYPE_CHECKING:
     from rsim.core.records import ActorOptions, TaskOptions
@@ -129,7 +129,7 @@ class ClassOptions:
             raise ValueError(
                 "concurrency_groups belong to the class: give them to @rsim.remote, not to options"
             )
-        return ClassOptions({**self._given, **changes}, self.creation.asyncio)
+        return ClassOptions({**self._given, **unless_empty(changes)}, self.creation.asyncio)
 
     def for_class(self, is_async: bool) -> ClassOptions:
         """The same for a class that has ``async def`` methods, or has none."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from rsim.api import checks
 from rsim.api.placement import PLACEMENT, Checks, Place
-from rsim.api.runtime_env import runtime_env, variables_of
+from rsim.api.runtime_env import runtime_env, unless_empty, variables_of
 from rsim.exceptions import UnserializableError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Options:
             raise ValueError(
                 "max_calls belongs to the function: give it to @rsim.remote, not to options"
             )
-        return Options({**self._given, **_renamed(changes, _ALIASES)})
+        return Options({**self._given, **_renamed(unless_empty(changes), _ALIASES)})
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Options, (self._given,)

@@ -18,9 +18,10 @@ _WITHOUT_EFFECT = ("config",)
 
 
 class RuntimeEnv(dict[str, Any]):
-    """A dict of the fields of a runtime environment."""
+    """A dict of the fields of a runtime environment. Raises as `runtime_env` for bad `env_vars`."""
 
     def __init__(self, **fields: Any) -> None:
+        _check_variables("runtime_env", fields.get("env_vars"))
         super().__init__({name: value for name, value in fields.items() if value is not None})
 
     def to_dict(self) -> dict[str, Any]:
@@ -49,20 +50,28 @@ def runtime_env(name: str, value: object) -> RuntimeEnv:
             "env_vars; code, packages and the working directory are the driver's"
         )
     variables = value.get("env_vars")
-    if variables is None:
-        return RuntimeEnv()
-    if not isinstance(variables, Mapping):
-        raise TypeError(f"{name}['env_vars'] must be a dict of str, not {variables!r}")
-    for key, text in variables.items():
-        _check_variable(name, key, text)
+    _check_variables(name, variables)
     return RuntimeEnv(env_vars=dict(variables)) if variables else RuntimeEnv()
 
 
-def _check_variable(name: str, key: object, value: object) -> None:
-    if not (isinstance(key, str) and isinstance(value, str)):
-        raise TypeError(f"{name}['env_vars'] must be a dict of str, not {key!r}: {value!r}")
-    if not key or "=" in key or "\0" in key + value:
-        raise ValueError(f"{name}['env_vars'] cannot set {key!r} to {value!r} in an environment")
+def _check_variables(name: str, variables: object) -> None:
+    if variables is None:
+        return
+    what = f"{name}['env_vars']"
+    if not isinstance(variables, Mapping):
+        raise TypeError(f"{what} must be of type Dict[str, str], not {variables!r}")
+    for key, value in variables.items():
+        if not (isinstance(key, str) and isinstance(value, str)):
+            raise TypeError(f"{what} must be of type Dict[str, str], not {{{key!r}: {value!r}}}")
+        if not key or "=" in key or "\0" in key + value:
+            raise ValueError(f"{what} cannot set {key!r} to {value!r} in an environment")
+
+
+def unless_empty(changes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Changes of options. An empty environment is none: as in Ray, what was given stays."""
+    if "runtime_env" in changes and not changes["runtime_env"]:
+        return {name: value for name, value in changes.items() if name != "runtime_env"}
+    return changes
 
 
 def _is_here(folder: object) -> bool:

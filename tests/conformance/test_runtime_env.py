@@ -32,11 +32,13 @@ def descend(depth, names, **options):
     return rsim.get(descend.options(**options).remote(depth - 1, names))
 
 
-@rsim.remote
-class Place:
+class Plain:
     def sees(self, *names):
         return sees(*names)
 
+
+@rsim.remote
+class Place(Plain):
     def change(self, name, value):
         os.environ[name] = value
 
@@ -60,7 +62,6 @@ def test_a_task_has_its_variables_and_the_next_has_not(one):
     with_it = see.options(runtime_env=env_vars(RSIM_A="1"))
     assert rsim.get(with_it.remote("RSIM_A")) == ["1"]
     assert rsim.get(see.remote("RSIM_A")) == [None]
-    assert rsim.get(with_it.options(runtime_env=None).remote("RSIM_A")) == [None]
     assert "RSIM_A" not in os.environ
 
 
@@ -68,6 +69,11 @@ def test_options_of_the_decorator(one):
     decorated = rsim.remote(runtime_env=env_vars(RSIM_A="1"))(sees)
     assert rsim.get(decorated.remote("RSIM_A")) == ["1"]
     assert rsim.get(decorated.options(num_cpus=0.5).remote("RSIM_A")) == ["1"]
+    assert rsim.get(decorated.options(runtime_env=None).remote("RSIM_A")) == ["1"]
+    other = decorated.options(runtime_env=env_vars(RSIM_B="2"))
+    assert rsim.get(other.remote("RSIM_A", "RSIM_B")) == [None, "2"]
+    actor = rsim.remote(runtime_env=env_vars(RSIM_A="1"))(Plain).options(runtime_env={}).remote()
+    assert rsim.get(actor.sees.remote("RSIM_A")) == ["1"]
 
 
 def test_what_a_task_does_to_its_environment_stays_there(one):
@@ -156,7 +162,7 @@ def test_without_variables_the_context_is_empty(rt):
     ("given", "kind", "words"),
     [
         (3, TypeError, "runtime_env must be a dict"),
-        ({"env_vars": ["A"]}, TypeError, "must be a dict of str"),
+        ({"env_vars": ["A"]}, TypeError, "must be of type Dict"),
         ({"env_vars": {"A": 1}}, TypeError, "'A': 1"),
         ({"env_vars": {"A=B": "1"}}, ValueError, "A=B"),
         ({"pip": ["numpy"]}, NotImplementedError, "pip"),
