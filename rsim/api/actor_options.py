@@ -14,6 +14,7 @@ from rsim.api import checks
 from rsim.api.options import CALLING, checked, extras_of
 from rsim.api.placement import PLACEMENT, Checks, Place
 from rsim.api.returning import number_of
+from rsim.api.runtime_env import runtime_env, unless_empty, variables_of
 
 if TYPE_CHECKING:
     from rsim.core.records import ActorOptions, TaskOptions
@@ -75,7 +76,7 @@ _OF_CLASSES: Checks = {
 _ASYNC_CONCURRENCY = 1000
 """Calls at a time of an actor with ``async def`` methods, unless it says something else."""
 
-_CLASS_CHECKS: Checks = {**PLACEMENT, **_OF_CLASSES}
+_CLASS_CHECKS: Checks = {**PLACEMENT, **_OF_CLASSES, "runtime_env": runtime_env}
 _METHOD_CHECKS: Checks = {
     **CALLING,
     "max_task_retries": _retries,
@@ -128,7 +129,7 @@ class ClassOptions:
             raise ValueError(
                 "concurrency_groups belong to the class: give them to @rsim.remote, not to options"
             )
-        return ClassOptions({**self._given, **changes}, self.creation.asyncio)
+        return ClassOptions({**self._given, **unless_empty(changes)}, self.creation.asyncio)
 
     def for_class(self, is_async: bool) -> ClassOptions:
         """The same for a class that has ``async def`` methods, or has none."""
@@ -162,7 +163,13 @@ def _core_options(
     of_handles = {name: given[name] for name in HANDLE_OPTIONS if name in given}
     extras = pickle.dumps(of_handles) if of_handles else b""
     return (
-        TaskOptions(place.demand, restarts, strategy=place.strategy, extras=extras),
+        TaskOptions(
+            place.demand,
+            restarts,
+            strategy=place.strategy,
+            extras=extras,
+            env_vars=variables_of(given.get("runtime_env")),
+        ),
         ActorOptions(
             restarts,
             place.held,

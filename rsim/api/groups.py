@@ -331,7 +331,7 @@ def _ask(request: GroupRequest) -> tuple[GroupState, ...]:
 
 def get_gpu_ids() -> list[int]:
     """The GPUs that the task or actor may use which calls this, by their index on the node; in the
-    driver none. On a real node CUDA_VISIBLE_DEVICES says the same.
+    driver none. CUDA_VISIBLE_DEVICES says the same.
     """
     tenancy = _client().tenancy
     return [] if tenancy is None else list(tenancy.gpus)

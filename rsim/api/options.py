@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from rsim.api import checks
 from rsim.api.placement import PLACEMENT, Checks, Place
+from rsim.api.runtime_env import runtime_env, unless_empty, variables_of
 from rsim.exceptions import UnserializableError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Options:
             raise ValueError(
                 "max_calls belongs to the function: give it to @rsim.remote, not to options"
             )
-        return Options({**self._given, **_renamed(changes, _ALIASES)})
+        return Options({**self._given, **_renamed(unless_empty(changes), _ALIASES)})
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Options, (self._given,)
@@ -144,6 +145,7 @@ _CHECKS: Checks = {
     **CALLING,
     "max_retries": lambda name, value: checks.integer(name, value, -1),
     "max_calls": lambda name, value: checks.integer(name, value, 0),
+    "runtime_env": runtime_env,
 }
 
 
@@ -158,6 +160,7 @@ def _task_options(given: dict[str, Any], place: Place) -> TaskOptions:
         place.strategy,
         extras_of(given),
         max_calls=given.get("max_calls", 0),
+        env_vars=variables_of(given.get("runtime_env")),
     )
 
 

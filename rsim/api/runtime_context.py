@@ -6,11 +6,13 @@ for what is known here. Owns no state.
 
 from __future__ import annotations
 
+import json
 import pickle
 from typing import TYPE_CHECKING, Any
 
 from rsim.api.groups import get_gpu_ids
 from rsim.api.handles import ActorHandle, Interface, methods_of
+from rsim.api.runtime_env import RuntimeEnv
 from rsim.api.session import running_client
 from rsim.api.state import quantities
 from rsim.runtime import current
@@ -195,16 +197,24 @@ class RuntimeContext:
         tenancy = self._client.tenancy
         return tenancy is not None and tenancy.captures
 
-    # -- what is not there -------------------------------------------------------------------------
-
-    def get_runtime_env_string(self) -> str:
-        """The runtime environment as JSON: always an empty one, as there is no option for it."""
-        return "{}"
+    # -- the environment ---------------------------------------------------------------------------
 
     @property
-    def runtime_env(self) -> dict[str, Any]:
-        """The runtime environment: always an empty one."""
-        return {}
+    def runtime_env(self) -> RuntimeEnv:
+        """The runtime environment of the task or actor, with what it has from its parents and from
+        the job: a dict, with `env_vars`, a dict, or empty.
+        """
+        from rsim.runtime.environment import merged
+
+        tenancy = self._client.tenancy
+        variables = merged(
+            self._session().session.env_vars, () if tenancy is None else tenancy.env_vars
+        )
+        return RuntimeEnv(env_vars=dict(variables)) if variables else RuntimeEnv()
+
+    def get_runtime_env_string(self) -> str:
+        """The same as JSON."""
+        return json.dumps(self.runtime_env)
 
     def get_temp_dir(self) -> str:
         """Raises NotImplementedError: a session has no folder of its own that users may use."""

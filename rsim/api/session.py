@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from rsim.api import checks, registry
+from rsim.api import runtime_env as environments
 from rsim.runtime import current, refs
 
 if TYPE_CHECKING:
@@ -179,6 +180,7 @@ def init(
     log_to_driver: bool = True,
     log_dir: str | os.PathLike[str] | None = None,
     spill_limit_bytes: int | None = None,
+    runtime_env: Mapping[str, Any] | None = None,
 ) -> Session:
     """Start a runtime in this process, and return its session. Any first call does so by itself.
 
@@ -189,6 +191,8 @@ def init(
     namespace: where the names of actors are unique; by default one that is this session's alone.
     object_store_memory: bytes of shared memory for objects. spill_limit_bytes: how much of them
         may go to disk when that is full; None: no limit.
+    runtime_env: {"env_vars": {"NAME": "value"}}: what the environment of all workers has beside the
+        driver's; that of single tasks and actors may have more.
     log_to_driver: print what workers print. log_dir: a folder to keep their output in.
     seed, cluster, faults, policy: in a simulation only. The seed (by default the environment's
         RSIM_SEED) decides every free choice; cluster is an rsim.sim.Cluster or a list of
@@ -220,6 +224,9 @@ def init(
             log_to_driver=bool(log_to_driver),
             log_dir=None if log_dir is None else os.fspath(log_dir),
             spill_limit_bytes=_given(_limit, "spill_limit_bytes", spill_limit_bytes),
+            env_vars=environments.variables_of(
+                _given(environments.runtime_env, "runtime_env", runtime_env)
+            ),
         )
         backend = registry.find(config.address)(config)
         _session = Session(backend, config)

@@ -1,20 +1,24 @@
 """What Ray's functions, actors and refs have that rsim's have not, mostly private, and tests use.
 
-Decides which. Must never change what is there already, but for two that Ray has as well and that
+Decides which. Must never change what is there already, but for three that Ray has as well and that
 are different there. Owns what it has put on rsim's classes,
 while it is there.
 """
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from types import GenericAlias, SimpleNamespace
 from typing import Any, NoReturn
 
 import rsim
 from rsim.api.handles import ActorMethod
-from rsim.as_ray.ids import ActorID, JobID, TaskID
+from rsim.api.runtime_context import RuntimeContext
+from rsim.as_ray.helpers import RayDeprecationWarning
+from rsim.as_ray.ids import ActorID, NodeID, PlacementGroupID, TaskID, current_job
 from rsim.core.ids import TASK_ID_BYTES
-from rsim.exceptions import RsimTaskError
+from rsim.exceptions import RsimActorError, RsimTaskError
 from rsim.runtime.refs import NIL_ID
 
 
@@ -28,28 +32,15 @@ def _bind(_self: Any, *args: Any, **kwargs: Any) -> NoReturn:
     raise NotImplementedError("bind(), of Ray's DAGs and compiled graphs, is not in rsim")
 
 
-class _NoCounter:
-    """Counts the refs that are to no object."""
-
-    def added(self, object_id: bytes) -> None: ...
-
-    def dropped(self, object_id: bytes) -> None: ...
-
-
-def _made_up(object_id: bytes) -> rsim.ObjectRef[Any]:
-    return rsim.ObjectRef(object_id, _NoCounter())
-
-
-def _random_ref() -> rsim.ObjectRef[Any]:
-    return _made_up(ActorID.from_random().binary())
-
-
 _REF: dict[str, Any] = {
-    "nil": staticmethod(lambda: _made_up(NIL_ID)),
-    "from_random": staticmethod(_random_ref),
+    "nil": staticmethod(lambda: rsim.ObjectRef(NIL_ID)),
+    "from_binary": staticmethod(rsim.ObjectRef),
+    "from_hex": staticmethod(lambda digits: rsim.ObjectRef(bytes.fromhex(digits))),
+    "from_random": staticmethod(lambda: rsim.ObjectRef(ActorID.from_random().binary())),
     "size": staticmethod(lambda: len(NIL_ID)),
     "task_id": lambda ref: TaskID(ref.binary()[:TASK_ID_BYTES]),
-    "job_id": lambda _ref: JobID.from_int(1),
+    "job_id": lambda _ref: current_job(),
+    "tensor_transport": lambda _ref: None,
     "owner_address": lambda _ref: b"",
     "call_site": lambda _ref: "",
 }
@@ -69,13 +60,71 @@ _CLASS: dict[str, Any] = {
         )
     ),
 }
-_INSTEAD = ("task_id",)
+
+
+def _in_worker(context: RuntimeContext, name: str) -> None:
+    assert context.get_task_id() is not None, f"{name} is available in a task or an actor only"
+
+
+def _old(name: str, value_of: Callable[[RuntimeContext], Any]) -> property:
+    """An attribute of the runtime context that Ray keeps for older programs."""
+
+    def get(context: RuntimeContext) -> Any:
+        message = f"Use get_{name.removeprefix('current_')}() instead of {name}"
+        warnings.warn(message, RayDeprecationWarning, stacklevel=2)
+        return value_of(context)
+
+    return property(get)
+
+
+def _task_id(context: RuntimeContext) -> TaskID:
+    _in_worker(context, "task_id")
+    return TaskID.from_hex(str(context.get_task_id()))
+
+
+def _actor_id(context: RuntimeContext) -> ActorID:
+    _in_worker(context, "actor_id")
+    digits = context.get_actor_id()
+    return ActorID.nil() if digits is None else ActorID.from_hex(digits)
+
+
+def _group_id(context: RuntimeContext) -> PlacementGroupID:
+    digits = context.get_placement_group_id()
+    return PlacementGroupID.nil() if digits is None else PlacementGroupID.from_hex(digits)
+
+
+def _ids(context: RuntimeContext) -> dict[str, Any]:
+    """The ids that there are, by name, and the namespace."""
+    found = {
+        "job_id": current_job(),
+        "node_id": NodeID.from_hex(context.get_node_id()),
+        "namespace": context.namespace,
+    }
+    if context.get_task_id() is not None:
+        found["task_id"] = _task_id(context)
+        if context.get_actor_id() is not None:
+            found["actor_id"] = _actor_id(context)
+    return found
+
+
+_CONTEXT: dict[str, Any] = {
+    "get": _ids,
+    "get_resource_ids": lambda context: context.get_accelerator_ids(),
+    "job_id": _old("job_id", lambda _context: current_job()),
+    "node_id": _old("node_id", lambda context: NodeID.from_hex(context.get_node_id())),
+    "task_id": _old("task_id", _task_id),
+    "actor_id": _old("actor_id", _actor_id),
+    "current_placement_group_id": _old("current_placement_group_id", _group_id),
+}
+_INSTEAD = ("task_id", "get")
 _ADDED: dict[type, dict[str, Any]] = {
     rsim.ActorClass: _CLASS,
     rsim.ActorHandle: _HANDLE,
     rsim.ObjectRef: _REF,
     rsim.RemoteFunction: {"_remote": _remote, "bind": _bind},
     ActorMethod: {"_remote": _remote, "bind": _bind},
+    RuntimeContext: _CONTEXT,
+    RsimActorError: {"preempted": False},
     RsimTaskError: {"traceback_str": property(lambda error: error.remote_traceback)},
 }
 

@@ -1,13 +1,25 @@
-"""get, wait and cancel by the names that Ray gives to their parameters.
+"""Calls by the names, and with the defaults, that Ray gives to their parameters.
 
 Decides nothing: rsim's do the work. Owns no state.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import rsim
+from rsim import util
+from rsim.api import groups
+
+
+def put(value: Any, *, _owner: Any = None, _tensor_transport: str | None = None) -> Any:
+    """As `rsim.put`."""
+    if _owner is not None:
+        raise ValueError("_owner was removed from ray.put: the process that puts an object owns it")
+    if _tensor_transport is not None:
+        raise NotImplementedError("ray.put(_tensor_transport=...) is not in rsim: no GPU objects")
+    return rsim.put(value)
 
 
 def get(object_refs: Any, *, timeout: float | None = None) -> Any:
@@ -31,3 +43,46 @@ def wait(
 def cancel(ray_waitable: Any, *, force: bool = False, recursive: bool = True) -> None:
     """As `rsim.cancel`."""
     rsim.cancel(ray_waitable, force=force, recursive=recursive)
+
+
+def placement_group(
+    bundles: list[dict[str, float]],
+    strategy: str | None = None,
+    name: str = "",
+    lifetime: str | None = None,
+    _soft_target_node_id: str | None = None,
+    bundle_label_selector: list[dict[str, str]] | None = None,
+    topology_strategy: Any = None,
+) -> groups.PlacementGroup:
+    """As `rsim.util.placement_group`."""
+    if topology_strategy is not None:
+        raise NotImplementedError("placement_group(topology_strategy=...) of Ray is not in rsim")
+    return groups.placement_group(
+        bundles, strategy or "PACK", name, lifetime, _soft_target_node_id, bundle_label_selector
+    )
+
+
+def inspect_serializability(
+    base_obj: Any, name: str | None = None, depth: int = 3, print_file: Any = None
+) -> tuple[bool, set[Any]]:
+    """As `rsim.util.inspect_serializability`."""
+    fits, failures = util.inspect_serializability(base_obj, name, depth, print_file)
+    return fits, set(failures)
+
+
+def map_unordered(
+    fn: Any,
+    items: Iterable[Any],
+    *,
+    backpressure_size: int | None = 100,
+    chunk_size: int = 10,
+    yield_obj_refs: bool = False,
+) -> Iterator[Any]:
+    """As `rsim.util.map_unordered`, but that 100 tasks at most are unfinished at once."""
+    return util.map_unordered(
+        fn,
+        items,
+        backpressure_size=backpressure_size,
+        chunk_size=chunk_size,
+        yield_obj_refs=yield_obj_refs,
+    )

@@ -6,7 +6,9 @@ Decides their sizes. Owns no state.
 from __future__ import annotations
 
 import os
-from typing import ClassVar, TypeVar
+from typing import ClassVar, NoReturn, TypeVar
+
+import rsim
 
 Id = TypeVar("Id", bound="BaseID")
 
@@ -18,10 +20,10 @@ class BaseID:
 
     def __init__(self, binary: bytes) -> None:
         if not isinstance(binary, bytes):
-            raise TypeError(f"{type(self).__name__} takes bytes, not {binary!r}")
+            raise TypeError(f"Unsupported type: {type(binary)}, expected bytes: {binary!r}")
         if len(binary) != self.SIZE:
             raise ValueError(
-                f"{type(self).__name__} takes {self.SIZE} bytes, not {len(binary)}: {binary!r}"
+                f"ID string needs to have length {self.SIZE}, got {len(binary)}: {binary!r}"
             )
         self._binary = binary
 
@@ -39,6 +41,11 @@ class BaseID:
     def from_random(cls: type[Id]) -> Id:
         """Some id."""
         return cls(os.urandom(cls.SIZE))
+
+    @classmethod
+    def from_binary(cls: type[Id], binary: bytes) -> Id:
+        """The id that these bytes are."""
+        return cls(binary)
 
     @classmethod
     def from_hex(cls: type[Id], digits: str) -> Id:
@@ -75,7 +82,24 @@ class UniqueID(BaseID):
 
 
 class NodeID(UniqueID):
-    """Of a node."""
+    """Of a node. rsim's ids of nodes are names, which stand in the place of the hex digits."""
+
+    @classmethod
+    def from_hex(cls, digits: str) -> NodeID:
+        """The id that these hex digits, or this name, is."""
+        try:
+            return cls(bytes.fromhex(digits))
+        except ValueError:
+            named = cls.__new__(cls)
+            named._binary = digits.encode()
+            return named
+
+    def hex(self) -> str:
+        """The id as hex digits, or as a name."""
+        return self._binary.hex() if len(self._binary) == self.SIZE else self._binary.decode()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return NodeID.from_hex, (self.hex(),)
 
 
 class WorkerID(UniqueID):
@@ -102,11 +126,11 @@ class JobID(BaseID):
     @classmethod
     def from_int(cls, number: int) -> JobID:
         """The id of the job with this number."""
-        return cls(number.to_bytes(cls.SIZE, "big"))
+        return cls(number.to_bytes(cls.SIZE, "little"))
 
     def int(self) -> int:
         """The number of the job."""
-        return int.from_bytes(self._binary, "big")
+        return int.from_bytes(self._binary, "little")
 
 
 class TaskID(BaseID):
@@ -114,14 +138,33 @@ class TaskID(BaseID):
 
     SIZE = 16
 
+    def job_id(self) -> JobID:
+        """The job, of which there is one in a session."""
+        return current_job()
+
+    def actor_id(self) -> NoReturn:
+        """Raises NotImplementedError: the id of a call does not tell its actor."""
+        raise NotImplementedError("TaskID.actor_id() of Ray is not in rsim")
+
 
 class ActorID(BaseID):
     """Of an actor: that of the object which its creation makes."""
 
     SIZE = 20
 
+    def job_id(self) -> JobID:
+        """The job, of which there is one in a session."""
+        return current_job()
+
 
 class PlacementGroupID(BaseID):
     """Of a placement group."""
 
-    SIZE = 18
+    SIZE = 16
+
+
+def current_job() -> JobID:
+    """The id of the session's job; nil when no session runs."""
+    if not rsim.is_initialized():
+        return JobID.nil()
+    return JobID.from_hex(rsim.get_runtime_context().get_job_id())

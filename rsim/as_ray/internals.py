@@ -6,8 +6,6 @@ those modules of Ray is absent. Owns no state.
 
 from __future__ import annotations
 
-from typing import Any
-
 import rsim
 from rsim.as_ray.absent import Absent
 from rsim.as_ray.ids import JobID
@@ -96,33 +94,3 @@ class GlobalWorker:
 
 
 global_worker = GlobalWorker()
-
-
-def actors(actor_id: str | None = None) -> dict[str, Any]:
-    """What there is to know of the actors, by their ids; or of one of them.
-
-    Raises ValueError if there is no actor with that id.
-    """
-    from rsim.util.state import list_actors
-
-    found = {actor.actor_id: _told(actor) for actor in list_actors(limit=10_000, detail=True)}
-    if actor_id is None:
-        return found
-    if actor_id not in found:
-        raise ValueError(f"there is no actor with the id {actor_id!r}")
-    one: dict[str, Any] = found[actor_id]
-    return one
-
-
-def _told(actor: Any) -> dict[str, Any]:
-    return {
-        "ActorID": actor.actor_id,
-        "ActorClassName": actor.class_name,
-        "IsDetached": actor.is_detached,
-        "Name": actor.name,
-        "JobID": actor.job_id,
-        "Address": {"IPAddress": "127.0.0.1", "NodeID": actor.node_id},
-        "State": actor.state,
-        "NumRestarts": actor.num_restarts,
-        "Pid": actor.pid,
-    }

@@ -20,9 +20,9 @@ ABSENT_LIBRARIES = frozenset(
 
 _PRIVATE = (
     "_common _private _raylet autoscaler client_builder core cross_language dag dashboard "
-    "experimental includes internal job_config scripts tests util.client util.collective "
-    "util.debug util.iter util.rpdb util.spark util.state.common util.state.util util.tracing "
-    "util.tpu widgets"
+    "experimental includes internal job_config scripts tests util.actor_group util.client "
+    "util.collective util.debug util.iter util.rpdb util.spark util.state.common util.state.util "
+    "util.timer util.tracing util.tpu widgets"
 )
 PRIVATE = tuple(f"ray.{name}" for name in _PRIVATE.split())
 """What tests of Ray import beside the public interface. What is not in the table is absent."""
@@ -86,19 +86,20 @@ _RAY: Names = {
     **_in(
         "rsim",
         "available_resources cluster_resources get_actor get_gpu_ids get_runtime_context kill "
-        "nodes put remote timeline",
+        "nodes remote timeline",
     ),
-    **_in(f"{_HERE}.calls", "cancel get wait"),
+    **_in(f"{_HERE}.calls", "cancel get put wait"),
     **_in(
         f"{_HERE}.session",
         "init is_initialized shutdown SCRIPT_MODE WORKER_MODE RESTORE_WORKER_MODE "
-        "SPILL_WORKER_MODE __version__ __commit__ LoggingConfig",
+        "SPILL_WORKER_MODE __version__ __commit__ LoggingConfig logger",
     ),
     **_in(f"{_HERE}.options", "method"),
     **_IDS,
     **_REFS,
     **dict.fromkeys(
-        "_config client ClientBuilder cpp_function java_actor_class java_function Language".split(),
+        "_config AUTO_INIT_APIS NON_AUTO_INIT_APIS client ClientBuilder cpp_function "
+        "java_actor_class java_function Language".split(),
         (),
     ),
     "cloudpickle": ("ray.cloudpickle",),
@@ -117,20 +118,21 @@ _STATE = (
 
 _PLACEMENT_GROUPS = _in(
     "rsim.util.placement_group",
-    "PlacementGroup get_current_placement_group get_placement_group placement_group "
-    "placement_group_table remove_placement_group",
-)
+    "PlacementGroup get_current_placement_group get_placement_group placement_group_table "
+    "remove_placement_group",
+) | _in(f"{_HERE}.calls", "placement_group")
 
 _UTIL: Names = {
     **_in(
         "rsim.util",
-        "ActorPool as_completed inspect_serializability map_unordered list_named_actors",
+        "ActorPool as_completed list_named_actors",
     ),
+    **_in(f"{_HERE}.calls", "inspect_serializability map_unordered"),
     **{name: places for name, places in _PLACEMENT_GROUPS.items() if name != "PlacementGroup"},
     **_in(
         f"{_HERE}.helpers",
         "get_node_ip_address get_node_instance_id log_once disable_log_once_globally "
-        "enable_periodic_logging register_serializer deregister_serializer",
+        "enable_periodic_logging register_serializer deregister_serializer PublicAPI",
     ),
     **dict.fromkeys("connect disconnect iter pdb ray_debugpy collective".split(), ()),
 }
@@ -181,6 +183,22 @@ _ACTOR: Names = {
 
 _POOL = _in(f"{_HERE}.pools", "Pool") | _in("multiprocessing", "JoinableQueue TimeoutError")
 
+_FIXTURES = _in(
+    f"{_HERE}.fixtures",
+    "ray_start_regular ray_start_regular_shared ray_start_regular_shared_2_cpus ray_start_no_cpu "
+    "ray_start_2_cpus ray_start_10_cpus ray_start_with_dashboard ray_start_cluster "
+    "ray_start_cluster_shared ray_start_cluster_enabled ray_start_cluster_init "
+    "ray_start_cluster_head ray_start_cluster_2_nodes ray_start_cluster_head_with_env_vars "
+    "two_node_cluster start_cluster ray_start_object_store_memory ray_init_with_task_retry_delay "
+    "class_ray_instance shutdown_only propagate_logs enable_pickle_debug set_enable_auto_connect "
+    "tmp_working_dir maybe_external_redis maybe_setup_external_redis call_ray_start "
+    "call_ray_stop_only error_pubsub log_pubsub external_redis init_and_serve "
+    "ray_start_chaos_cluster use_tls cloned_virtualenv",
+)
+
+_QUEUE = _in("rsim.util.queue", "Empty Full") | _in(f"{_HERE}.pools", "Queue")
+_LOGGING = _in(f"{_HERE}.helpers", "log_once disable_log_once_globally enable_periodic_logging")
+
 MODULES: dict[str, Names] = {
     "ray": _RAY,
     "ray.actor": _ACTOR,
@@ -202,7 +220,10 @@ MODULES: dict[str, Names] = {
     "ray.util.actor_pool": _in("rsim.util", "ActorPool"),
     "ray.util.annotations": _ANNOTATIONS,
     "ray.util.accelerators": _in(f"{_HERE}.constants", " ".join(ACCELERATORS)),
-    "ray.util.check_serialize": _in("rsim.util", "inspect_serializability"),
+    "ray.util.check_serialize": _in(f"{_HERE}.calls", "inspect_serializability")
+    | _as("rsim.util.serializability", FailureTuple="Failure"),
+    "ray.util.debug": _LOGGING,
+    "ray.util.helpers": _in("rsim.util", "as_completed") | _in(f"{_HERE}.calls", "map_unordered"),
     "ray.util.dask": _as("rsim.util.dask", ray_dask_get="get"),
     "ray.util.joblib": _in(f"{_HERE}.pools", "register_ray"),
     "ray.util.metrics": _in(f"{_HERE}.metrics", "Counter Gauge Histogram Metric"),
@@ -210,17 +231,26 @@ MODULES: dict[str, Names] = {
     "ray.util.multiprocessing.pool": _POOL
     | _in("rsim.util.multiprocessing", "AsyncResult IMapIterator"),
     "ray.util.placement_group": _PLACEMENT_GROUPS,
-    "ray.util.queue": _in("rsim.util.queue", "Empty Full") | _in(f"{_HERE}.pools", "Queue"),
+    "ray.util.queue": _QUEUE,
     "ray.util.scheduling_strategies": _STRATEGIES,
     "ray.util.serialization": _in(f"{_HERE}.helpers", "register_serializer deregister_serializer"),
     "ray.util.state": _in("rsim.util.state", _STATE),
     "ray.util.state.api": _in("rsim.util.state", _STATE),
+    "ray.util.state.common": _in(
+        "rsim.util.state.schema",
+        "StateSchema TaskState ActorState ObjectState WorkerState NodeState PlacementGroupState "
+        "JobState",
+    ),
     "ray.util.state.exception": dict.fromkeys(
         ("DataSourceUnavailable", "RayStateApiException", "ServerUnavailable"), ()
     ),
     "ray.experimental": _in(
         f"{_HERE}.locations", "get_object_locations get_local_object_locations"
     ),
+    "ray.experimental.locations": _in(
+        f"{_HERE}.locations", "get_object_locations get_local_object_locations"
+    ),
+    "ray.experimental.queue": _QUEUE,
     "ray.experimental.state": {},
     "ray.experimental.state.api": _in("rsim.util.state", _STATE),
     "ray.experimental.internal_kv": _in(f"{_HERE}.helpers", "_internal_kv_reset"),
@@ -235,7 +265,10 @@ MODULES: dict[str, Names] = {
     "ray._private.ray_constants": _CONSTANTS,
     "ray._private.gcs_utils": _in(f"{_HERE}.internals", "ActorTableData"),
     "ray._private.state": _in("rsim", "available_resources cluster_resources nodes timeline")
-    | _in(f"{_HERE}.internals", "actors"),
+    | _in(
+        f"{_HERE}.tables",
+        "actors jobs workers available_resources_per_node total_resources_per_node node_ids",
+    ),
     "ray._private.client_mode_hook": _in(
         f"{_HERE}.helpers",
         "client_mode_hook client_mode_should_convert disable_client_hook is_client_mode_enabled",
@@ -246,6 +279,7 @@ MODULES: dict[str, Names] = {
     | _in(f"{_HERE}.internals", "global_worker")
     | {"pickle": ("ray.cloudpickle",)},
     "ray.tests.client_test_utils": _TESTING,
+    "ray.tests.conftest": _FIXTURES,
     "ray.test_utils": _TESTING,
 }
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import rsim
 from rsim.api import options as rsim_options
-from rsim.as_ray.runtime_env import env_vars_of
 
 _WITHOUT_EFFECT = ("enable_task_events", "_labels", "_metadata", "_num_objects_per_yield")
 """What is recorded of a task, not what it does."""
@@ -63,10 +62,6 @@ def translated(given: Mapping[str, Any], what: str) -> dict[str, Any]:
     for name, reason in _REFUSED.items():
         if options.pop(name, None):
             raise NotImplementedError(f"the option {name} of Ray is not in rsim: {reason}")
-    if env_vars_of(options.pop("runtime_env", None)):
-        raise NotImplementedError(
-            "the option runtime_env={'env_vars': ...} is not in rsim: give it to ray.init()"
-        )
     _object_store_memory(options, what)
     _accelerator_type(options)
     _placement_group(options)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import rsim
@@ -48,6 +48,31 @@ class Pool(multiprocessing.Pool):
         count = _fitting(processes, ray_address)
         super().__init__(count, initializer, initargs or (), maxtasksperchild, **options)
         self._ready_all()
+
+    def apply(  # type: ignore[override]
+        self,
+        func: Callable[..., Any],
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        kwds: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """The result of `func(*args, **kwargs)`; `kwds`: the standard library's name for them."""
+        return self.apply_async(func, args, kwargs, kwds=kwds).get()
+
+    def apply_async(  # type: ignore[override]
+        self,
+        func: Callable[..., Any],
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        callback: multiprocessing.Callback | None = None,
+        error_callback: multiprocessing.Callback | None = None,
+        *,
+        kwds: Mapping[str, Any] | None = None,
+    ) -> multiprocessing.AsyncResult:
+        """Like `apply`, without waiting."""
+        named = {**(kwds or {}), **(kwargs or {})}
+        return super().apply_async(func, args or (), named, callback, error_callback)
 
     def imap(
         self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = 1

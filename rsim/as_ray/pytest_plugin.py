@@ -1,8 +1,9 @@
 """`pytest --rsim-as-ray[=sim|local]`: run an unchanged test suite for Ray on rsim.
 
-Decides when Ray's names begin to be served, which is before any conftest is imported, and that
-nothing that a test leaves running outlives it, or the fixture that started it. Does nothing without
-its option. Owns which fixture has started the session that runs.
+Decides when Ray's names begin to be served, which is before any conftest is imported, that the
+fixtures of Ray's own tests are there, and that nothing that a test leaves running outlives it, or
+the fixture that started it. Does nothing without its option. Owns which fixture has started the
+session that runs.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ import pytest
 
 if TYPE_CHECKING:
     import rsim
+
+_ISOLATION, _FIXTURES = "rsim-as-ray-isolation", "rsim-as-ray-fixtures"
+"""What is registered while Ray's names are served."""
 
 _kept: tuple[rsim.Session, str] | None = None
 """The session that a fixture for several tests has started, and that fixture."""
@@ -47,10 +51,11 @@ def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) 
     backend = early_config.known_args_namespace.rsim_as_ray
     if backend is None:
         return
-    from rsim.as_ray import install
+    from rsim.as_ray import fixtures, install
 
     install(backend or None)
-    early_config.pluginmanager.register(_Isolation(), "rsim-as-ray-isolation")
+    early_config.pluginmanager.register(_Isolation(), _ISOLATION)
+    early_config.pluginmanager.register(fixtures, _FIXTURES)
     for arg in args:
         path = Path(arg.partition("::")[0])
         if path.exists():
@@ -67,7 +72,8 @@ def _find_tests_in(folder: Path) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Serve them no longer."""
-    if config.pluginmanager.unregister(name="rsim-as-ray-isolation") is not None:
+    if config.pluginmanager.unregister(name=_ISOLATION) is not None:
+        config.pluginmanager.unregister(name=_FIXTURES)
         from rsim.as_ray import uninstall
 
         _shut_down()

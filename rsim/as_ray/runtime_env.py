@@ -1,27 +1,15 @@
-"""Runtime environments and job configurations, as far as rsim has them: environment variables.
+"""What Ray has beside a runtime environment: how it is prepared, and job configurations.
 
-Decides which fields are refused. Owns no state.
+Decides which fields of a job's configuration are refused. Owns no state.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
+from rsim.api.runtime_env import RuntimeEnv
 
-class RuntimeEnv(dict[str, Any]):
-    """A dict of the fields of a runtime environment."""
-
-    def __init__(self, **fields: Any) -> None:
-        super().__init__({name: value for name, value in fields.items() if value is not None})
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields."""
-        return dict(self)
-
-    def env_vars(self) -> dict[str, str]:
-        """The environment variables."""
-        return dict(self.get("env_vars") or {})
+__all__ = ["JobConfig", "RuntimeEnv", "RuntimeEnvConfig"]
 
 
 class RuntimeEnvConfig(dict[str, Any]):
@@ -29,30 +17,6 @@ class RuntimeEnvConfig(dict[str, Any]):
 
     def __init__(self, **fields: Any) -> None:
         super().__init__(fields)
-
-
-def env_vars_of(runtime_env: object) -> dict[str, str]:
-    """The variables of a runtime environment.
-
-    Raises NotImplementedError for any other field, TypeError for what is no environment.
-    """
-    if not runtime_env:
-        return {}
-    if not isinstance(runtime_env, Mapping):
-        raise TypeError(f"runtime_env must be a dict or a RuntimeEnv, not {runtime_env!r}")
-    for field, value in runtime_env.items():
-        if field not in ("env_vars", "config") and value:
-            raise NotImplementedError(
-                f"runtime_env={{{field!r}: ...}} is not in rsim: tasks run in the environment of "
-                "the driver"
-            )
-    variables = runtime_env.get("env_vars") or {}
-    if not isinstance(variables, Mapping):
-        raise TypeError(f"runtime_env['env_vars'] must be a dict of strings, not {variables!r}")
-    for name, value in variables.items():
-        if not (isinstance(name, str) and isinstance(value, str)):
-            raise TypeError(f"runtime_env['env_vars'] must be of strings, not {name!r}: {value!r}")
-    return dict(variables)
 
 
 class JobConfig:

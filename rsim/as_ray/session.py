@@ -7,16 +7,18 @@ the others, which would change what programs do, raise NotImplementedError. Owns
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 import rsim
 from rsim.as_ray import cluster
 from rsim.as_ray.arguments import check_others
-from rsim.as_ray.runtime_env import JobConfig, env_vars_of
+from rsim.as_ray.runtime_env import JobConfig
+
+logger = logging.getLogger("ray")
 
 __version__ = "2.60.0"
 """The version of Ray whose interface this is."""
@@ -133,17 +135,17 @@ def init(
     settings: dict[str, Any] = {
         "namespace": job.ray_namespace if namespace is None else namespace,
         "log_to_driver": log_to_driver,
+        "runtime_env": runtime_env or job.runtime_env,
     }
     found = cluster.find(address)
-    with _environment(env_vars_of(runtime_env or job.runtime_env)):
-        if found is not None:
-            _refuse_sizes({**given, "_system_config": others.get("_system_config")})
-            session = found.start(settings)
-        else:
-            used = {name: value for name, value in given.items() if value is not None}
-            used["resources"] = cluster.head_resources(resources)
-            used["labels"] = cluster.labels_of(cluster.head_name(), labels)
-            session = rsim.init(**used, **settings)
+    if found is not None:
+        _refuse_sizes({**given, "_system_config": others.get("_system_config")})
+        session = found.start(settings)
+    else:
+        used = {name: value for name, value in given.items() if value is not None}
+        used["resources"] = cluster.head_resources(resources)
+        used["labels"] = cluster.labels_of(cluster.head_name(), labels)
+        session = rsim.init(**used, **settings)
     where = found.address if found is not None else None
     _context = RayContext(session, where or session.address)
     return _context
@@ -175,26 +177,6 @@ def _refuse_sizes(given: dict[str, Any]) -> None:
                 f"When connecting to an existing cluster, {name} must not be provided: "
                 "it belongs to the nodes, so give it to Cluster.add_node()"
             )
-
-
-@contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
-    """Let workers start with environment variables; they keep the driver's for life."""
-    if variables and os.environ.get("RSIM_ADDRESS") == "sim":
-        raise NotImplementedError(
-            "runtime_env={'env_vars': ...} is not there in the simulator, whose workers share the "
-            "driver's environment"
-        )
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _node_id(session: rsim.Session) -> str:

@@ -28,7 +28,7 @@ class TaskSubmitted(Event, tag="s", frozen=True):
 
 class TaskFinished(Event, tag="f", frozen=True):
     """A worker ran a task to its end. ``error``: user code raised, and every result is that packed
-    error.
+    error, but for those that are said to be values.
 
     ``retryable``: the exception is one that the task's options ask to retry.
     """
@@ -39,7 +39,7 @@ class TaskFinished(Event, tag="f", frozen=True):
     error: bool = False
     retryable: bool = False
     message: str = ""
-    """What went wrong, in words, if the task was to create an actor."""
+    """What was raised, in words."""
     cancelled: bool = False
     """It was a call of an actor that gave in to its cancellation: there are no results."""
     started_ns: int = -1

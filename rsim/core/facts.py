@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from rsim.core.records import ActorName, Demand, ErrorInfo
+from rsim.core.records import ActorName, Demand, EnvVars, ErrorInfo
 
 TASKS, ACTORS, OBJECTS, WORKERS, NODES = "tasks", "actors", "objects", "workers", "nodes"
 """Kinds of facts."""
@@ -63,6 +63,10 @@ class TaskFact(Fact, frozen=True):
     submitted_ns: int
     started_ns: int
     ended_ns: int
+    group: bytes = b""
+    """The placement group that it is to run in."""
+    env_vars: EnvVars = ()
+    """What it was given of its own, or by its parents."""
 
 
 class ActorFact(Fact, frozen=True):
@@ -85,6 +89,8 @@ class ActorFact(Fact, frozen=True):
     """When its creation was asked for; told by the place where it lived, when its worker began."""
     name: ActorName | None = None
     detached: bool = False
+    group: bytes = b""
+    env_vars: EnvVars = ()
 
 
 class ObjectFact(Fact, frozen=True):

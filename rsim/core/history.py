@@ -32,6 +32,11 @@ NO_ATTEMPT = ErrorInfo("NoAttempt", "")
 """The end of what was no attempt of this node's."""
 
 
+def user_error(message: str) -> ErrorInfo:
+    """The function has raised what the message says."""
+    return ErrorInfo(USER_ERROR.kind, message) if message else USER_ERROR
+
+
 class Attempt(msgspec.Struct, gc=False):
     """One attempt to run a task that is over."""
 
@@ -103,6 +108,8 @@ class History:
                 task.submitted_ns,
                 creation.name,
                 creation.detached,
+                task.spec.options.strategy.group,
+                task.spec.options.env_vars,
             )
         )
 

@@ -196,6 +196,8 @@ def _ended_attempt(node: str, attempt: Attempt, pids: dict[int | str, int]) -> T
         attempt.submitted_ns,
         attempt.started_ns,
         attempt.ended_ns,
+        attempt.options.strategy.group,
+        attempt.options.env_vars,
     )
 
 
@@ -225,6 +227,8 @@ def _open_task(glance: _Glance, task: Task) -> TaskFact:
         task.submitted_ns,
         started_ns,
         -1,
+        spec.options.strategy.group,
+        spec.options.env_vars,
     )
 
 
@@ -252,6 +256,8 @@ def actor_facts(node: Node) -> Iterator[ActorFact]:
             task.submitted_ns,
             creation.name,
             creation.detached,
+            task.spec.options.strategy.group,
+            task.spec.options.env_vars,
         )
     for ended in node.history.workers:
         if ended.actor:

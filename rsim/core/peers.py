@@ -280,7 +280,13 @@ class Peers:
                 self._keep_stored(task, index, result)
         refs = self.borrowing.lend(task.owner, contained)
         outcome = m.TaskOutcome(
-            task.spec.task_id, task.attempt, event.results, refs, event.error, event.retryable
+            task.spec.task_id,
+            task.attempt,
+            event.results,
+            refs,
+            event.error,
+            event.retryable,
+            message=event.message,
         )
         self.borrowing.send(task.owner, outcome, refs)
 

@@ -21,6 +21,9 @@ LabelSelector = tuple[tuple[str, str, tuple[str, ...]], ...]
 in ``core.labels``.
 """
 
+EnvVars = tuple[tuple[str, str], ...]
+"""Environment variables by name, in the order in which they are set."""
+
 DRIVER = 0
 """The client number of a node's driver; workers count up from 1."""
 
@@ -82,6 +85,8 @@ class TaskOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The function's own name, if its tasks have another."""
     max_calls: int = 0
     """After so many of its tasks a worker ends; 0: never."""
+    env_vars: EnvVars = ()
+    """What its worker's environment has besides while it runs, or while the actor lives."""
 
 
 class ActorName(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -234,6 +239,8 @@ class Result(msgspec.Struct, frozen=True, array_like=True, gc=False):
     size_bytes: int
     contained: tuple[bytes, ...] = ()
     """Refs nested in the value."""
+    is_value: bool = False
+    """Of a task that failed: this it had made before."""
 
 
 class OwnedRef(msgspec.Struct, frozen=True, array_like=True, gc=False):

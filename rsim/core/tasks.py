@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from rsim.core.actors import actor_of
 from rsim.core.effects import CopyError, StartTask, StoreError
 from rsim.core.events import TaskFinished
-from rsim.core.history import INPUT_ERROR, NO_ATTEMPT, USER_ERROR
+from rsim.core.history import INPUT_ERROR, NO_ATTEMPT, user_error
 from rsim.core.ids import return_id
 from rsim.core.lineage import results_of
 from rsim.core.messages import TaskOutcome
@@ -243,6 +243,7 @@ class Tasks:
         elif not task.owner:
             self.outcome(task, event, "")
         elif event.error and task.cancelled and not task.spec.actor:
+            self._discard(task, event.results, "")
             self.fail(task, cancellation(task))
         else:
             for result in event.results:
@@ -250,7 +251,7 @@ class Tasks:
             node.peers.send_outcome(task, event)
             for result in event.results:
                 node.objects.release(result.contained)
-            self.conclude(task, USER_ERROR if event.error else None)
+            self.conclude(task, user_error(event.message) if event.error else None)
         if task.spec.actor:
             node.actors.call_finished(task)
 
@@ -261,14 +262,17 @@ class Tasks:
     def outcome(self, task: Task, event: TaskFinished | TaskOutcome, executor: str) -> None:
         """A task that this node owns has run, here or at the node ``executor``."""
         if event.retryable and self.may_retry(task):
-            self.retry(task, USER_ERROR)
+            self._discard(task, event.results, executor)
+            self.retry(task, user_error(event.message))
         elif (event.error or event.retryable) and task.cancelled and not task.spec.actor:
+            self._discard(task, event.results, executor)
             self.fail(task, cancellation(task))
         else:
-            self.complete(task, event.results, event.error, executor)
+            error = user_error(event.message) if event.error else None
+            self.complete(task, event.results, error, executor)
 
     def complete(
-        self, task: Task, results: tuple[Result, ...], is_error: bool, executor: str
+        self, task: Task, results: tuple[Result, ...], error: ErrorInfo | None, executor: str
     ) -> None:
         """The task's results are known. ``executor``: the node whose store has the large ones;
         empty: this one.
@@ -283,7 +287,8 @@ class Tasks:
             if entry is None or entry.exists:
                 self.refuse(object_id, result, executor)
                 continue
-            if self.fill(entry, result, is_error, executor) and spec.creation is not None:
+            failed = error is not None and not result.is_value
+            if self.fill(entry, result, failed, executor) and spec.creation is not None:
                 node.actors.created(entry, executor or node.name)
         if task.attempt or (spec.num_returns == STREAMING and node.streams.looks_back(task)):
             missing = node.lineage.unfinished_others(task)
@@ -293,9 +298,9 @@ class Tasks:
             for entry in missing:
                 name = entry.object_id.hex()
                 text = f"object {name} is lost: {spec.name} ran again without making it"
-                error = ErrorInfo("ObjectReconstructionFailedError", text, entry.object_id)
-                self.fail_object(entry, error)
-        self.conclude(task, USER_ERROR if is_error else None)
+                lost = ErrorInfo("ObjectReconstructionFailedError", text, entry.object_id)
+                self.fail_object(entry, lost)
+        self.conclude(task, error)
 
     def fill(self, entry: Entry, result: Result, is_error: bool, executor: str) -> bool:
         """An object that a task makes is there (``executor`` as in ``complete``); False: it is lost
@@ -319,6 +324,11 @@ class Tasks:
         if not entry.holds:
             node.objects.touch(entry)
         return True
+
+    def _discard(self, task: Task, results: tuple[Result, ...], executor: str) -> None:
+        """Nothing that this run has made counts."""
+        for index, result in enumerate(results):
+            self.refuse(return_id(task.spec.task_id, index), result, executor)
 
     def refuse(self, object_id: bytes, result: Result, executor: str) -> None:
         """An object that a task made is not needed: drop it where it is stored."""

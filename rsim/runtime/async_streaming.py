@@ -16,7 +16,7 @@ from rsim.runtime.client import Client
 from rsim.runtime.executor import Executor
 from rsim.runtime.futures import answer_future
 from rsim.runtime.generators import DynamicObjectRefGenerator
-from rsim.runtime.streaming import Production, as_declared, collect, is_dynamic
+from rsim.runtime.streaming import Declared, Production, collect, is_dynamic
 from rsim.runtime.wire import RunTask
 
 GENERATORS = (AsyncGeneratorType, GeneratorType)
@@ -34,8 +34,8 @@ async def drain(executor: Executor, client: Client, task: RunTask, values: Any) 
             return executor.broken(production, error)
         return False
     if type(values) is GeneratorType:
-        return collect(client, task, values)
-    return await _collect(client, task, values)
+        return collect(client, task, values, executor.declared(task))
+    return await _collect(client, task, values, executor.declared(task))
 
 
 async def _run(client: Client, production: Production, values: AsyncGenerator[Any, None]) -> None:
@@ -68,17 +68,25 @@ async def _asynchronous(values: Any) -> AsyncGenerator[Any, None]:
         await values.aclose()
 
 
-async def _collect(client: Client, task: RunTask, values: AsyncGenerator[Any, None]) -> Any:
+async def _collect(
+    client: Client, task: RunTask, values: AsyncGenerator[Any, None], declared: Declared
+) -> Any:
     """As ``collect``."""
     dynamic = is_dynamic(task)
-    found: list[Any] = []
     try:
-        while dynamic or len(found) < task.num_returns:
-            found.append(await anext(values))
-    except StopAsyncIteration:
-        pass
+        if dynamic:
+            return DynamicObjectRefGenerator([client.put(value) async for value in values])
+        async for value in values:
+            if not declared.add(value):
+                break
+    except Exception as error:
+        if dynamic:
+            raise
+        declared.fail(error)
+    except BaseException:
+        declared.drop()
+        raise
     finally:
         await values.aclose()
-    if dynamic:
-        return DynamicObjectRefGenerator([client.put(value) for value in found])
-    return as_declared(task, found)
+    declared.end()
+    return declared

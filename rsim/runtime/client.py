@@ -29,6 +29,7 @@ from rsim.exceptions import GetTimeoutError, RsimError
 from rsim.runtime import errors, wire
 from rsim.runtime.consumer import Consumer
 from rsim.runtime.context import RUNNING, TaskContext
+from rsim.runtime.environment import Environment
 from rsim.runtime.holdings import BATCH, OWN, OWN_CALL, Holdings
 from rsim.runtime.ports import Channel
 from rsim.runtime.refs import ObjectRef
@@ -41,7 +42,7 @@ from rsim.runtime.serialization import (
     serialize,
     serialize_call,
 )
-from rsim.runtime.tenancy import captured
+from rsim.runtime.tenancy import inherited
 
 INLINE_LIMIT_BYTES = 100 * 1024
 """Larger values go through shared memory (the limit that Ray uses for the same purpose)."""
@@ -62,6 +63,7 @@ class Client(Holdings):
         self.consumer = Consumer(self)
         self.tenancy: wire.Tenancy | None = None
         """Of the task that its worker runs, or of the actor that lives there."""
+        self.environment = Environment()
         self.bundles: dict[bytes, tuple[Demand, ...]] = {}
         """Of the placement groups that it has met."""
         self.captured: dict[bytes, tuple[bytes, ...]] = {}
@@ -111,7 +113,7 @@ class Client(Holdings):
         with ``actor`` and ``method`` it is a call of that actor. ``index``: what ``reserve`` gave.
         """
         if self.tenancy is not None and not actor:
-            options, creation = captured(self, name, options, creation)
+            options, creation = inherited(self, name, options, creation)
         call = serialize_call(args, kwargs, name, parameters)
         payload = call.payload
         deps, borrows = call.deps, payload.contained

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from rsim.core.events import ActorExited, Event, TaskFinished, TasksReturned
 from rsim.core.ids import return_id
 from rsim.core.records import STREAMING, Result
-from rsim.exceptions import UnserializableError
+from rsim.exceptions import UnserializableError, text_of
 from rsim.runtime import errors
 from rsim.runtime.client import INLINE_LIMIT_BYTES, Client
 from rsim.runtime.concurrency import Calls, ThreadedCalls
@@ -31,7 +31,7 @@ from rsim.runtime.serialization import (
     pack,
     serialize,
 )
-from rsim.runtime.streaming import Production, collect, is_dynamic
+from rsim.runtime.streaming import Declared, Production, collect, is_dynamic
 from rsim.runtime.tenancy import enter
 from rsim.runtime.wire import CALL, CREATION, TASK, RunTask
 
@@ -39,6 +39,10 @@ NANOSECONDS = 1_000_000_000
 
 _EARLY_INTERRUPTS = 64
 """How many interrupts of tasks that are not running are kept: most come too late, not too early."""
+
+
+_LONGEST_MESSAGE = 1000
+"""Of what is remembered of an error beside the error itself, in characters."""
 
 
 class ActorExit(BaseException):
@@ -198,7 +202,7 @@ class Executor:
         if type(values) is not GeneratorType:
             return self.plain(task, values)
         if task.num_returns != STREAMING:
-            return collect(self._client, task, values)
+            return collect(self._client, task, values, self.declared(task))
         production = self.production(task)
         try:
             production.run(values)
@@ -225,6 +229,10 @@ class Executor:
     def production(self, task: RunTask) -> Production:
         """For a run of a generator."""
         return Production(self._client, task, self._result)
+
+    def declared(self, task: RunTask) -> Declared:
+        """For the results of a task that is declared with their number."""
+        return Declared(self._client, task, self._result)
 
     def broken(self, production: Production, error: Exception) -> bool:
         """A generator has raised. Whether it is to run again."""
@@ -259,6 +267,8 @@ class Executor:
         """What to report of a function that returned ``value`` (of a generator: whether it is to
         run again). Raises what makes it a failure.
         """
+        if type(value) is Declared and (context.cancelled or value.error is not None):
+            return self._broken_off(task, context, value)
         if context.cancelled:
             raise CallCancelled
         if task.kind == CREATION:
@@ -274,6 +284,17 @@ class Executor:
             ended_ns=client.channel.now_ns(),
         )
 
+    def _broken_off(self, task: RunTask, context: TaskContext, declared: Declared) -> Event:
+        """What to report of a generator that has made some of its results only."""
+        error, declared.error = declared.error, None
+        if context.cancelled or error is None:
+            declared.drop()
+            raise CallCancelled
+        event = self.failure(task, context, error)
+        assert type(event) is TaskFinished
+        made = tuple(replace(result, is_value=True) for result in declared.results)
+        return replace(event, results=made + event.results[len(made) :])
+
     def failure(self, task: RunTask, context: TaskContext, exception: BaseException) -> Event:
         """What to report of a function that raised."""
         number, task_id = self._client.number, task.task_id
@@ -286,7 +307,9 @@ class Executor:
         if isinstance(exception, CallCancelled):
             return TaskFinished(number, task_id, (), True, False, "", True, *times)
         retryable = _is_retryable(exception, task.extras)
-        message = f"{type(exception).__name__}: {exception}" if task.kind == CREATION else ""
+        message = f"{type(exception).__name__}: {text_of(exception)}"
+        if task.kind != CREATION:
+            message = message[:_LONGEST_MESSAGE]
         results = _error_results(exception, task)
         return TaskFinished(number, task_id, results, True, retryable, message, False, *times)
 
@@ -299,6 +322,8 @@ class Executor:
             client.flush()
 
     def _results(self, task: RunTask, value: Any) -> tuple[Result, ...]:
+        if type(value) is Declared:
+            return tuple(value.results)
         if task.num_returns == 1:
             return (self._result(task, 0, value),)
         if task.num_returns == 0:
@@ -312,7 +337,14 @@ class Executor:
                 f"{task.name} was declared with num_returns={task.num_returns}, but returned "
                 f"{type(value).__name__} with {len(values)} value(s)"
             )
-        return tuple(self._result(task, index, each) for index, each in enumerate(values))
+        declared = self.declared(task)
+        try:
+            for each in values:
+                declared.add(each)
+        except BaseException:
+            declared.drop()
+            raise
+        return tuple(declared.results)
 
     def _result(self, task: RunTask, index: int, value: Any) -> Result:
         payload = serialize(value, f"the result of {task.name}()")

@@ -83,6 +83,10 @@ class Holdings:
         """Whether the ref is known here to be the result of an actor's call."""
         return bool(self._counts.get(ref.binary(), 0) & _CALL)
 
+    def holds(self, object_id: bytes) -> bool:
+        """Whether there is a ref to this object in this process."""
+        return bool(self._counts.get(object_id, 0) & _LIVE)
+
     def knows(self, refs: Sequence[ObjectRef[Any]]) -> bool:
         """Whether these are refs of this process, each given once; quicker than to find out which
         is not.

@@ -224,7 +224,7 @@ class Host:
 
     def _keep_results(self, task_id: bytes, results: tuple[Result, ...], error: bool) -> None:
         for index, result in enumerate(results):
-            self._keep_result(return_id(task_id, index), result, error)
+            self._keep_result(return_id(task_id, index), result, error and not result.is_value)
 
     def _keep_item(self, item: events.ItemYielded | ItemReport) -> None:
         self._keep_result(return_id(item.task_id, item.index), item.result, item.error)
@@ -265,9 +265,10 @@ class Host:
             blob = self.ports.control.get_function(function_id)
         deps = tuple(map(self.value, spec.deps)) if spec.deps else ()
         tenancy = None
-        if effect.gpus or spec.options.strategy.group:
-            strategy = spec.options.strategy
-            tenancy = wire.Tenancy(effect.gpus, strategy.group, strategy.captures)
+        options = spec.options
+        if effect.gpus or options.strategy.group or options.env_vars:
+            strategy = options.strategy
+            tenancy = wire.Tenancy(effect.gpus, strategy.group, strategy.captures, options.env_vars)
         message = wire.RunTask(
             spec.task_id,
             spec.name,

@@ -206,11 +206,6 @@ class Channel(Protocol):
     def export_function(self, function_id: bytes, blob: bytes) -> None:
         """Make a function known to the cluster."""
 
-    def show_gpus(self, gpus: tuple[int, ...]) -> None:
-        """Let the libraries that the worker's code uses see these GPUs only; none: those that they
-        saw at first.
-        """
-
     def now_ns(self) -> int:
         """Nanoseconds by the clock of the client's node."""
 

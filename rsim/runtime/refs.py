@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar, final
 
 from rsim.core.ids import OBJECT_ID_BYTES, TASK_ID_BYTES
+from rsim.runtime import current
 
 if TYPE_CHECKING:
     import asyncio
@@ -38,11 +39,17 @@ class ObjectRef(Generic[T_co]):
     Give it to `get` for the value, or to a remote function as an argument. The object lives at
     least as long as a ref to it. An id is the 16 bytes of the task that makes the object and
     4 bytes of the object's index in it.
+
+    `ObjectRef(ref.binary())` is another ref to the same object as long as this process holds one;
+    otherwise it is an id only, which `get`, `wait` and tasks refuse.
     """
 
     __slots__ = ("__weakref__", "_counter", "_id")
 
-    def __init__(self, object_id: bytes, counter: RefCounter) -> None:
+    def __init__(self, object_id: bytes, counter: RefCounter | None = None) -> None:
+        # Without a counter it is made of the id that another ref has told.
+        if counter is None:
+            counter = _counter_of(object_id)
         self._id = object_id
         self._counter = counter
         counter.added(object_id)
@@ -153,6 +160,29 @@ class ObjectRef(Generic[T_co]):
 
     def __reduce__(self) -> tuple[Callable[[bytes], ObjectRef[Any]], tuple[bytes]]:
         return _rebuild_ref, (self._id,)
+
+
+class _Uncounted:
+    """Counts the refs that were made of ids which this process holds no ref of."""
+
+    def added(self, object_id: bytes) -> None: ...
+
+    def dropped(self, object_id: bytes) -> None: ...
+
+
+_UNCOUNTED = _Uncounted()
+
+
+def _counter_of(object_id: object) -> RefCounter:
+    """Who counts a ref that is made of an id. TypeError or ValueError if that is none."""
+    if not isinstance(object_id, bytes):
+        raise TypeError(f"Unsupported type: {type(object_id)}, expected bytes: {object_id!r}")
+    if len(object_id) != OBJECT_ID_BYTES:
+        raise ValueError(
+            f"ID string needs to have length {OBJECT_ID_BYTES}, got {len(object_id)}: {object_id!r}"
+        )
+    client = current.client
+    return client if client is not None and client.holds(object_id) else _UNCOUNTED
 
 
 def _no_runtime(object_id: bytes) -> NoReturn:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from rsim.core.records import EnvVars
 from rsim.runtime.client import Client
 from rsim.runtime.trace import NullTrace, Trace
 
@@ -31,6 +32,7 @@ class SessionConfig:
     log_to_driver: bool = True
     log_dir: str | None = None
     spill_limit_bytes: int | None = None
+    env_vars: EnvVars = ()
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,13 @@ with a generator whose task is cancelled. Owns no state.
 from __future__ import annotations
 
 import pickle
+import sys
+import traceback
 from collections.abc import Callable, Generator
-from itertools import islice
 from typing import Any
 
-from rsim.core.events import ConsumptionAwaited, ItemYielded
+from rsim.core.events import AllocationDropped, ConsumptionAwaited, ItemYielded
+from rsim.core.ids import return_id
 from rsim.core.records import Result
 from rsim.runtime import errors
 from rsim.runtime.client import Client
@@ -92,26 +94,80 @@ class Production:
         self._consumed = reply.consumed
 
 
-def collect(client: Client, task: RunTask, values: Generator[Any, None, Any]) -> Any:
-    """What a task returns whose generator is not to be streamed: as many values as it was declared
-    with, one by itself; or the refs of all.
+class Declared:
+    """The results of a task that was declared with their number: those made so far, and what its
+    generator has raised before it had made all.
+    """
+
+    def __init__(self, client: Client, task: RunTask, result_of: ResultOf) -> None:
+        self.results: list[Result] = []
+        self.error: Exception | None = None
+        self._client = client
+        self._task = task
+        self._result_of = result_of
+
+    def add(self, value: Any) -> bool:
+        """Make the next result of a value; False: there are enough. Raises what ``result_of``
+        does.
+        """
+        if len(self.results) == self._task.num_returns:
+            text = "has yielded more values than its num_returns; they are dropped"
+            print(f"rsim: {self._task.name} {text}", file=sys.stderr)
+            return False
+        self.results.append(self._result_of(self._task, len(self.results), value))
+        return True
+
+    def fail(self, error: Exception) -> None:
+        """The generator has raised: if all results were made, there is nobody to tell but the
+        user who reads stderr.
+        """
+        if len(self.results) == self._task.num_returns:
+            traceback.print_exception(error)
+        else:
+            self.error = error
+
+    def end(self) -> None:
+        """The generator will yield no more."""
+        task, count = self._task, len(self.results)
+        if self.error is None and count < task.num_returns:
+            self.error = ValueError(
+                f"{task.name} was declared with num_returns={task.num_returns}, but yielded "
+                f"{count} value(s)"
+            )
+
+    def drop(self) -> None:
+        """Forget all results: the task has failed altogether."""
+        client, task_id = self._client, self._task.task_id
+        for index, result in enumerate(self.results):
+            if result.payload is None:
+                written = return_id(task_id, index)
+                client.channel.send(AllocationDropped(client.number, written))
+        self.results.clear()
+
+
+def collect(
+    client: Client, task: RunTask, values: Generator[Any, None, Any], declared: Declared
+) -> Any:
+    """What a task returns whose generator is not to be streamed: as many results as it was declared
+    with, in ``declared``; or the refs of all.
     """
     try:
         if is_dynamic(task):
             return DynamicObjectRefGenerator([client.put(value) for value in values])
-        return as_declared(task, list(islice(values, task.num_returns)))
+        for value in values:
+            if not declared.add(value):
+                break
+    except Exception as error:
+        if is_dynamic(task):
+            raise
+        declared.fail(error)
+    except BaseException:
+        declared.drop()
+        raise
     finally:
         values.close()
-
-
-def as_declared(task: RunTask, found: list[Any]) -> Any:
-    """What a task returns whose generator has yielded these values. ValueError: too few."""
-    if len(found) < task.num_returns:
-        raise ValueError(
-            f"{task.name} was declared with num_returns={task.num_returns}, but yielded "
-            f"{len(found)} value(s)"
-        )
-    return found[0] if task.num_returns == 1 else found
+    declared.end()
+    return declared
 
 
 def is_dynamic(task: RunTask) -> bool:

@@ -1,6 +1,7 @@
-"""What a worker has on its node beside its CPU: GPUs of its own, and a place in a placement group.
+"""What a worker has on its node beside its CPU: GPUs of its own, environment variables, and a place
+in a placement group.
 
-Decides how code learns of them, and that what it submits may stay in the same group. Must never
+Decides that what code submits has the same variables, and may stay in the same group. Must never
 wait but for an answer about groups, which the global scheduler gives at once. Owns nothing: each
 client keeps the tenancy of its worker, and the bundles of the groups that it has met.
 """
@@ -23,21 +24,24 @@ from rsim.core.records import (
 )
 from rsim.core.resources import fits, format_demand
 from rsim.runtime import wire
+from rsim.runtime.environment import merged
 
 if TYPE_CHECKING:
     from rsim.runtime.client import Client
+
+
+_NOTHING = wire.Tenancy()
 
 
 def enter(client: Client, task: wire.RunTask) -> None:
     """A worker is about to run a task, or to become an actor's, with another tenancy than it had
     before.
     """
-    tenancy = task.tenancy
-    before = client.tenancy.gpus if client.tenancy is not None else ()
-    gpus = tenancy.gpus if tenancy is not None else ()
-    if gpus != before:
-        client.channel.show_gpus(gpus)
-    client.tenancy = tenancy
+    tenancy = task.tenancy or _NOTHING
+    before = client.tenancy or _NOTHING
+    if tenancy.env_vars != before.env_vars or tenancy.gpus != before.gpus:
+        client.environment.show(tenancy.env_vars, tenancy.gpus)
+    client.tenancy = task.tenancy
 
 
 def ask(client: Client, request: GroupRequest) -> tuple[GroupState, ...]:
@@ -71,15 +75,21 @@ def check_fit(name: str, demand: Demand, bundles: tuple[Demand, ...], index: int
         )
 
 
-def captured(
+def inherited(
     client: Client, name: str, options: TaskOptions, creation: ActorOptions | None
 ) -> tuple[TaskOptions, ActorOptions | None]:
-    """The options of a task submitted in a group that captures what says nothing of its place.
+    """The options of a task that is submitted by one with a tenancy: it has the same environment
+    variables, and runs in the same group if that captures what says nothing of its place.
 
     ValueError when no bundle of the group is large enough for it.
     """
     tenancy, strategy = client.tenancy, options.strategy
-    if tenancy is None or not tenancy.captures or strategy.apart:
+    if tenancy is None:
+        return options, creation
+    if tenancy.env_vars:
+        env_vars = merged(tenancy.env_vars, options.env_vars)
+        options = msgspec.structs.replace(options, env_vars=env_vars)
+    if not tenancy.captures or strategy.apart:
         return options, creation
     check_fit(name, options.demand, bundles_of(client, tenancy.group), -1)
     demand, strategy = placed_in(tenancy.group, -1, True, options.demand, strategy)

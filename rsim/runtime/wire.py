@@ -16,6 +16,7 @@ from rsim.core.facts import AnyFact
 from rsim.core.records import (
     ActorName,
     ActorOptions,
+    EnvVars,
     ErrorInfo,
     GroupState,
     NamedActor,
@@ -36,6 +37,8 @@ class Tenancy(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The placement group that it runs in."""
     captures: bool = False
     """What it submits runs in that group too, unless it says otherwise."""
+    env_vars: EnvVars = ()
+    """What its worker's environment has besides; and that of what it submits."""
 
 
 TASK, CREATION, CALL = range(3)
@@ -167,6 +170,8 @@ class SessionFacts(msgspec.Struct, frozen=True, array_like=True):
     """When it began, by the clock of the nodes."""
     entrypoint: str = ""
     """The driver's command line."""
+    env_vars: EnvVars = ()
+    """What the environment of all workers has besides the driver's."""
 
 
 class SessionReply(Delivery, tag="SE", frozen=True):

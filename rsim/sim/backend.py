@@ -7,6 +7,7 @@ while the session lasts.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from rsim.core.records import DRIVER, RESOURCE_UNITS, Demand
 from rsim.core.resources import demand_of, node_resources
 from rsim.runtime import current, refs
 from rsim.runtime.client import Client
+from rsim.runtime.environment import add
 from rsim.runtime.host import Host
 from rsim.runtime.session import NodeOptions, SessionConfig
 from rsim.runtime.trace import Trace
@@ -50,6 +52,7 @@ from rsim.sim.tracing import DRIVER_NAME, MessageKeys, Names, StepTracer
 from rsim.sim.virtual import VirtualContext, Virtualisation
 from rsim.sim.virtual import install as install_virtualisation
 from rsim.sim.virtual.clock import DEFAULT_EPOCH_NS
+from rsim.sim.virtual.environ import Variables, encoded
 from rsim.sim.worker import SimWorkers, Surroundings
 
 _JOB = 1
@@ -103,6 +106,7 @@ class SimSession:
             outputs=self._outputs,
             injector=Injector(faults, tape),
             seed=config.seed or 0,
+            environ=_environ(config),
             worker_start_ns=round(cluster.worker_start_s * NS_PER_S),
             kill_node=self.kill_node,
             forget=self._forget,
@@ -121,6 +125,7 @@ class SimSession:
             cluster.members[0].name,
             DRIVER_PID,
             DEFAULT_EPOCH_NS,
+            env_vars=config.env_vars,
         )
         self._build(config)
         driver.client = self.client = Client(self._channel, DRIVER, driver_task)
@@ -369,8 +374,13 @@ class SimSession:
         context = None if strand is None else strand.virtual
         current.client = client
         refs.set_factory(None if client is None else client.make_ref)
-        if self._virtualisation is not None and context is not self._context:
-            self._virtualisation.switch(self._context, context)
+        virtualisation = self._virtualisation
+        if virtualisation is None:
+            return
+        process = None if strand is None else strand.process
+        virtualisation.show_environ(None if process is None else process.environ)
+        if context is not self._context:
+            virtualisation.switch(self._context, context)
             self._context = context
 
     def _virtual_context(self) -> VirtualContext | None:
@@ -421,6 +431,13 @@ class SimSession:
         if not site.alive:
             raise ValueError(f"the node {name!r} is dead already")
         return site
+
+
+def _environ(config: SessionConfig) -> Variables:
+    """What the environment of a worker is at first."""
+    environ = dict(os.environ)
+    add(environ, config.env_vars)
+    return encoded(environ)
 
 
 def _total(node: Node, head: bool) -> Demand:

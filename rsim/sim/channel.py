@@ -134,9 +134,6 @@ class SimChannel:
     def export_function(self, function_id: bytes, blob: bytes) -> None:
         self.send(FunctionExported(self._client, function_id, blob))
 
-    def show_gpus(self, gpus: tuple[int, ...]) -> None:
-        """There are none to be seen, and the environment is that of all simulated workers."""
-
     def now_ns(self) -> int:
         return self._world.now_ns
 

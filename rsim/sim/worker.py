@@ -33,6 +33,7 @@ from rsim.sim.output import TaskOutput
 from rsim.sim.process import Processes
 from rsim.sim.site import SimMemory, Site
 from rsim.sim.tracing import Names
+from rsim.sim.virtual.environ import Variables
 from rsim.sim.virtual.loop import VirtualEventLoop
 
 _FREE_ITEMS = 10_000
@@ -51,6 +52,8 @@ class Surroundings:
     outputs: tuple[TaskOutput, TaskOutput]
     injector: Injector
     seed: int
+    environ: Variables
+    """What a new worker's environment is."""
     worker_start_ns: int
     kill_node: Callable[[str], None]
     forget: Callable[[StrandContext], None]
@@ -181,6 +184,7 @@ class Worker:
         self.site = site
         self.client_number = client_number
         self.pid = shared.processes.new_pid()
+        self.environ = dict(shared.environ)
         shared.processes.add(self)
         self.shared = shared
         self._hub = hub = shared.hub

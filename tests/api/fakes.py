@@ -39,9 +39,6 @@ class FakeChannel:
         assert self.exports.setdefault(function_id, blob) == blob
         self.times_exported += 1
 
-    def show_gpus(self, gpus: tuple[int, ...]) -> None:
-        raise NotImplementedError
-
     def now_ns(self) -> int:
         return 0
 

@@ -31,7 +31,7 @@ def test_some_are_without_effect() -> None:
     [
         ({"placement_group_bundle_index": 1}, ValueError, "bundle index must be -1"),
         ({"runtime_env": {"pip": ["a"]}}, NotImplementedError, "pip"),
-        ({"runtime_env": {"env_vars": {"A": "1"}}}, NotImplementedError, "env_vars"),
+        ({"runtime_env": {"env_vars": {"A": 1}}}, TypeError, "env_vars"),
         ({"object_store_memory": 1}, ValueError, "not implemented for tasks"),
         ({"max_retries": -2}, ValueError, "only accepts None, 0, -1 or a positive integer"),
         ({"num_returns": 0.5}, TypeError, "The type of keyword 'num_returns' must be"),

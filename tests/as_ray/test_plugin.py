@@ -80,6 +80,108 @@ def test_a_suite(suite: Path, backend: str, workers: tuple[str, ...]) -> None:
     assert "assert 1 == 2" in done.stdout
 
 
+FIXTURES = """
+import logging
+import os
+import pytest
+import ray
+from ray.tests.conftest import *  # noqa
+
+
+def cpus():
+    return ray.cluster_resources().get("CPU", 0)
+
+
+def test_regular(ray_start_regular):
+    assert cpus() == 1 and ray_start_regular["node_id"] == ray.nodes()[0]["NodeID"]
+    assert ray.get_runtime_context().namespace == "default_test_namespace"
+
+
+@pytest.mark.parametrize("ray_start_regular", [{"num_cpus": 3}], indirect=True)
+def test_a_parameter(ray_start_regular):
+    assert cpus() == 3
+
+
+def test_sizes(ray_start_10_cpus):
+    assert cpus() == 10
+
+
+def test_cluster(ray_start_cluster):
+    assert not ray.is_initialized()
+    ray_start_cluster.add_node(num_cpus=2)
+    ray.init(address=ray_start_cluster.address)
+    assert cpus() == 2
+
+
+def test_cluster_head(ray_start_cluster_head):
+    ray_start_cluster_head.add_node(num_cpus=2)
+    assert cpus() == 3
+
+
+@pytest.mark.parametrize(
+    "ray_start_cluster", [{"num_nodes": 2, "num_cpus": 2, "do_init": True}], indirect=True
+)
+def test_cluster_of_nodes(ray_start_cluster):
+    assert cpus() == 4
+
+
+def test_two_nodes(ray_start_cluster_2_nodes, propagate_logs, caplog):
+    assert len(ray.nodes()) == 2
+    logging.getLogger("ray").warning("seen")
+    assert "seen" in caplog.text
+
+
+@pytest.mark.parametrize("ray_start_object_store_memory", [10**8], indirect=True)
+def test_store(ray_start_object_store_memory):
+    assert ray.cluster_resources()["object_store_memory"] == ray_start_object_store_memory
+
+
+@pytest.mark.parametrize("ray_init_with_task_retry_delay", [100], indirect=True)
+def test_delay(ray_init_with_task_retry_delay, shutdown_only):
+    assert ray.is_initialized()
+
+
+def test_after_all():
+    assert not ray.is_initialized()
+
+
+def test_shared(ray_start_regular_shared):
+    test_shared.ref = ray.put(1)
+
+
+def test_shared_too(ray_start_regular_shared):
+    assert ray.get(test_shared.ref) == 1
+
+
+def test_that_cannot_run(call_ray_start):
+    pass
+"""
+
+
+CONFTEST = """
+import pytest
+
+
+@pytest.fixture
+def ray_start_10_cpus():
+    import ray
+
+    return ray.init(num_cpus=10)
+"""
+
+
+@pytest.mark.parametrize("conftest", ["", CONFTEST], ids=["none", "own"])
+def test_the_fixtures_of_ray(tmp_path: Path, backend: str, conftest: str) -> None:
+    source = FIXTURES
+    if conftest:
+        (tmp_path / "conftest.py").write_text(conftest)
+        source = source.replace("from ray.tests.conftest import *  # noqa", "")
+    (tmp_path / "test_it.py").write_text(source)
+    done = pytest_in(tmp_path, f"--rsim-as-ray={backend}", "test_it.py")
+    assert "12 passed, 1 error" in done.stdout, done.stdout + done.stderr
+    assert "call_ray_start needs the command ray" in done.stdout
+
+
 def test_without_a_backend_it_takes_no_path_for_one(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text("import ray\ndef test_it(): assert ray.get(ray.put(1))\n")
     done = pytest_in(tmp_path, "--rsim-as-ray", "test_it.py")

@@ -34,6 +34,10 @@ def test_a_pool_fits_in_the_cluster() -> None:
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     with Pool(ray_address=cluster.address, ray_remote_args={"num_cpus": 0.5}) as pool:
         assert pool.apply(abs, (-3,)) == 3
+        assert pool.apply(int, ("10",), {"base": 2}) == pool.apply(int, ("2",)) == 2
+        assert pool.apply_async(int, ("10",), kwargs={"base": 2}).get() == 2
+        assert pool.apply_async(int, args=("10",), kwds={"base": 2}).get() == 2
+        assert pool.apply(func=int, kwargs=None) == 0
     assert ray.is_initialized()
     for processes in (0, 2):
         with pytest.raises(ValueError, match="pool"):

@@ -490,7 +490,7 @@ def test_the_deprecated_dynamic(rt):
     assert rsim.get(list(refs)) == [0, 1, 2]
 
 
-# -- functions that return generators ----------------------------------------------------------------
+# -- functions that return generators --------------------------------------------------------------
 
 
 def returned(number):
@@ -571,7 +571,7 @@ def test_generator_methods(rt):
     assert outcomes(counter.count.remote(3)) == [1, 2, 3]
     assert outcomes(counter.count.remote(2)) == [4, 5]
     assert rsim.get(counter.count.options(num_returns=2).remote(5)) == [6, 7]
-    assert rsim.get(counter.value.remote()) == 7
+    assert rsim.get(counter.value.remote()) == 8  # it runs on to what it yields next
 
 
 def test_backpressure_of_a_method(rt, tmp_path):

@@ -125,9 +125,9 @@ def test_bad_quantities(amount):
         gpus.options(num_gpus=amount)
 
 
-def test_cuda_sees_the_tasks_gpus_and_no_others(monkeypatch):
+def test_cuda_sees_the_tasks_gpus_and_no_others(init, monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    rsim.init("local", num_cpus=1, num_gpus=4)
+    init(num_cpus=1, num_gpus=4)
     seen = rsim.remote(visible)
     assert rsim.get(seen.remote()) is None
     assert rsim.get(seen.options(num_gpus=2).remote()) == "0,1"
@@ -137,9 +137,9 @@ def test_cuda_sees_the_tasks_gpus_and_no_others(monkeypatch):
     assert rsim.get([first.visible.remote(), second.visible.remote()]) == ["0", "1"]
 
 
-def test_the_drivers_choice_of_gpus_is_kept(monkeypatch):
+def test_the_drivers_choice_of_gpus_is_kept(init, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
-    rsim.init("local", num_cpus=1, num_gpus=2)
+    init(num_cpus=1, num_gpus=2)
     seen = rsim.remote(visible)
     assert rsim.get(seen.remote()) == "5,7"
     assert rsim.get(seen.options(num_gpus=1).remote()) == "5"
@@ -152,6 +152,8 @@ def test_simulated_workers_do_not_share_an_environment(monkeypatch):
     nodes = [rsim.sim.Node(num_gpus=2), rsim.sim.Node(num_gpus=1)]
     rsim.init("sim", cluster=nodes)
     actors = [Holder.options(num_gpus=1).remote() for _ in range(3)]
-    assert sorted(rsim.get([actor.gpus.remote() for actor in actors])) == [[0], [0], [1]]
-    assert rsim.get([actor.visible.remote() for actor in actors]) == [None] * 3
+    found = rsim.get([actor.gpus.remote() for actor in actors])
+    assert sorted(found) == [[0], [0], [1]]
+    seen = rsim.get([actor.visible.remote() for actor in actors])
+    assert seen == [str(gpu) for (gpu,) in found]
     assert visible() is None

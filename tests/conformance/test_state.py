@@ -1,11 +1,13 @@
 """Nodes, resources and the state API, from the driver and from inside tasks and actors."""
 
+import json
 import os
 
 import pytest
 
 import rsim
-from rsim.util import state
+from rsim.util import placement_group, state
+from rsim.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from tests.conformance import marks
 
 
@@ -140,6 +142,9 @@ def test_finished_and_failed_tasks_are_listed(rt):
     assert done["name"] == done.get("name") == "echo" and dict(done) == done.asdict()
     assert (failed.name, failed.func_or_class_name) == ("mine", "fail")
     assert (failed.state, failed.error_type) == ("FAILED", "TASK_EXECUTION_EXCEPTION")
+    assert failed.error_message is None
+    detailed = state.list_tasks(filters=[("name", "=", "mine")], detail=True)[0]
+    assert "ValueError" in detailed.error_message
     assert done.node_id == rsim.nodes()[0]["NodeID"]
     assert state.get_worker(done.worker_id).pid == done.worker_pid
 
@@ -177,6 +182,27 @@ def test_a_task_that_gets_and_one_that_waits(rt, tmp_path):
     )
     marks.leave(tmp_path, "go")
     rsim.get(refs)
+
+
+def test_detail_tells_of_environment_and_placement_group(rt):
+    group = placement_group([{"CPU": 1}])
+    env = {"env_vars": {"RSIM_A": "1"}}
+    strategy = PlacementGroupSchedulingStrategy(group)
+    options = {"runtime_env": env, "scheduling_strategy": strategy}
+    rsim.get(echo.options(**options).remote(1))
+    rsim.get(echo.remote(1))
+    within, plain = state.list_tasks(detail=True)
+    assert within.placement_group_id == group.id.hex() and plain.placement_group_id is None
+    assert json.loads(within.runtime_env_info["serialized_runtime_env"]) == env
+    assert plain.runtime_env_info["serialized_runtime_env"] == "{}"
+    assert state.list_tasks(filters=[("placement_group_id", "=", group.id.hex())]) == [
+        within.without_detail()
+    ]
+    actor = Counter.options(**options).remote()
+    rsim.get(actor.__ray_ready__.remote())
+    (told,) = state.list_actors(detail=True)
+    assert told.placement_group_id == group.id.hex()
+    assert json.loads(told.serialized_runtime_env) == env
 
 
 def test_detail_tells_when(rt):

@@ -106,8 +106,5 @@ class DriverChannel:
         """Make a function known to the cluster."""
         self.send(FunctionExported(DRIVER, function_id, blob))
 
-    def show_gpus(self, gpus: tuple[int, ...]) -> None:
-        """The driver sees what it sees."""
-
     def spend(self, duration_ns: int) -> None:
         """Real time passes by itself."""

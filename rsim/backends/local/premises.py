@@ -11,9 +11,13 @@ import os
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rsim.backends.local.segment import PREFIX, SHM_ROOT, sweep
 from rsim.backends.local.warden import Warden
+
+if TYPE_CHECKING:
+    from rsim.core.records import EnvVars
 
 
 class Premises:
@@ -21,12 +25,14 @@ class Premises:
     nothing that is made later can be missed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, env_vars: EnvVars = ()) -> None:
+        # `env_vars`: what all workers have in their environment beside the driver's
         self._temporary = Path(tempfile.gettempdir())
         for root in (SHM_ROOT, self._temporary):
             sweep(root)
         self._name = f"{PREFIX}{os.getpid()}-{os.urandom(6).hex()}"
-        self.warden = Warden((str(SHM_ROOT / self._name), str(self._temporary / self._name)))
+        leftovers = str(SHM_ROOT / self._name), str(self._temporary / self._name)
+        self.warden = Warden(leftovers, env_vars)
         with ExitStack() as undo:
             undo.callback(self.warden.close)
             self.undo = undo.pop_all()

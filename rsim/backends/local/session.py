@@ -301,6 +301,7 @@ def _facts(config: SessionConfig, driver_task: bytes, started_ns: int) -> Sessio
         epoch_ns,
         started_ns,
         " ".join(sys.orig_argv),
+        config.env_vars,
     )
 
 

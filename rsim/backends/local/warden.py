@@ -13,7 +13,10 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from rsim.core.records import EnvVars
 
 MESSAGE_BYTES: Final = 256
 """No message between the driver and the guardian is longer."""
@@ -23,11 +26,12 @@ _CLOSE_MS: Final = 2000
 
 class Warden:
     """Starts the guardian and talks to it. ``leftovers``: how the paths begin that it is to remove
-    in the end.
+    in the end; ``env_vars``: what its environment, and that of all workers, has besides.
     """
 
-    def __init__(self, leftovers: Sequence[str]) -> None:
+    def __init__(self, leftovers: Sequence[str], env_vars: EnvVars = ()) -> None:
         self.alive = False
+        self._env_vars = env_vars
         self._leftovers = tuple(leftovers)
         self._sock: socket.socket
         self._pid = 0
@@ -53,12 +57,20 @@ class Warden:
             self._pid = os.posix_spawn(
                 sys.executable,
                 [sys.executable, *_interpreter_options(), "-c", code],
-                os.environ,
+                self._environment(),
                 file_actions=actions,
                 setsid=True,
                 setsigmask=(),
             )
         self.alive = True
+
+    def _environment(self) -> dict[str, str]:
+        environment = dict(os.environ)
+        if self._env_vars:
+            from rsim.runtime.environment import add
+
+            add(environment, self._env_vars)
+        return environment
 
     def fileno(self) -> int:
         """The fd to wait for."""

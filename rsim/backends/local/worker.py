@@ -48,7 +48,6 @@ from rsim.runtime.wire import (
     decode_delivery,
 )
 
-_VISIBLE: Final = "CUDA_VISIBLE_DEVICES"
 _IDLE: Final = -1
 """What the main thread waits for between tasks, in place of the number of a request."""
 
@@ -75,7 +74,6 @@ class WorkerChannel:
         """Functions that came with tasks which were given back: they will not be sent again."""
         self._subscribed: dict[int, bytes | None] = {}
         """Which task was running when it asked for an answer without waiting."""
-        self._visible = os.environ.get(_VISIBLE)
         self._allocated = -1
         self._blocked = False
         self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -149,17 +147,6 @@ class WorkerChannel:
     def export_function(self, function_id: bytes, blob: bytes) -> None:
         """Make a function known to the cluster."""
         self.send(FunctionExported(self._client, function_id, blob))
-
-    def show_gpus(self, gpus: tuple[int, ...]) -> None:
-        """By the environment variable that CUDA reads; what it said at first are the node's."""
-        if gpus:
-            names = self._visible.split(",") if self._visible else []
-            shown = (names[each] if each < len(names) else str(each) for each in gpus)
-            os.environ[_VISIBLE] = ",".join(shown)
-        elif self._visible is None:
-            os.environ.pop(_VISIBLE, None)
-        else:
-            os.environ[_VISIBLE] = self._visible
 
     def spend(self, duration_ns: int) -> None:
         """Real time passes by itself."""

@@ -17,6 +17,7 @@ from rsim.sim.virtual.asyncio_hooks import RunningLoops, install_asyncio
 from rsim.sim.virtual.clock import DEFAULT_EPOCH_NS, install_clock
 from rsim.sim.virtual.context import Current, VirtualContext
 from rsim.sim.virtual.entropy import install_entropy
+from rsim.sim.virtual.environ import Environs, Variables
 from rsim.sim.virtual.escapes import install_escapes
 from rsim.sim.virtual.kernel_waits import install_kernel_waits
 from rsim.sim.virtual.locks import Locks
@@ -56,6 +57,7 @@ class Virtualisation:
         self._aliases = Aliases(self._patcher)
         self._states = ContextStates()
         self._loops = RunningLoops()
+        self._environs = Environs()
         self._numpy: NumpyEntropy | None = None
         _installed = self
         try:
@@ -74,6 +76,7 @@ class Virtualisation:
         install_waits(patcher, current)
         install_kernel_waits(patcher, current)
         self._locks.install(patcher)
+        self._environs.install(patcher)
         install_asyncio(patcher, current, states)
         self._numpy = NumpyEntropy(patcher, current, states)
         if more is not None:
@@ -88,6 +91,10 @@ class Virtualisation:
         """
         self._loops.switch(old, new)
         self._locks.switch(old, new)
+
+    def show_environ(self, variables: Variables | None) -> None:
+        """Let `os.environ` be that of a simulated process from now on; None: the real one's."""
+        self._environs.show(variables)
 
     def rebind(self, namespace: dict[str, Any]) -> None:
         """Exchange real functions for virtual ones in a dict of globals, as of a fresh function."""
@@ -107,6 +114,7 @@ class Virtualisation:
         global _installed
         if _installed is not self:
             return
+        self._environs.show(None)
         if self._numpy is not None:
             self._numpy.remove()
         self._aliases.remove()

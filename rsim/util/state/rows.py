@@ -5,6 +5,7 @@ Decides how a fact is written down by Ray's names. Must never leave a fact out. 
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from rsim.api import checks
@@ -13,9 +14,10 @@ from rsim.api.state import client_of, quantities, total_resources
 from rsim.core import facts
 from rsim.core.facts import ActorFact, NodeFact, ObjectFact, TaskFact, WorkerFact
 from rsim.core.history import INPUT_ERROR, USER_ERROR
-from rsim.core.records import DRIVER
+from rsim.core.records import DRIVER, EnvVars
 from rsim.runtime import state
 from rsim.runtime.client import Client
+from rsim.runtime.environment import merged
 from rsim.runtime.trace import natural_key
 from rsim.util.state.schema import (
     ActorState,
@@ -68,6 +70,11 @@ class Sheet:
         """A time by the clock of the nodes, in milliseconds since 1970."""
         return None if at_ns < 0 else (self.session.epoch_ns + at_ns) // 1_000_000
 
+    def runtime_env(self, env_vars: EnvVars) -> str:
+        """The runtime environment of what was given these variables, as JSON."""
+        found = merged(self.session.env_vars, env_vars)
+        return json.dumps({"env_vars": dict(found)} if found else {})
+
     def addresses(self) -> dict[str, str]:
         """The nodes' addresses."""
         return {node.node: node.address for node in state.nodes(self.ask(facts.NODES))}
@@ -118,6 +125,8 @@ def _task(sheet: Sheet, fact: TaskFact) -> TaskState:
         error_type=_ERROR_TYPES.get(error.kind, error.kind) if error is not None else None,
         language="PYTHON",
         required_resources=quantities(fact.demand),
+        runtime_env_info={"serialized_runtime_env": sheet.runtime_env(fact.env_vars)},
+        placement_group_id=fact.group.hex() or None,
         events=[
             {"state": state_name, "created_ms": sheet.ms(at_ns)}
             for state_name, at_ns in begun
@@ -148,10 +157,11 @@ def _actor(sheet: Sheet, fact: ActorFact) -> ActorState:
         node_id=fact.at or None,
         pid=fact.pid,
         ray_namespace=sheet.session.namespace if fact.name is None else fact.name.namespace,
-        serialized_runtime_env="{}",
+        serialized_runtime_env=sheet.runtime_env(fact.env_vars),
         required_resources=quantities(fact.demand),
         death_cause=cause,
         is_detached=fact.detached,
+        placement_group_id=fact.group.hex() or None,
         repr_name="",
         num_restarts=fact.restarts,
     )

@@ -92,7 +92,7 @@ class TaskState(StateSchema):
     start_time_ms: int | None = field(default=None, metadata=_DETAIL)
     end_time_ms: int | None = field(default=None, metadata=_DETAIL)
     error_message: str | None = field(default=None, metadata=_DETAIL)
-    """Of what the system reports; an exception of user code is in the task's results only."""
+    """What was raised, or what the system reports."""
 
 
 @dataclass

@@ -1,0 +1,194 @@
+"""Environment variables of jobs, tasks and actors."""
+
+import os
+
+import pytest
+
+import rsim
+
+
+def env_vars(**variables):
+    return {"env_vars": variables}
+
+
+def sees(*names):
+    return [os.environ.get(name) for name in names]
+
+
+see = rsim.remote(sees)
+
+
+@rsim.remote
+def change(name, value):
+    os.environ[name] = value
+    return os.environ[name]
+
+
+@rsim.remote
+def descend(depth, names, **options):
+    """What a task sees that is `depth` tasks further down."""
+    if depth == 0:
+        return sees(*names)
+    return rsim.get(descend.options(**options).remote(depth - 1, names))
+
+
+class Plain:
+    def sees(self, *names):
+        return sees(*names)
+
+
+@rsim.remote
+class Place(Plain):
+    def change(self, name, value):
+        os.environ[name] = value
+
+    def child_sees(self, *names):
+        return rsim.get(see.remote(*names))
+
+    def grandchild_sees(self, *names):
+        return rsim.get(Place.remote().sees.remote(*names))
+
+    def context(self):
+        return rsim.get_runtime_context().runtime_env
+
+
+@pytest.fixture
+def one(init):
+    """One CPU, so that tasks share a worker."""
+    return init(num_cpus=1)
+
+
+def test_a_task_has_its_variables_and_the_next_has_not(one):
+    with_it = see.options(runtime_env=env_vars(RSIM_A="1"))
+    assert rsim.get(with_it.remote("RSIM_A")) == ["1"]
+    assert rsim.get(see.remote("RSIM_A")) == [None]
+    assert "RSIM_A" not in os.environ
+
+
+def test_options_of_the_decorator(one):
+    decorated = rsim.remote(runtime_env=env_vars(RSIM_A="1"))(sees)
+    assert rsim.get(decorated.remote("RSIM_A")) == ["1"]
+    assert rsim.get(decorated.options(num_cpus=0.5).remote("RSIM_A")) == ["1"]
+    assert rsim.get(decorated.options(runtime_env=None).remote("RSIM_A")) == ["1"]
+    other = decorated.options(runtime_env=env_vars(RSIM_B="2"))
+    assert rsim.get(other.remote("RSIM_A", "RSIM_B")) == [None, "2"]
+    actor = rsim.remote(runtime_env=env_vars(RSIM_A="1"))(Plain).options(runtime_env={}).remote()
+    assert rsim.get(actor.sees.remote("RSIM_A")) == ["1"]
+
+
+def test_what_a_task_does_to_its_environment_stays_there(one):
+    own = env_vars(RSIM_A="1")
+    assert rsim.get(change.options(runtime_env=own).remote("RSIM_B", "2")) == "2"
+    assert rsim.get(see.remote("RSIM_A", "RSIM_B")) == [None, None]
+    gone = rsim.get(change.options(runtime_env=own).remote("RSIM_A", "3"))
+    assert gone == "3" and rsim.get(see.remote("RSIM_A")) == [None]
+
+
+def test_a_worker_does_not_change_the_drivers_environment(rt):
+    assert rsim.get(change.remote("RSIM_A", "1")) == "1"
+    assert "RSIM_A" not in os.environ and os.getenv("RSIM_A") is None
+
+
+def test_two_actors_have_environments_of_their_own(rt):
+    first, second = Place.remote(), Place.remote()
+    rsim.get(first.change.remote("RSIM_A", "1"))
+    assert rsim.get(first.sees.remote("RSIM_A")) == ["1"]
+    assert rsim.get(second.sees.remote("RSIM_A")) == [None]
+
+
+def test_an_actor_has_its_variables_for_life(rt):
+    place = Place.options(runtime_env=env_vars(RSIM_A="1", RSIM_B="2")).remote()
+    assert rsim.get(see.remote("RSIM_A")) == [None]
+    assert rsim.get(place.sees.remote("RSIM_A", "RSIM_B")) == ["1", "2"]
+    assert rsim.get(place.sees.remote("RSIM_A", "RSIM_B")) == ["1", "2"]
+
+
+def test_a_restarted_actor_has_them_too(rt):
+    place = Place.options(
+        runtime_env=env_vars(RSIM_A="1"), max_restarts=1, max_task_retries=-1
+    ).remote()
+    rsim.kill(place, no_restart=False)
+    assert rsim.get(place.sees.remote("RSIM_A")) == ["1"]
+
+
+def test_children_inherit(rt):
+    own = env_vars(RSIM_A="1")
+    ref = descend.options(runtime_env=own).remote(2, ["RSIM_A"])
+    assert rsim.get(ref) == ["1"]
+    place = Place.options(runtime_env=own).remote()
+    assert rsim.get(place.child_sees.remote("RSIM_A")) == ["1"]
+    assert rsim.get(place.grandchild_sees.remote("RSIM_A")) == ["1"]
+
+
+def test_a_childs_variables_are_added_to_its_parents(rt):
+    ref = descend.options(runtime_env=env_vars(RSIM_A="1", RSIM_B="1")).remote(
+        1, ["RSIM_A", "RSIM_B", "RSIM_C"], runtime_env=env_vars(RSIM_B="2", RSIM_C="2")
+    )
+    assert rsim.get(ref) == ["1", "2", "2"]
+
+
+def test_variables_of_the_job(init):
+    init(num_cpus=2, runtime_env=env_vars(RSIM_A="1", RSIM_B="1"))
+    assert rsim.get(see.remote("RSIM_A")) == ["1"]
+    assert rsim.get(Place.remote().sees.remote("RSIM_B")) == ["1"]
+    both = see.options(runtime_env=env_vars(RSIM_B="2"))
+    assert rsim.get(both.remote("RSIM_A", "RSIM_B")) == ["1", "2"]
+    assert "RSIM_A" not in os.environ
+
+
+def test_a_variable_may_be_made_of_others(init, monkeypatch):
+    monkeypatch.setenv("RSIM_A", "a")
+    init(num_cpus=1, runtime_env=env_vars(RSIM_B="${RSIM_A}:b"))
+    own = env_vars(RSIM_A="${RSIM_A}:${RSIM_NONE}:$RSIM_B")
+    ref = see.options(runtime_env=own).remote("RSIM_A", "RSIM_B")
+    assert rsim.get(ref) == ["a::a:b", "a:b"]
+
+
+def test_the_context_tells_them(init):
+    init(num_cpus=2, runtime_env=env_vars(RSIM_A="1"))
+    assert rsim.get_runtime_context().runtime_env == env_vars(RSIM_A="1")
+    place = Place.options(runtime_env=env_vars(RSIM_B="2")).remote()
+    found = rsim.get(place.context.remote())
+    assert found == env_vars(RSIM_A="1", RSIM_B="2")
+    assert found.env_vars() == found["env_vars"] and found.to_dict() == found
+
+
+def test_without_variables_the_context_is_empty(rt):
+    context = rsim.get_runtime_context()
+    assert context.runtime_env == {} and context.get_runtime_env_string() == "{}"
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "words"),
+    [
+        (3, TypeError, "runtime_env must be a dict"),
+        ({"env_vars": ["A"]}, TypeError, "must be of type Dict"),
+        ({"env_vars": {"A": 1}}, TypeError, "'A': 1"),
+        ({"env_vars": {"A=B": "1"}}, ValueError, "A=B"),
+        ({"pip": ["numpy"]}, NotImplementedError, "pip"),
+        ({"working_dir": "/"}, NotImplementedError, "working_dir"),
+    ],
+)
+def test_what_is_no_environment_is_refused(init, given, kind, words):
+    with pytest.raises(kind, match=words):
+        rsim.remote(runtime_env=given)(sees)
+    with pytest.raises(kind, match=words):
+        Place.options(runtime_env=given)
+    with pytest.raises(kind, match=words):
+        init(runtime_env=given)
+    assert not rsim.is_initialized()
+
+
+def test_the_working_directory_may_be_the_present_one(rt):
+    assert rsim.get(see.options(runtime_env={"working_dir": "."}).remote("RSIM_A")) == [None]
+
+
+def test_a_threaded_actor_and_an_async_one_have_theirs(rt):
+    class Async:
+        async def sees(self, *names):
+            return sees(*names)
+
+    own = env_vars(RSIM_A="1")
+    threaded = Place.options(max_concurrency=2, runtime_env=own).remote()
+    loop = rsim.remote(Async).options(runtime_env=own).remote()
+    assert rsim.get([threaded.sees.remote("RSIM_A"), loop.sees.remote("RSIM_A")]) == [["1"]] * 2
