@@ -70,7 +70,7 @@ class Directory:
             node.peers.borrowing.send(source, lost)
             return
         for where in message.lost_at:
-            self.location_lost(entry, where)
+            self._give_up(entry, where)
         if entry.exists:
             self._answer(source, entry)
         else:
@@ -192,12 +192,12 @@ class Directory:
         entry = node.objects.get(event.object_id)
         del self._pulls[event.object_id]
         if entry is None or entry.state != REMOTE or event.error is not None:
-            node.shelf.abort(event.object_id)
+            node.shelf.abort(NODE_ITSELF, event.object_id)
             if entry is not None and event.error is not None:
                 node.requests.fail_waiters(entry, event.error)
             return
         entry.state = STORED
-        node.shelf.seal(event.object_id)
+        node.shelf.seal(NODE_ITSELF, event.object_id)
         if entry.state == STORED:
             if entry.owner:
                 node.peers.borrowing.send(entry.owner, ObjectCopy(entry.object_id, True))
@@ -212,10 +212,12 @@ class Directory:
     def _pull_failed(self, object_id: bytes, source: str) -> None:
         node = self._node
         del self._pulls[object_id]
-        node.shelf.abort(object_id)
+        node.shelf.abort(NODE_ITSELF, object_id)
         entry = node.objects.get(object_id)
         if entry is None or entry.state != REMOTE:
             return
+        if not entry.owner:
+            self._delete_at(object_id, source)
         if entry.locations and source in entry.locations:
             entry.locations.remove(source)
         if entry.locations:
@@ -248,6 +250,16 @@ class Directory:
             self.location_lost(entry, source)
         elif entry.exists and source not in (entry.locations or ()):
             entry.locations = [*(entry.locations or ()), source]
+
+    def _give_up(self, entry: Entry, where: str) -> None:
+        """A copy that a borrower wanted could not be had: it may be there all the same."""
+        if not entry.owner:
+            self._delete_at(entry.object_id, where)
+        self.location_lost(entry, where)
+
+    def _delete_at(self, object_id: bytes, where: str) -> None:
+        if where in self._node.peers.others:
+            self._node.peers.borrowing.send(where, ObjectDeletion((object_id,)))
 
     def location_lost(self, entry: Entry, where: str) -> None:
         """An owned object is no longer at ``where``."""

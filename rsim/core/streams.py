@@ -143,12 +143,14 @@ class Streams:
     def yielded(self, event: ItemYielded) -> None:
         """A worker reports an item."""
         task = self.running(event.client, event.task_id)
+        if task is None or event.index < 1 or event.error:  # it may have been written all the same
+            self._node.shelf.abort(event.client, return_id(event.task_id, event.index))
         if task is None or event.index < 1:
-            self._node.shelf.abort(return_id(event.task_id, event.index))
-        elif task.owner:
+            return
+        if task.owner:
             self._node.peers.send_item(task, event)
         else:
-            self._add(task, event, "")
+            self._add(task, event, event.client)
 
     def reported(self, source: str, message: ItemReport) -> None:
         """Another node reports an item; the refs in it are received."""
@@ -159,7 +161,7 @@ class Streams:
         else:
             self._add(task, message, source)
 
-    def _add(self, task: Task, item: ItemYielded | ItemReport, executor: str) -> None:
+    def _add(self, task: Task, item: ItemYielded | ItemReport, executor: int | str) -> None:
         node = self._node
         task_id = task.spec.task_id
         object_id = return_id(task_id, item.index)

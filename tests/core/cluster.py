@@ -174,11 +174,17 @@ class Cluster:
         """How many calls the workers of concurrent actors run at a time."""
         self.parked: dict[tuple[str, int, int], Key] = {}
         """Who waits, by request."""
+        self.allocating: dict[tuple[str, int, int], bytes] = {}
+        """What is to be written, by request."""
         self.starts: dict[Key, fx.StartTask] = {}
         self.paused: dict[Key, int] = {}
         """Generators that wait for their consumers, and the numbers of their requests."""
         self.errors: dict[tuple[str, bytes], ErrorInfo] = {}
+        self.written: dict[tuple[str, int], bytes] = {}
+        """Which object's bytes are where in a node's memory."""
         self.executions: dict[bytes, int] = {}
+        self.crashes: dict[bytes, int] = {}
+        """How often a worker died that was running a task."""
         self.actors: dict[bytes, ActorOptions | None] = {}
         self.calls: dict[bytes, list[tuple[bytes, int]]] = {}
         self.answers: dict[int, fx.Effect] = {}
@@ -196,6 +202,8 @@ class Cluster:
         if isinstance(event, NameClaimed | NameSought):
             self.ask_for_name(name, event)
             return
+        if isinstance(event, events.ObjectReceived):
+            event = self.land(name, event)
         if name == messages.GLOBAL:
             self.apply(name, self.glob.handle(event, self.now))
             self.glob.check()
@@ -223,9 +231,23 @@ class Cluster:
         self._Send(name, fx.Send(e.node, msgspec.structs.replace(e.message, **changes)))
 
     def _SendObject(self, name: str, e: fx.SendObject) -> None:
+        assert self.written[name, e.offset] == e.object_id
         if e.node in self.nodes:
             received = events.ObjectReceived(name, e.object_id, e.size_bytes, False, True)
             self.post((name, e.node), e.node, received)
+
+    def land(self, name: str, event: events.ObjectReceived) -> events.ObjectReceived:
+        """What the shell does with the bytes of an object."""
+        offset = self.nodes[name].landing_offset(event.object_id)
+        if offset is not None:
+            self.written[name, offset] = event.object_id
+        return msgspec.structs.replace(event, ok=offset is not None)
+
+    def read(self, name: str, object_ids: tuple[bytes, ...]) -> None:
+        """A client looks at objects."""
+        for object_id in object_ids:
+            located = self.nodes[name].located(object_id)
+            assert located is None or self.written[name, located.offset] == object_id
 
     def _StartWorker(self, name: str, e: fx.StartWorker) -> None:
         self.post((name, f"w{e.client}"), name, events.WorkerStarted(e.client))
@@ -240,6 +262,7 @@ class Cluster:
     def _StartTask(self, name: str, e: fx.StartTask) -> None:
         if (name, e.client) not in self.queued:
             return
+        self.read(name, e.spec.deps)
         self.queued[name, e.client].append(e)
         if any(key[:2] == (name, e.client) for key in self.parked):
             self.give_back(name, e.client)
@@ -290,7 +313,8 @@ class Cluster:
     def post_from(self, name: str, client: int, event: events.Event) -> None:
         self.post((name, f"w{client}"), name, event)
 
-    def _ReplyObjects(self, name: str, e: fx.ReplyObjects) -> None:
+    def reply(self, name: str, e: Any) -> None:
+        """A client gets the answer to a request."""
         if e.client == DRIVER:
             self.driver.lent(getattr(e, "lent", ()))
             self.answers[e.op] = e
@@ -300,20 +324,29 @@ class Cluster:
             self.clients[key].lent(getattr(e, "lent", ()))
             self.advance(key, e)
 
-    _ReplyWait = _ReplyAllocation = _ReplyConsumption = _ReplyObjects
+    _ReplyWait = _ReplyConsumption = _ReplyName = reply
+
+    def _ReplyObjects(self, name: str, e: fx.ReplyObjects) -> None:
+        if e.error is None and not e.timed_out:
+            self.read(name, e.object_ids)
+        self.reply(name, e)
+
+    def _ReplyAllocation(self, name: str, e: fx.ReplyAllocation) -> None:
+        object_id = self.allocating.pop((name, e.client, e.op), None)
+        if e.error is None and object_id is not None:
+            self.written[name, e.offset] = object_id
+        self.reply(name, e)
 
     def _ReplyNext(self, name: str, e: fx.ReplyNext) -> None:
         key = self.parked.get((name, e.client, e.op))
         client = self.driver if key is None else self.clients[key]
         if e.state == LENT_ITEM and (key is not None or e.client == DRIVER):
             client.lent((e.object_id,))
-        self._ReplyObjects(name, e)  # type: ignore[arg-type]
+        self.reply(name, e)
 
     def _ReplyGroups(self, name: str, e: fx.ReplyGroups) -> None:
         assert not e.error
         self.groups.update((group.spec.group_id, group) for group in e.groups)
-
-    _ReplyName = _ReplyObjects
 
     def _ReleaseName(self, name: str, e: fx.ReleaseName) -> None:
         self.names.release(e.name, e.actor_id, e.owner)
@@ -348,6 +381,7 @@ class Cluster:
         self.post((name, "disk"), name, events.SpillFinished(e.object_id, True))
 
     def _RestoreObject(self, name: str, e: fx.RestoreObject) -> None:
+        self.written[name, e.offset] = e.object_id
         self.post((name, "disk"), name, events.RestoreFinished(e.object_id, True))
 
     def _DropSpilled(self, name: str, e: fx.DropSpilled) -> None:
@@ -530,6 +564,8 @@ class Cluster:
             if isinstance(event, NameClaimed | NameSought):
                 self.parked[name, number, event.op] = key
                 return
+            if isinstance(event, events.AllocationRequested):
+                self.allocating[name, number, event.op] = event.object_id
             if isinstance(event, PARKING):
                 self.parked[name, number, event.op] = key
                 if isinstance(event, events.ConsumptionAwaited):
@@ -542,7 +578,10 @@ class Cluster:
 
     def kill_worker(self, name: str, number: int, reason: str) -> None:
         for key in [key for key in self.acts if key[:2] == (name, number)]:
+            self.crashes[key[2]] = self.crashes.get(key[2], 0) + 1
             del self.acts[key]
+        for op in [op for op in self.allocating if op[:2] == (name, number)]:
+            del self.allocating[op]
         for op in [op for op in self.parked if op[:2] == (name, number)]:
             self.paused.pop(self.parked.pop(op), None)
         self.concurrency.pop((name, number), None)

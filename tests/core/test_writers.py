@@ -1,0 +1,102 @@
+"""Two that would write the same object into one node's store: a worker, and a pull of a copy."""
+
+from __future__ import annotations
+
+from rsim.core import effects as fx
+from rsim.core import events
+from rsim.core.ids import return_id
+from rsim.core.objects import STORED
+from rsim.core.records import STREAMING, Result
+from tests.core.cluster import MIB, Cluster
+from tests.core.test_cluster import assert_all_freed
+
+LARGE = Result(None, MIB)
+
+
+def deliver(cluster: Cluster, *held: tuple[str, str]) -> None:
+    """Deliver all that is under way, but on the lanes that are held. Tasks stay where they are."""
+    while True:
+        lanes = [lane for lane, queue in cluster.channels.items() if queue and lane not in held]
+        if not lanes:
+            return
+        name, event = cluster.channels[lanes[0]].popleft()
+        cluster.step(name, event)
+
+
+def begun(cluster: Cluster, name: str) -> fx.StartTask:
+    """What a worker of the node is to run."""
+    (start,) = [each for key, queue in cluster.queued.items() if key[0] == name for each in queue]
+    assert start is not None
+    return start
+
+
+def finish(cluster: Cluster, name: str, result: Result) -> None:
+    start = begun(cluster, name)
+    cluster.queued[name, start.client].clear()
+    task_id = start.spec.task_id
+    cluster.step(name, events.TaskFinished(start.client, task_id, (result,)))
+
+
+class Pulling:
+    """The driver at n0 pulls an item of a generator from n1, where its worker dies: the generator
+    runs again, at n0.
+    """
+
+    def __init__(self, capacity_bytes: int = 8 * MIB) -> None:
+        self.cluster = cluster = Cluster(0, nodes=2, cpus=1, capacity_bytes=capacity_bytes)
+        deliver(cluster)
+        driver = cluster.driver
+        other, self.spec = driver.spec((), (), 3), driver.spec((), (), 3, num_returns=STREAMING)
+        driver.lent((return_id(other.task_id, 0), return_id(self.spec.task_id, 0)))
+        cluster.step("n0", events.TaskSubmitted(0, other))
+        cluster.step("n0", events.TaskSubmitted(0, self.spec))
+        deliver(cluster)
+        self.item = return_id(self.spec.task_id, 1)
+        worker = begun(cluster, "n1").client
+        self.allocate("n1", worker)
+        cluster.step("n1", events.ItemYielded(worker, self.spec.task_id, 1, LARGE))
+        deliver(cluster)
+        cluster.step("n0", events.NextRequested(0, 1, self.item))
+        cluster.step("n0", events.ObjectsRequested(0, 2, (self.item,)))
+        finish(cluster, "n0", Result(b"v", 1))
+        cluster.kill_worker("n1", worker, "crashed")
+        deliver(cluster, ("n0", "n1"))
+        self.worker = begun(cluster, "n0").client
+
+    def allocate(self, name: str, worker: int) -> None:
+        """A worker asks for room for the item."""
+        self.cluster.allocating[name, worker, 7] = self.item
+        self.cluster.step(name, events.AllocationRequested(worker, 7, self.item, MIB))
+
+
+    @property
+    def answered(self) -> bool:
+        """Whether the worker at n0 has its answer."""
+        return ("n0", self.worker, 7) not in self.cluster.allocating
+
+    def go_on(self) -> None:
+        """The generator yields the item and ends, and the driver drops all."""
+        assert self.answered
+        cluster = self.cluster
+        task_id = self.spec.task_id
+        cluster.step("n0", events.ItemYielded(self.worker, task_id, 1, LARGE))
+        finish(cluster, "n0", Result(b"v", 1))
+        deliver(cluster)
+        answer = cluster.answers[2]
+        assert isinstance(answer, fx.ReplyObjects) and answer.error is None
+        assert cluster.nodes["n0"].objects.entries[self.item].state == STORED
+        assert ("n0", self.item) not in cluster.errors
+        assert all(task.retries_left == 2 for task in cluster.nodes["n0"].tasks.table.values()
+                   if task.spec.task_id == task_id)  # fmt: skip
+        cluster.step("n0", events.PinsReleased(0, (self.item,)))
+        cluster.step("n0", cluster.driver.give_up(list(cluster.driver.loans)))
+        deliver(cluster)
+        assert_all_freed(cluster)
+
+
+def test_a_worker_does_not_write_over_a_copy_that_is_under_way() -> None:
+    pulling = Pulling()
+    pulling.allocate("n0", pulling.worker)
+    if not pulling.answered:
+        deliver(pulling.cluster)
+    pulling.go_on()
