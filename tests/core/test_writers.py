@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rsim.core import effects as fx
 from rsim.core import events
-from rsim.core.ids import return_id
+from rsim.core.ids import put_id, return_id
 from rsim.core.objects import STORED
 from rsim.core.records import STREAMING, Result
 from tests.core.cluster import MIB, Cluster
@@ -42,7 +42,8 @@ class Pulling:
     runs again, at n0.
     """
 
-    def __init__(self, capacity_bytes: int = 8 * MIB) -> None:
+    def __init__(self, full: bool = False) -> None:
+        capacity_bytes = MIB if full else 8 * MIB
         self.cluster = cluster = Cluster(0, nodes=2, cpus=1, capacity_bytes=capacity_bytes)
         deliver(cluster)
         driver = cluster.driver
@@ -56,6 +57,8 @@ class Pulling:
         self.allocate("n1", worker)
         cluster.step("n1", events.ItemYielded(worker, self.spec.task_id, 1, LARGE))
         deliver(cluster)
+        if full:
+            self.fill("n0")
         cluster.step("n0", events.NextRequested(0, 1, self.item))
         cluster.step("n0", events.ObjectsRequested(0, 2, (self.item,)))
         finish(cluster, "n0", Result(b"v", 1))
@@ -69,12 +72,27 @@ class Pulling:
         self.cluster.step(name, events.AllocationRequested(worker, 7, self.item, MIB))
 
 
+    def fill(self, name: str) -> None:
+        """The driver puts an object that takes all memory, and keeps looking at it."""
+        cluster = self.cluster
+        self.put = put_id(cluster.driver.task_id, 0)
+        cluster.allocating[name, 0, 8] = self.put
+        cluster.step(name, events.AllocationRequested(0, 8, self.put, MIB))
+        cluster.driver.lent((self.put,))
+        cluster.step(name, events.ObjectPut(0, self.put, MIB, (), True))
+        cluster.step(name, events.ObjectsRequested(0, 9, (self.put,)))
+
+    def make_room(self) -> None:
+        cluster = self.cluster
+        cluster.step("n0", events.PinsReleased(0, (self.put,)))
+        cluster.step("n0", cluster.driver.give_up([self.put]))
+
     @property
     def answered(self) -> bool:
         """Whether the worker at n0 has its answer."""
         return ("n0", self.worker, 7) not in self.cluster.allocating
 
-    def go_on(self) -> None:
+    def go_on(self, retries_left: int = 2) -> None:
         """The generator yields the item and ends, and the driver drops all."""
         assert self.answered
         cluster = self.cluster
@@ -86,8 +104,7 @@ class Pulling:
         assert isinstance(answer, fx.ReplyObjects) and answer.error is None
         assert cluster.nodes["n0"].objects.entries[self.item].state == STORED
         assert ("n0", self.item) not in cluster.errors
-        assert all(task.retries_left == 2 for task in cluster.nodes["n0"].tasks.table.values()
-                   if task.spec.task_id == task_id)  # fmt: skip
+        assert cluster.nodes["n0"].tasks.table[task_id].retries_left == retries_left
         cluster.step("n0", events.PinsReleased(0, (self.item,)))
         cluster.step("n0", cluster.driver.give_up(list(cluster.driver.loans)))
         deliver(cluster)
@@ -100,3 +117,30 @@ def test_a_worker_does_not_write_over_a_copy_that_is_under_way() -> None:
     if not pulling.answered:
         deliver(pulling.cluster)
     pulling.go_on()
+
+
+def test_a_worker_writes_what_a_dying_node_did_not_send() -> None:
+    pulling = Pulling()
+    pulling.allocate("n0", pulling.worker)
+    pulling.cluster.kill_node("n1")
+    deliver(pulling.cluster)
+    pulling.go_on()
+
+
+def test_a_pull_that_waits_for_room_when_its_source_dies() -> None:
+    pulling = Pulling(full=True)
+    pulling.cluster.kill_node("n1")
+    deliver(pulling.cluster)
+    pulling.make_room()
+    pulling.allocate("n0", pulling.worker)
+    pulling.go_on()
+
+
+def test_a_worker_dies_that_waits_for_a_copy() -> None:
+    pulling = Pulling()
+    pulling.allocate("n0", pulling.worker)
+    pulling.cluster.kill_worker("n0", pulling.worker, "crashed")
+    deliver(pulling.cluster)
+    pulling.worker = begun(pulling.cluster, "n0").client
+    pulling.allocate("n0", pulling.worker)
+    pulling.go_on(retries_left=1)
