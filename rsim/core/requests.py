@@ -47,8 +47,8 @@ class WaitRequest(Waiter, gc=False, eq=False, kw_only=True):
     timer: int = 0
     stint: int = -1
     done: bool = False
-    takes: bool = False
-    """It waits for the next item of a stream, to take it."""
+    takes: int = 0
+    """It waits for the next item of a stream, to take it, and so many in all."""
 
 
 class Requests:
@@ -254,7 +254,8 @@ class Requests:
         self._drop_waits(request)
         self._close(request)
         if request.takes:
-            self._node.streams.hand_out(request.client, request.op, request.object_ids[0])
+            item = request.object_ids[0]
+            self._node.streams.hand_out(request.client, request.op, item, request.takes)
         else:
             self._node.step.out.append(ReplyWait(request.client, request.op, tuple(ready)))
 

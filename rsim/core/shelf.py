@@ -1,8 +1,9 @@
 """A node's use of its object store: room for writers, pins for readers, and the answers that come
 later.
 
-Decides who is told what when the store has decided, and who writes an object first. Must never touch
-bytes, let two write at once, or let a client's pins outlive it. Owns the store, the tickets that wait for it and the pins of each client.
+Decides who is told what when the store has decided, and who writes an object first. Must never
+touch bytes, let two write at once, or let a client's pins outlive it. Owns the store, the tickets
+that wait for it, those who wait for another writer, and the pins of each client.
 """
 
 from __future__ import annotations

@@ -296,10 +296,14 @@ class Streams:
         object_id = event.object_id
         entry = self.expected(object_id)
         if entry is None:
-            self.hand_out(event.client, event.op, object_id, event.take)
+            self.hand_out(event.client, event.op, object_id, event.most if event.take else 0)
         elif event.take:
             request = WaitRequest(
-                client=event.client, op=event.op, object_ids=(object_id,), num_returns=1, takes=True
+                client=event.client,
+                op=event.op,
+                object_ids=(object_id,),
+                num_returns=1,
+                takes=event.most,
             )
             node.objects.wait(entry, request)
             node.requests.open(request)
@@ -314,33 +318,40 @@ class Streams:
         self._node.need(self._node.objects.entries[return_id(stream.task_id, 0)], local=False)
         return self._claim(object_id)
 
-    def hand_out(self, client: int, op: int, object_id: bytes, take: bool = True) -> None:
-        """Answer a consumer: the item is there, or the stream has ended."""
+    def hand_out(self, client: int, op: int, object_id: bytes, most: int) -> None:
+        """Answer a consumer: the item is there, and perhaps more (``most``: how many it takes), or
+        the stream has ended.
+        """
         objects = self._node.objects
         stream = self.table.get(creator(object_id))
         index = index_of(object_id)
-        state = NO_ITEM
+        state, count = NO_ITEM, 1
         if stream is not None and 0 < index <= stream.produced:
-            state = LENT_ITEM if take else READY_ITEM
-            if take:
-                objects.lend_entry(client, self._claim(object_id, LOST))
-            if take and stream.open and index > stream.consumed:
-                given = _items(stream, stream.consumed + 1, index)
-                stream.consumed = index
+            state = LENT_ITEM if most else READY_ITEM
+            last = min(index + most - 1, stream.produced)
+            count = max(last - index + 1, 1)
+            for each in _items(stream, index, last):
+                objects.lend_entry(client, self._claim(each, LOST))
+            if most and stream.open and last > stream.consumed:
+                given = _items(stream, stream.consumed + 1, last)
+                stream.consumed = last
                 objects.release(given)
                 self.pauses.consumed(stream)
-        self._node.step.out.append(ReplyNext(client, op, object_id, state))
+        self._node.step.out.append(ReplyNext(client, op, object_id, state, count))
 
     def item_returned(self, event: ItemReturned) -> None:
-        """A consumer was interrupted before it had the item: it may ask again."""
+        """A consumer was interrupted before it had the items: it may ask for them again."""
         objects = self._node.objects
-        stream = self.table.get(creator(event.object_id))
-        entry = objects.get(event.object_id)
-        was_last = stream is not None and 0 < index_of(event.object_id) == stream.consumed
-        if stream is not None and stream.open and entry is not None and was_last:
-            stream.consumed -= 1
-            entry.holds += 1
-        objects.returned(event.client, event.object_id, 1)
+        task_id, first = creator(event.object_id), index_of(event.object_id)
+        stream = self.table.get(task_id)
+        for index in range(first + event.count - 1, first - 1, -1):
+            object_id = return_id(task_id, index)
+            entry = objects.get(object_id)
+            was_last = stream is not None and 0 < index == stream.consumed
+            if stream is not None and stream.open and entry is not None and was_last:
+                stream.consumed -= 1
+                entry.holds += 1
+            objects.returned(event.client, object_id, 1)
 
     # -- checks ------------------------------------------------------------------------------------
 

@@ -201,7 +201,9 @@ def test_arrays_in_use_cannot_be_moved(init):
 def test_the_spill_limit_bounds_the_disk(init):
     session = init(num_cpus=2, object_store_memory=50 * MIB, spill_limit_bytes=25 * MIB)
     refs = []
-    with pytest.raises((ObjectStoreFullError, OutOfDiskError, UnserializableError), match=f"limit {25 * MIB}"):
+    with pytest.raises(
+        (ObjectStoreFullError, OutOfDiskError, UnserializableError), match=f"limit {25 * MIB}"
+    ):
         for number in range(10):
             refs.append(rsim.put(block(number)))
     assert 6 <= len(refs) <= 7

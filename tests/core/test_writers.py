@@ -71,7 +71,6 @@ class Pulling:
         self.cluster.allocating[name, worker, 7] = self.item
         self.cluster.step(name, events.AllocationRequested(worker, 7, self.item, MIB))
 
-
     def fill(self, name: str) -> None:
         """The driver puts an object that takes all memory, and keeps looking at it."""
         cluster = self.cluster
