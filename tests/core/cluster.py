@@ -16,10 +16,9 @@ import msgspec
 
 from rsim.core import effects as fx
 from rsim.core import events, messages
-from rsim.core.bundles import demand_in, placed_in
 from rsim.core.config import NodeConfig
 from rsim.core.global_scheduler import GlobalScheduler
-from rsim.core.ids import child_task_id, driver_task_id, put_id, return_id
+from rsim.core.ids import child_task_id, consecutive, driver_task_id, put_id, return_id
 from rsim.core.node import Node
 from rsim.core.records import (
     DRIVER,
@@ -33,14 +32,12 @@ from rsim.core.records import (
     GroupState,
     NamedActor,
     Result,
-    Strategy,
-    TaskOptions,
     TaskSpec,
 )
 from rsim.runtime.name_table import NameTable
 from rsim.runtime.wire import NameClaimed, NameSought
+from tests.core.clients import CPU, Client
 
-CPU = (("CPU", 10_000),)
 MIB = 1 << 20
 
 
@@ -61,58 +58,6 @@ class Lineage:
 
     def spec(self, task_id: bytes) -> TaskSpec | None:
         return self.specs.get(task_id)
-
-
-class Client:
-    """Counts refs as the real client does."""
-
-    def __init__(self, node: str, number: int, task_id: bytes, depth: int) -> None:
-        self.node, self.number, self.task_id, self.depth = node, number, task_id, depth
-        self.submitted = self.puts = 0
-        self.loans: dict[bytes, int] = {}
-
-    def lent(self, object_ids: tuple[bytes, ...]) -> None:
-        for object_id in object_ids:
-            self.loans[object_id] = self.loans.get(object_id, 0) + 1
-
-    def give_up(self, object_ids: list[bytes]) -> events.RefsReleased:
-        counts = tuple(self.loans.pop(each) for each in object_ids)
-        return events.RefsReleased(self.number, tuple(object_ids), counts)
-
-    def spec(
-        self,
-        deps: tuple[bytes, ...],
-        borrows: tuple[bytes, ...],
-        retries: int,
-        strategy: Strategy | None = None,
-        *,
-        creation: ActorOptions | None = None,
-        actor: bytes = b"",
-        kind: ActorOptions | None = None,
-        num_returns: int = 1,
-        group: bytes = b"",
-        bundle: int = -1,
-    ) -> TaskSpec:
-        """``kind``: of the actor that is called."""
-        task_id = child_task_id(self.task_id, self.submitted)
-        self.submitted += 1
-        options = TaskOptions(CPU, retries, False, strategy or Strategy())
-        if group:
-            demand, place = placed_in(group, bundle, False, CPU, Strategy())
-            if creation is not None:
-                held = demand_in(creation.held, group, bundle)
-                creation = msgspec.structs.replace(creation, held=held)
-            options = TaskOptions(demand, retries, False, place)
-        function = b"f" * 16
-        if actor:
-            loose = kind is not None and kind.is_concurrent
-            group = kind.groups[0][0] if kind and kind.groups and self.submitted % 2 else ""
-            options = TaskOptions((), retries, out_of_order=loose, group=group)
-        return TaskSpec(
-            task_id, self.task_id, self.submitted - 1, self.depth + 1, function,
-            f"t{task_id.hex()[:6]}", b"x", deps, borrows, num_returns, options, creation, actor,
-            "method",
-        )  # fmt: skip
 
 
 Acting = Generator[events.Event, Any, None]
@@ -341,7 +286,7 @@ class Cluster:
         key = self.parked.get((name, e.client, e.op))
         client = self.driver if key is None else self.clients[key]
         if e.state == LENT_ITEM and (key is not None or e.client == DRIVER):
-            client.lent((e.object_id,))
+            client.lent(tuple(consecutive(e.object_id, e.count)))
         self.reply(name, e)
 
     def _ReplyGroups(self, name: str, e: fx.ReplyGroups) -> None:
@@ -502,14 +447,15 @@ class Cluster:
         client.lent((return_id(spec.task_id, 0),))
         yield events.TaskSubmitted(client.number, spec)
         taken: list[bytes] = []
-        for index in range(1, self.rng.randint(1, 8)):
+        for _ in range(1, self.rng.randint(1, 8)):
             self.ops += 1
-            item = return_id(spec.task_id, index)
-            reply = yield events.NextRequested(client.number, self.ops, item)
+            item, most = return_id(spec.task_id, len(taken) + 1), self.rng.randint(1, 4)
+            reply = yield events.NextRequested(client.number, self.ops, item, True, most)
             if reply.state != LENT_ITEM:
-                assert index == items_of(spec.task_id) + 1
+                assert len(taken) == items_of(spec.task_id)
                 break
-            taken.append(item)
+            assert reply.count <= most
+            taken += consecutive(item, reply.count)
         if self.rng.random() < 0.5:
             yield client.give_up([return_id(spec.task_id, 0)])
         return taken
