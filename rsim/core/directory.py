@@ -146,8 +146,10 @@ class Directory:
                 node.peers.borrowing.send(source, ObjectPull(object_id))
                 return
             self._pulls.pop(object_id, None)
-            if error.kind != EXISTS:  # else a task is making it again: its end leads here again
+            if error.kind != EXISTS:
                 node.requests.fail_waiters(entry, error)
+            elif entry.state == REMOTE:  # it was let go of while somebody here looked at it
+                self._here(entry)
 
         node.shelf.allocate(NODE_ITSELF, object_id, entry.size_bytes, answer)
 
@@ -196,8 +198,13 @@ class Directory:
             if entry is not None and event.error is not None:
                 node.requests.fail_waiters(entry, event.error)
             return
+        self._here(entry)
+
+    def _here(self, entry: Entry) -> None:
+        """A copy is in this node's store."""
+        node = self._node
         entry.state = STORED
-        node.shelf.seal(NODE_ITSELF, event.object_id)
+        node.shelf.seal(NODE_ITSELF, entry.object_id)
         if entry.state == STORED:
             if entry.owner:
                 node.peers.borrowing.send(entry.owner, ObjectCopy(entry.object_id, True))

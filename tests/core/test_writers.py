@@ -6,7 +6,7 @@ from rsim.core import effects as fx
 from rsim.core import events
 from rsim.core.ids import put_id, return_id
 from rsim.core.objects import STORED
-from rsim.core.records import STREAMING, Result
+from rsim.core.records import STREAMING, Result, Strategy
 from tests.core.cluster import MIB, Cluster
 from tests.core.test_cluster import assert_all_freed
 
@@ -35,6 +35,24 @@ def finish(cluster: Cluster, name: str, result: Result) -> None:
     cluster.queued[name, start.client].clear()
     task_id = start.spec.task_id
     cluster.step(name, events.TaskFinished(start.client, task_id, (result,)))
+
+
+def put(cluster: Cluster, name: str = "n0") -> bytes:
+    """The driver puts an object of one MiB."""
+    driver = cluster.driver
+    object_id = put_id(driver.task_id, driver.puts)
+    driver.puts += 1
+    cluster.allocating[name, 0, 8] = object_id
+    cluster.step(name, events.AllocationRequested(0, 8, object_id, MIB))
+    driver.lent((object_id,))
+    cluster.step(name, events.ObjectPut(0, object_id, MIB, (), True))
+    return object_id
+
+
+def drop_all(cluster: Cluster) -> None:
+    cluster.step("n0", cluster.driver.give_up(list(cluster.driver.loans)))
+    deliver(cluster)
+    assert_all_freed(cluster)
 
 
 class Pulling:
@@ -73,13 +91,8 @@ class Pulling:
 
     def fill(self, name: str) -> None:
         """The driver puts an object that takes all memory, and keeps looking at it."""
-        cluster = self.cluster
-        self.put = put_id(cluster.driver.task_id, 0)
-        cluster.allocating[name, 0, 8] = self.put
-        cluster.step(name, events.AllocationRequested(0, 8, self.put, MIB))
-        cluster.driver.lent((self.put,))
-        cluster.step(name, events.ObjectPut(0, self.put, MIB, (), True))
-        cluster.step(name, events.ObjectsRequested(0, 9, (self.put,)))
+        self.put = put(self.cluster, name)
+        self.cluster.step(name, events.ObjectsRequested(0, 9, (self.put,)))
 
     def make_room(self) -> None:
         cluster = self.cluster
@@ -105,9 +118,7 @@ class Pulling:
         assert ("n0", self.item) not in cluster.errors
         assert cluster.nodes["n0"].tasks.table[task_id].retries_left == retries_left
         cluster.step("n0", events.PinsReleased(0, (self.item,)))
-        cluster.step("n0", cluster.driver.give_up(list(cluster.driver.loans)))
-        deliver(cluster)
-        assert_all_freed(cluster)
+        drop_all(cluster)
 
 
 def test_a_worker_does_not_write_over_a_copy_that_is_under_way() -> None:
@@ -143,3 +154,22 @@ def test_a_worker_dies_that_waits_for_a_copy() -> None:
     pulling.worker = begun(pulling.cluster, "n0").client
     pulling.allocate("n0", pulling.worker)
     pulling.go_on(retries_left=1)
+
+
+def test_a_copy_that_was_let_go_of_while_somebody_looks_at_it_is_wanted_again() -> None:
+    cluster = Cluster(0, nodes=2, cpus=1)
+    deliver(cluster)
+    driver, array = cluster.driver, put(cluster)
+    for _ in range(2):
+        spec = driver.spec((array,), (), 3, Strategy("AFFINITY", "n1"))
+        driver.lent((return_id(spec.task_id, 0),))
+        cluster.step("n0", events.TaskSubmitted(0, spec))
+        deliver(cluster)
+        worker = begun(cluster, "n1").client
+        finish(cluster, "n1", Result(b"v", 1))
+        deliver(cluster)
+        assert array not in cluster.nodes["n1"].objects.entries
+        assert cluster.nodes["n1"].shelf.is_pinned(array)
+    for _ in range(2):
+        cluster.step("n1", events.PinsReleased(worker, (array,)))
+    drop_all(cluster)
