@@ -231,6 +231,7 @@ class Directory:
             node.need(entry, local=True)
         elif entry.owner:
             entry.state = PENDING
+            node.gone(entry)
             self.query(entry, lost_at=(source,))
         else:
             self._lost_everywhere(entry)
@@ -240,6 +241,7 @@ class Directory:
         entry.locations = None
         if entry.owner:
             entry.state = PENDING
+            self._node.gone(entry)
             self.query(entry)
         else:
             entry.state = LOST

@@ -163,6 +163,10 @@ class Node:
         if entry.state != PENDING or entry.owner:
             self._needed.append((entry, local))
 
+    def gone(self, entry: Entry) -> None:
+        """The object does not exist any more: tell those who counted on it, before the step ends."""
+        self._needed.append((entry, False))
+
     def _settle(self) -> None:
         announced, needed = self._announced, self._needed
         while announced or needed:
@@ -182,6 +186,8 @@ class Node:
                     self.need(entry, local=True)
                 continue
             entry, local = needed.popleft()
+            if not entry.exists:
+                self.requests.receded(entry)
             if entry.state in (FREED, LOST) and not entry.owner:
                 self.lineage.reconstruct(entry)
             elif not entry.exists and entry.owner:

@@ -96,8 +96,31 @@ class Requests:
                 gather.object_ids = (object_id,)
                 return
             if not entry.is_local:
-                node.objects.wait(entry, gather)
-                node.need(entry, local=True)
+                self._await_here(gather, entry)
+
+    def _await_here(self, gather: Gather, entry: Entry) -> None:
+        node = self._node
+        node.objects.wait(entry, gather)
+        if gather.task is not None and not entry.exists:
+            node.gone(entry)
+        else:
+            node.need(entry, local=True)
+
+    def receded(self, entry: Entry) -> None:
+        """An object has to be made again: tasks that were about to start with it wait for it like
+        others, without a worker, whose resources that may need.
+        """
+        starting = (
+            [gather for gather in self._starting.values() if entry.object_id in gather.object_ids]
+            if self._starting
+            else ()
+        )
+        for gather in starting:
+            task = gather.task
+            if task is not None and not task.spec.actor:
+                self.cancel_start(task)
+                self._node.scheduler.abandon(task)
+                self._node.tasks.await_inputs(task)
 
     def _drop_waits(self, gather: Gather | WaitRequest) -> None:
         if gather.missing:
@@ -132,8 +155,7 @@ class Requests:
                 if not node.shelf.pin(gather.client, object_id):
                     break
             elif entry is not None and not entry.is_local and not entry.is_error:
-                node.objects.wait(entry, gather)
-                node.need(entry, local=True)
+                self._await_here(gather, entry)
                 return
             gather.pinned += 1
         else:

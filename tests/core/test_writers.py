@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from rsim.core import effects as fx
 from rsim.core import events
 from rsim.core.ids import put_id, return_id
@@ -19,8 +21,10 @@ def deliver(cluster: Cluster, *held: tuple[str, str]) -> None:
         lanes = [lane for lane, queue in cluster.channels.items() if queue and lane not in held]
         if not lanes:
             return
-        name, event = cluster.channels[lanes[0]].popleft()
-        cluster.step(name, event)
+        for lane in lanes:
+            if cluster.channels.get(lane):
+                name, event = cluster.channels[lane].popleft()
+                cluster.step(name, event)
 
 
 def begun(cluster: Cluster, name: str) -> fx.StartTask:
@@ -31,9 +35,14 @@ def begun(cluster: Cluster, name: str) -> fx.StartTask:
 
 
 def finish(cluster: Cluster, name: str, result: Result) -> None:
+    """The worker of the node ends what it was to run."""
     start = begun(cluster, name)
     cluster.queued[name, start.client].clear()
     task_id = start.spec.task_id
+    if result.payload is None:
+        item = return_id(task_id, 0)
+        cluster.allocating[name, start.client, 9] = item
+        cluster.step(name, events.AllocationRequested(start.client, 9, item, result.size_bytes))
     cluster.step(name, events.TaskFinished(start.client, task_id, (result,)))
 
 
@@ -172,4 +181,39 @@ def test_a_copy_that_was_let_go_of_while_somebody_looks_at_it_is_wanted_again() 
         assert cluster.nodes["n1"].shelf.is_pinned(array)
     for _ in range(2):
         cluster.step("n1", events.PinsReleased(worker, (array,)))
+    drop_all(cluster)
+
+
+def submit(cluster: Cluster, strategy: Strategy, *deps: bytes) -> bytes:
+    """The driver submits a task; its result."""
+    spec = cluster.driver.spec(deps, (), 3, strategy)
+    result = return_id(spec.task_id, 0)
+    cluster.driver.lent((result,))
+    cluster.step("n0", events.TaskSubmitted(0, spec))
+    return result
+
+
+@pytest.mark.parametrize("moment", ["under way", "queued"])
+def test_a_task_whose_input_is_lost_before_it_starts_does_not_hold_its_cpu(moment: str) -> None:
+    cluster = Cluster(0, nodes=2, cpus=1)
+    deliver(cluster)
+    there = submit(cluster, Strategy("AFFINITY", "n1", soft=True))
+    deliver(cluster)
+    if moment == "queued":
+        submit(cluster, Strategy("AFFINITY", "n0"))
+    finish(cluster, "n1", LARGE)
+    deliver(cluster)
+    submit(cluster, Strategy("AFFINITY", "n0"), there)
+    deliver(cluster, ("n0", "n1"))
+    cluster.kill_node("n1")
+    deliver(cluster)
+    if moment == "queued":
+        finish(cluster, "n0", Result(b"v", 1))
+        deliver(cluster)
+    assert return_id(begun(cluster, "n0").spec.task_id, 0) == there
+    finish(cluster, "n0", LARGE)
+    deliver(cluster)
+    worker = begun(cluster, "n0").client
+    finish(cluster, "n0", Result(b"v", 1))
+    cluster.step("n0", events.PinsReleased(worker, (there,)))
     drop_all(cluster)
