@@ -232,7 +232,11 @@ class ActorMethod:
         )
         if self._pending is not None:
             self._pending.calls += refs[:1]
-        return refs[0] if self._num_returns == 1 else returned(refs, self._num_returns)
+        return (
+            refs[0]
+            if self._num_returns == 1
+            else returned(refs, self._num_returns, self._task.extras)
+        )
 
     def options(self, **options: Any) -> ActorMethod:
         """The same method with some options changed. They are those of `rsim.method`."""

@@ -86,7 +86,11 @@ class RemoteFunction(Generic[T_co]):
             self._num_returns,
             self._parameters,
         )
-        made: Any = refs[0] if self._num_returns == 1 else returned(refs, self._num_returns)
+        made: Any = (
+            refs[0]
+            if self._num_returns == 1
+            else returned(refs, self._num_returns, self._task.extras)
+        )
         return made  # type: ignore[no-any-return]  # its type is T_co by construction
 
     def options(self, **options: Any) -> RemoteFunction[Any]:

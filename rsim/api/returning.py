@@ -38,10 +38,11 @@ def number_of(name: str, given: int | str | None, backpressure: bool, generates:
     return int(given)
 
 
-def returned(refs: list[ObjectRef[Any]], num_returns: int) -> Any:
-    """What a call returns that is not just one ref."""
+def returned(refs: list[ObjectRef[Any]], num_returns: int, extras: bytes) -> Any:
+    """What a call returns that is not just one ref. `extras`: among the options of its task."""
     if num_returns >= 0:
         return refs or None
     from rsim.runtime.generators import ObjectRefGenerator
+    from rsim.runtime.streaming import option
 
-    return ObjectRefGenerator(refs[0])
+    return ObjectRefGenerator(refs[0], bool(option(extras, "backpressure")))

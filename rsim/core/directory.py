@@ -70,7 +70,7 @@ class Directory:
             node.peers.borrowing.send(source, lost)
             return
         for where in message.lost_at:
-            self.location_lost(entry, where)
+            self._give_up(entry, where)
         if entry.exists:
             self._answer(source, entry)
         else:
@@ -152,8 +152,10 @@ class Directory:
                 node.peers.borrowing.send(source, ObjectPull(object_id))
                 return
             self._pulls.pop(object_id, None)
-            if error.kind != EXISTS:  # else a task is making it again: its end leads here again
+            if error.kind != EXISTS:
                 node.requests.fail_waiters(entry, error)
+            elif entry.state == REMOTE:  # it was let go of while somebody here looked at it
+                self._here(entry)
 
         node.shelf.allocate(NODE_ITSELF, object_id, entry.size_bytes, answer)
 
@@ -198,12 +200,17 @@ class Directory:
         entry = node.objects.get(event.object_id)
         del self._pulls[event.object_id]
         if entry is None or entry.state != REMOTE or event.error is not None:
-            node.shelf.abort(event.object_id)
+            node.shelf.abort(NODE_ITSELF, event.object_id)
             if entry is not None and event.error is not None:
                 node.requests.fail_waiters(entry, event.error)
             return
+        self._here(entry)
+
+    def _here(self, entry: Entry) -> None:
+        """A copy is in this node's store."""
+        node = self._node
         entry.state = STORED
-        node.shelf.seal(event.object_id)
+        node.shelf.seal(NODE_ITSELF, entry.object_id)
         if entry.state == STORED:
             if entry.owner:
                 node.peers.borrowing.send(entry.owner, ObjectCopy(entry.object_id, True))
@@ -218,16 +225,19 @@ class Directory:
     def _pull_failed(self, object_id: bytes, source: str) -> None:
         node = self._node
         del self._pulls[object_id]
-        node.shelf.abort(object_id)
+        node.shelf.abort(NODE_ITSELF, object_id)
         entry = node.objects.get(object_id)
         if entry is None or entry.state != REMOTE:
             return
+        if not entry.owner:
+            self._delete_at(object_id, source)
         if entry.locations and source in entry.locations:
             entry.locations.remove(source)
         if entry.locations:
             node.need(entry, local=True)
         elif entry.owner:
             entry.state = PENDING
+            node.gone(entry)
             self.query(entry, lost_at=(source,))
         else:
             self._lost_everywhere(entry)
@@ -237,6 +247,7 @@ class Directory:
         entry.locations = None
         if entry.owner:
             entry.state = PENDING
+            self._node.gone(entry)
             self.query(entry)
         else:
             entry.state = LOST
@@ -254,6 +265,16 @@ class Directory:
             self.location_lost(entry, source)
         elif entry.exists and source not in (entry.locations or ()):
             entry.locations = [*(entry.locations or ()), source]
+
+    def _give_up(self, entry: Entry, where: str) -> None:
+        """A copy that a borrower wanted could not be had: it may be there all the same."""
+        if not entry.owner:
+            self._delete_at(entry.object_id, where)
+        self.location_lost(entry, where)
+
+    def _delete_at(self, object_id: bytes, where: str) -> None:
+        if where in self._node.peers.others:
+            self._node.peers.borrowing.send(where, ObjectDeletion((object_id,)))
 
     def location_lost(self, entry: Entry, where: str) -> None:
         """An owned object is no longer at ``where``."""

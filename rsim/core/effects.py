@@ -106,12 +106,15 @@ class ReplyAllocation(Effect, frozen=True):
 
 
 class ReplyNext(Effect, frozen=True):
-    """Answer ``NextRequested``: ``state`` is PENDING_ITEM, READY_ITEM, LENT_ITEM or NO_ITEM."""
+    """Answer ``NextRequested``: ``state`` is PENDING_ITEM, READY_ITEM, LENT_ITEM or NO_ITEM; with
+    LENT_ITEM, ``count`` items are lent, of which ``object_id`` is the first.
+    """
 
     client: int
     op: int
     object_id: bytes
     state: int
+    count: int = 1
 
 
 class ReplyConsumption(Effect, frozen=True):

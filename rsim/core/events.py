@@ -78,13 +78,17 @@ class NextRequested(Event, tag="n", frozen=True):
     op: int
     object_id: bytes
     take: bool = True
+    most: int = 1
+    """It takes so many items at once, if those that follow are there, too."""
 
 
 class ItemReturned(Event, tag="q", frozen=True):
-    """A client has not taken the item that it was given: it was no longer waiting for it."""
+    """A client has not taken the items that it was given: it was no longer waiting for them."""
 
     client: int
     object_id: bytes
+    """Of the first."""
+    count: int = 1
 
 
 class ObjectPut(Event, tag="p", frozen=True):

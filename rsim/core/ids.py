@@ -37,6 +37,14 @@ def return_id(task_id: bytes, index: int) -> bytes:
     return task_id + index.to_bytes(4, "big")
 
 
+def consecutive(object_id: bytes, count: int) -> list[bytes]:
+    """The ids of ``count`` results of one task, of which ``object_id`` is the first."""
+    if count == 1:
+        return [object_id]
+    task_id, first = creator(object_id), index_of(object_id)
+    return [return_id(task_id, index) for index in range(first, first + count)]
+
+
 def put_id(task_id: bytes, index: int) -> bytes:
     """The id of the ``index``-th object that ``task_id`` put into the store."""
     return task_id + (PUT_BASE + index).to_bytes(4, "big")

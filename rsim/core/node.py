@@ -69,9 +69,7 @@ class Node:
             self._drop_value, self._unheld, self._entry_removed, self._missing
         )
         store = ObjectStore(Arena(capacity_bytes), spill_limit_bytes)
-        self.shelf = Shelf(
-            self.step, store, config.store_grace_ns, self._evicted, self._write_aborted
-        )
+        self.shelf = Shelf(self.step, store, config.store_grace_ns, self._evicted)
         self.history = History(name)
         self.started_ns = 0
         self.tasks = Tasks(self)
@@ -165,6 +163,10 @@ class Node:
         if entry.state != PENDING or entry.owner:
             self._needed.append((entry, local))
 
+    def gone(self, entry: Entry) -> None:
+        """The object does not exist any more: tell those who counted on it, before it ends."""
+        self._needed.append((entry, False))
+
     def _settle(self) -> None:
         announced, needed = self._announced, self._needed
         while announced or needed:
@@ -184,6 +186,8 @@ class Node:
                     self.need(entry, local=True)
                 continue
             entry, local = needed.popleft()
+            if not entry.exists:
+                self.requests.receded(entry)
             if entry.state in (FREED, LOST) and not entry.owner:
                 self.lineage.reconstruct(entry)
             elif not entry.exists and entry.owner:
@@ -245,11 +249,13 @@ class Node:
             self.peers.own(entry)
             self.lineage.object_put(entry)
         if entry.exists:
+            if event.stored:
+                self.shelf.abort(event.client, event.object_id)
             return
         entry.size_bytes = event.size_bytes
         objects.set_contained(entry, event.contained)
         if event.stored:
-            entry.state = STORED if self.shelf.seal(event.object_id) else LOST
+            entry.state = STORED if self.shelf.seal(event.client, event.object_id) else LOST
         else:
             entry.state = INLINE
         self.announce(entry)
@@ -261,7 +267,7 @@ class Node:
         self.shelf.allocate(event.client, event.object_id, event.size_bytes, answer)
 
     def _allocation_dropped(self, event: events.AllocationDropped) -> None:
-        self.shelf.abort(event.object_id)
+        self.shelf.abort(event.client, event.object_id)
 
     def _refs_released(self, event: events.RefsReleased) -> None:
         for object_id, count in zip(event.object_ids, event.counts, strict=True):
@@ -361,12 +367,6 @@ class Node:
             self.peers.copy_dropped(entry)
         else:
             entry.state = REMOTE if entry.locations else FREED
-
-    def _write_aborted(self, object_id: bytes) -> None:
-        """A copy that is wanted here could not come while a task was making the object again."""
-        entry = self.objects.get(object_id)
-        if entry is not None and entry.state == REMOTE and entry.waiters is not None:
-            self.need(entry, local=True)
 
     def copy_lost(self, object_id: bytes) -> None:
         """The copy on disk cannot be read: as if it had never been."""

@@ -277,7 +277,7 @@ class Peers:
         for index, result in enumerate(event.results):
             contained += result.contained
             if result.payload is None:
-                self._keep_stored(task, index, result)
+                self._keep_stored(task, event.client, index, result)
         refs = self.borrowing.lend(task.owner, contained)
         outcome = m.TaskOutcome(
             task.spec.task_id,
@@ -290,11 +290,11 @@ class Peers:
         )
         self.borrowing.send(task.owner, outcome, refs)
 
-    def _keep_stored(self, task: Task, index: int, result: Result) -> None:
-        """Seal a large result for its owner."""
+    def _keep_stored(self, task: Task, client: int, index: int, result: Result) -> None:
+        """Seal a large result, which a worker wrote, for its owner."""
         node = self._node
         entry = node.objects.declare_foreign(return_id(task.spec.task_id, index), task.owner)
-        if node.shelf.seal(entry.object_id) and entry.state != STORED:
+        if node.shelf.seal(client, entry.object_id) and entry.state != STORED:
             entry.state = STORED
             entry.size_bytes = result.size_bytes
             entry.primary = True
@@ -305,11 +305,11 @@ class Peers:
         """Tell the owner of a generator an item; a large one stays here, for it."""
         result = event.result
         if task.owner not in self.others:
-            self._node.shelf.abort(return_id(event.task_id, event.index))
+            self._node.shelf.abort(event.client, return_id(event.task_id, event.index))
             return
         self._node.objects.hold(result.contained)
         if result.payload is None:
-            self._keep_stored(task, event.index, result)
+            self._keep_stored(task, event.client, event.index, result)
         refs = self.borrowing.lend(task.owner, result.contained)
         report = m.ItemReport(
             event.task_id, task.attempt, event.index, result, refs, event.error, event.retryable

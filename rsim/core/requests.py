@@ -47,8 +47,8 @@ class WaitRequest(Waiter, gc=False, eq=False, kw_only=True):
     timer: int = 0
     stint: int = -1
     done: bool = False
-    takes: bool = False
-    """It waits for the next item of a stream, to take it."""
+    takes: int = 0
+    """It waits for the next item of a stream, to take it, and so many in all."""
 
 
 class Requests:
@@ -96,8 +96,31 @@ class Requests:
                 gather.object_ids = (object_id,)
                 return
             if not entry.is_local:
-                node.objects.wait(entry, gather)
-                node.need(entry, local=True)
+                self._await_here(gather, entry)
+
+    def _await_here(self, gather: Gather, entry: Entry) -> None:
+        node = self._node
+        node.objects.wait(entry, gather)
+        if gather.task is not None and not entry.exists:
+            node.gone(entry)
+        else:
+            node.need(entry, local=True)
+
+    def receded(self, entry: Entry) -> None:
+        """An object has to be made again: tasks that were about to start with it wait for it like
+        others, without a worker, whose resources that may need.
+        """
+        starting = (
+            [gather for gather in self._starting.values() if entry.object_id in gather.object_ids]
+            if self._starting
+            else ()
+        )
+        for gather in starting:
+            task = gather.task
+            if task is not None and not task.spec.actor:
+                self.cancel_start(task)
+                self._node.scheduler.abandon(task)
+                self._node.tasks.await_inputs(task)
 
     def _drop_waits(self, gather: Gather | WaitRequest) -> None:
         if gather.missing:
@@ -132,8 +155,7 @@ class Requests:
                 if not node.shelf.pin(gather.client, object_id):
                     break
             elif entry is not None and not entry.is_local and not entry.is_error:
-                node.objects.wait(entry, gather)
-                node.need(entry, local=True)
+                self._await_here(gather, entry)
                 return
             gather.pinned += 1
         else:
@@ -254,7 +276,8 @@ class Requests:
         self._drop_waits(request)
         self._close(request)
         if request.takes:
-            self._node.streams.hand_out(request.client, request.op, request.object_ids[0])
+            item = request.object_ids[0]
+            self._node.streams.hand_out(request.client, request.op, item, request.takes)
         else:
             self._node.step.out.append(ReplyWait(request.client, request.op, tuple(ready)))
 

@@ -1,8 +1,9 @@
 """A node's use of its object store: room for writers, pins for readers, and the answers that come
 later.
 
-Decides who is told what when the store has decided. Must never touch bytes, nor let a client's pins
-outlive it. Owns the store, the tickets that wait for it and the pins of each client.
+Decides who is told what when the store has decided, and who writes an object first. Must never
+touch bytes, let two write at once, or let a client's pins outlive it. Owns the store, the tickets
+that wait for it, those who wait for another writer, and the pins of each client.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _ERROR_KINDS = {
 
 class Shelf:
     """The store of a node and those who wait for it. ``on_evicted(object_id)``: the store dropped a
-    copy; ``on_aborted(object_id)``: a writer gave up, and another one may write.
+    copy.
     """
 
     def __init__(
@@ -43,47 +44,80 @@ class Shelf:
         store: ObjectStore,
         grace_ns: int,
         on_evicted: Callable[[bytes], None],
-        on_aborted: Callable[[bytes], None],
     ) -> None:
         self.store = store
         self._step = step
         self._grace_ns = grace_ns
         self._on_evicted = on_evicted
-        self._on_aborted = on_aborted
-        self._answers: dict[int, tuple[int, Answer]] = {}
+        self._answers: dict[int, tuple[int, bytes, Answer]] = {}
         self._decided: deque[decisions.Decision] = deque()
         self._applying = False
         self._timers: dict[int, int] = {}
         self._retry_timer = 0
         self._pins: dict[int, dict[bytes, int]] = {}
         self._writing: dict[bytes, int] = {}
+        self._next_writers: dict[bytes, list[tuple[int, int, Answer]]] = {}
+        """Who (by client) waits for another one to have written the same object, and its size."""
 
     # -- writers -----------------------------------------------------------------------------------
 
     def allocate(self, client: int, object_id: bytes, size_bytes: int, answer: Answer) -> None:
-        """Room for an object that ``client`` writes (the node itself: -1)."""
+        """Room for an object that ``client`` writes (the node itself: -1). Whoever would write what
+        another one is writing is told when that has ended.
+        """
         ticket = self._step.next_op()
 
         def granted(offset: int, error: ErrorInfo | None) -> None:
             if error is None:
                 self._writing[object_id] = client
+            elif error.kind == EXISTS and self._writing.get(object_id, client) != client:
+                waiting = self._next_writers.setdefault(object_id, [])
+                waiting.append((client, size_bytes, answer))
+                return
             answer(offset, error)
 
-        self._answers[ticket] = (client, granted)
+        self._answers[ticket] = (client, object_id, granted)
         self.apply(self.store.create(object_id, size_bytes, ticket))
 
-    def seal(self, object_id: bytes) -> bool:
-        """The writer is done; False when nobody was writing it."""
-        if self._writing.pop(object_id, None) is None:
+    def seal(self, client: int, object_id: bytes) -> bool:
+        """The writer is done; whether the object is there now (if it was not the writer, thanks to
+        another one).
+        """
+        if self._writing.get(object_id) != client:
             return self.store.contains(object_id)
+        del self._writing[object_id]
         self.apply(self.store.seal(object_id))
+        self._written(object_id)
         return True
 
-    def abort(self, object_id: bytes) -> None:
-        """The writer gave up."""
-        if self._writing.pop(object_id, None) is not None:
-            self.apply(self.store.abort(object_id))
-            self._on_aborted(object_id)
+    def abort(self, client: int, object_id: bytes) -> None:
+        """The writer gave up; another one is not touched."""
+        if self._writing.get(object_id) != client:
+            self._withdraw(client, object_id)
+            return
+        del self._writing[object_id]
+        self.apply(self.store.abort(object_id))
+        self._written(object_id)
+
+    def _withdraw(self, client: int, object_id: bytes) -> None:
+        """Somebody does not want to write the object any more, if it ever did."""
+        tickets = [
+            ticket
+            for ticket, (who, what, _) in self._answers.items()
+            if who == client and what == object_id
+        ]
+        for ticket in tickets:
+            del self._answers[ticket]
+            self.apply(self.store.cancel(ticket))
+        others = [each for each in self._next_writers.pop(object_id, ()) if each[0] != client]
+        if others:
+            self._next_writers[object_id] = others
+
+    def _written(self, object_id: bytes) -> None:
+        """Nobody is writing the object any more: tell those who waited for that."""
+        if self._next_writers:
+            for client, size_bytes, answer in self._next_writers.pop(object_id, ()):
+                self.allocate(client, object_id, size_bytes, answer)
 
     # -- readers -----------------------------------------------------------------------------------
 
@@ -103,7 +137,7 @@ class Shelf:
                 self._count_pin(client, object_id)
             answer(offset, error)
 
-        self._answers[ticket] = (client, pinned)
+        self._answers[ticket] = (client, object_id, pinned)
         self.apply(self.store.restore(object_id, ticket))
 
     def unpin(self, client: int, object_id: bytes) -> None:
@@ -123,14 +157,16 @@ class Shelf:
 
     def client_gone(self, client: int) -> None:
         """Take back all that a dead client asked for, pinned or was writing."""
-        for ticket in [each for each, (who, _) in self._answers.items() if who == client]:
+        for ticket in [each for each, (who, _, _) in self._answers.items() if who == client]:
             del self._answers[ticket]
             self.apply(self.store.cancel(ticket))
+        for object_id in list(self._next_writers):
+            self._withdraw(client, object_id)
         for object_id, count in self._pins.pop(client, {}).items():
             for _ in range(count):
                 self.apply(self.store.unpin(object_id))
         for object_id in [each for each, who in self._writing.items() if who == client]:
-            self.abort(object_id)
+            self.abort(client, object_id)
 
     def _count_pin(self, client: int, object_id: bytes) -> None:
         pins = self._pins.setdefault(client, {})
@@ -200,17 +236,19 @@ class Shelf:
             out.append(DropSpilled(decision.object_id))
 
     def _answer(self, ticket: int, offset: int, error: ErrorInfo | None) -> None:
-        _client, answer = self._answers.pop(ticket)
+        _client, _object_id, answer = self._answers.pop(ticket)
         answer(offset, error)
 
     @property
     def active(self) -> bool:
         """Whether some answer is still to come."""
-        return bool(self._answers)
+        return bool(self._answers or self._next_writers)
 
     def check(self) -> None:
-        """Check the store."""
+        """Check the store, and that nobody waits for a writer that is gone."""
         self.store.check()
+        for object_id in self._next_writers:
+            assert object_id in self._writing, object_id.hex()
 
     def fingerprint_items(self) -> Iterator[tuple[object, ...]]:
         """The store and the pins as plain tuples."""

@@ -143,12 +143,14 @@ class Streams:
     def yielded(self, event: ItemYielded) -> None:
         """A worker reports an item."""
         task = self.running(event.client, event.task_id)
+        if task is None or event.index < 1 or event.error:  # it may have been written all the same
+            self._node.shelf.abort(event.client, return_id(event.task_id, event.index))
         if task is None or event.index < 1:
-            self._node.shelf.abort(return_id(event.task_id, event.index))
-        elif task.owner:
+            return
+        if task.owner:
             self._node.peers.send_item(task, event)
         else:
-            self._add(task, event, "")
+            self._add(task, event, event.client)
 
     def reported(self, source: str, message: ItemReport) -> None:
         """Another node reports an item; the refs in it are received."""
@@ -159,7 +161,7 @@ class Streams:
         else:
             self._add(task, message, source)
 
-    def _add(self, task: Task, item: ItemYielded | ItemReport, executor: str) -> None:
+    def _add(self, task: Task, item: ItemYielded | ItemReport, executor: int | str) -> None:
         node = self._node
         task_id = task.spec.task_id
         object_id = return_id(task_id, item.index)
@@ -294,10 +296,14 @@ class Streams:
         object_id = event.object_id
         entry = self.expected(object_id)
         if entry is None:
-            self.hand_out(event.client, event.op, object_id, event.take)
+            self.hand_out(event.client, event.op, object_id, event.most if event.take else 0)
         elif event.take:
             request = WaitRequest(
-                client=event.client, op=event.op, object_ids=(object_id,), num_returns=1, takes=True
+                client=event.client,
+                op=event.op,
+                object_ids=(object_id,),
+                num_returns=1,
+                takes=event.most,
             )
             node.objects.wait(entry, request)
             node.requests.open(request)
@@ -312,33 +318,40 @@ class Streams:
         self._node.need(self._node.objects.entries[return_id(stream.task_id, 0)], local=False)
         return self._claim(object_id)
 
-    def hand_out(self, client: int, op: int, object_id: bytes, take: bool = True) -> None:
-        """Answer a consumer: the item is there, or the stream has ended."""
+    def hand_out(self, client: int, op: int, object_id: bytes, most: int) -> None:
+        """Answer a consumer: the item is there, and perhaps more (``most``: how many it takes), or
+        the stream has ended.
+        """
         objects = self._node.objects
         stream = self.table.get(creator(object_id))
         index = index_of(object_id)
-        state = NO_ITEM
+        state, count = NO_ITEM, 1
         if stream is not None and 0 < index <= stream.produced:
-            state = LENT_ITEM if take else READY_ITEM
-            if take:
-                objects.lend_entry(client, self._claim(object_id, LOST))
-            if take and stream.open and index > stream.consumed:
-                given = _items(stream, stream.consumed + 1, index)
-                stream.consumed = index
+            state = LENT_ITEM if most else READY_ITEM
+            last = min(index + most - 1, stream.produced)
+            count = max(last - index + 1, 1)
+            for each in _items(stream, index, last):
+                objects.lend_entry(client, self._claim(each, LOST))
+            if most and stream.open and last > stream.consumed:
+                given = _items(stream, stream.consumed + 1, last)
+                stream.consumed = last
                 objects.release(given)
                 self.pauses.consumed(stream)
-        self._node.step.out.append(ReplyNext(client, op, object_id, state))
+        self._node.step.out.append(ReplyNext(client, op, object_id, state, count))
 
     def item_returned(self, event: ItemReturned) -> None:
-        """A consumer was interrupted before it had the item: it may ask again."""
+        """A consumer was interrupted before it had the items: it may ask for them again."""
         objects = self._node.objects
-        stream = self.table.get(creator(event.object_id))
-        entry = objects.get(event.object_id)
-        was_last = stream is not None and 0 < index_of(event.object_id) == stream.consumed
-        if stream is not None and stream.open and entry is not None and was_last:
-            stream.consumed -= 1
-            entry.holds += 1
-        objects.returned(event.client, event.object_id, 1)
+        task_id, first = creator(event.object_id), index_of(event.object_id)
+        stream = self.table.get(task_id)
+        for index in range(first + event.count - 1, first - 1, -1):
+            object_id = return_id(task_id, index)
+            entry = objects.get(object_id)
+            was_last = stream is not None and 0 < index == stream.consumed
+            if stream is not None and stream.open and entry is not None and was_last:
+                stream.consumed -= 1
+                entry.holds += 1
+            objects.returned(event.client, object_id, 1)
 
     # -- checks ------------------------------------------------------------------------------------
 

@@ -226,9 +226,12 @@ class Tasks:
         task = node.scheduler.finished(event.client, event.task_id, not event.error, took_ns)
         if task is not None and task.spec.num_returns == STREAMING:
             node.streams.pauses.end(event.task_id)
+        if event.error and task is not None:  # it may have written results before it failed
+            for object_id in results_of(task.spec):
+                node.shelf.abort(event.client, object_id)
         if task is None or task.state == DONE:
             for index in range(len(event.results)):
-                node.shelf.abort(return_id(event.task_id, index))
+                node.shelf.abort(event.client, return_id(event.task_id, index))
             if task is not None and task.spec.actor:
                 node.actors.call_finished(task)
             return
@@ -241,9 +244,9 @@ class Tasks:
         if event.cancelled:
             self.fail(task, cancellation(task))
         elif not task.owner:
-            self.outcome(task, event, "")
+            self.outcome(task, event, event.client)
         elif event.error and task.cancelled and not task.spec.actor:
-            self._discard(task, event.results, "")
+            self._discard(task, event.results, event.client)
             self.fail(task, cancellation(task))
         else:
             for result in event.results:
@@ -259,8 +262,8 @@ class Tasks:
         text = f"{task.spec.name} is dead: its constructor raised {message}"
         self.fail(task, ErrorInfo("ActorDiedError", text, actor_of(task)))
 
-    def outcome(self, task: Task, event: TaskFinished | TaskOutcome, executor: str) -> None:
-        """A task that this node owns has run, here or at the node ``executor``."""
+    def outcome(self, task: Task, event: TaskFinished | TaskOutcome, executor: int | str) -> None:
+        """A task that this node owns has run, at the worker or the node ``executor``."""
         if event.retryable and self.may_retry(task):
             self._discard(task, event.results, executor)
             self.retry(task, user_error(event.message))
@@ -272,10 +275,14 @@ class Tasks:
             self.complete(task, event.results, error, executor)
 
     def complete(
-        self, task: Task, results: tuple[Result, ...], error: ErrorInfo | None, executor: str
+        self,
+        task: Task,
+        results: tuple[Result, ...],
+        error: ErrorInfo | None,
+        executor: int | str,
     ) -> None:
-        """The task's results are known. ``executor``: the node whose store has the large ones;
-        empty: this one.
+        """The task's results are known. ``executor``: the node whose store has the large ones, or
+        the worker that wrote them here.
         """
         node = self._node
         spec = task.spec
@@ -289,7 +296,7 @@ class Tasks:
                 continue
             failed = error is not None and not result.is_value
             if self.fill(entry, result, failed, executor) and spec.creation is not None:
-                node.actors.created(entry, executor or node.name)
+                node.actors.created(entry, executor if isinstance(executor, str) else node.name)
         if task.attempt or (spec.num_returns == STREAMING and node.streams.looks_back(task)):
             missing = node.lineage.unfinished_others(task)
             if missing and node.streams.runs_again(task):
@@ -302,7 +309,7 @@ class Tasks:
                 self.fail_object(entry, lost)
         self.conclude(task, error)
 
-    def fill(self, entry: Entry, result: Result, is_error: bool, executor: str) -> bool:
+    def fill(self, entry: Entry, result: Result, is_error: bool, executor: int | str) -> bool:
         """An object that a task makes is there (``executor`` as in ``complete``); False: it is lost
         already.
         """
@@ -312,9 +319,9 @@ class Tasks:
         if result.payload is not None:
             entry.is_error = is_error
             entry.state = INLINE
-        elif executor:
+        elif isinstance(executor, str):
             node.peers.result_stored(entry, executor)
-        elif node.shelf.seal(entry.object_id):
+        elif node.shelf.seal(executor, entry.object_id):
             entry.state = STORED
         else:
             entry.state = LOST
@@ -325,17 +332,19 @@ class Tasks:
             node.objects.touch(entry)
         return True
 
-    def _discard(self, task: Task, results: tuple[Result, ...], executor: str) -> None:
+    def _discard(self, task: Task, results: tuple[Result, ...], executor: int | str) -> None:
         """Nothing that this run has made counts."""
         for index, result in enumerate(results):
             self.refuse(return_id(task.spec.task_id, index), result, executor)
 
-    def refuse(self, object_id: bytes, result: Result, executor: str) -> None:
+    def refuse(self, object_id: bytes, result: Result, executor: int | str) -> None:
         """An object that a task made is not needed: drop it where it is stored."""
-        if result.payload is None and executor:
+        if result.payload is not None:
+            return
+        if isinstance(executor, str):
             self._node.peers.refuse_result(object_id, executor)
-        elif result.payload is None:
-            self._node.shelf.abort(object_id)
+        else:
+            self._node.shelf.abort(executor, object_id)
 
     def conclude(self, task: Task, error: ErrorInfo | None) -> None:
         """Nothing more will come of this run; keep the task as lineage if something came of it."""

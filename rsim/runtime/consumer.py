@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from rsim.core.events import ItemReturned, NextRequested
+from rsim.core.ids import consecutive
 from rsim.core.records import LENT_ITEM, NO_ITEM, READY_ITEM
 from rsim.runtime import wire
 from rsim.runtime.refs import ObjectRef
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from rsim.runtime.client import Client
 
 ItemReply = wire.NextReply | wire.ObjectsReply
-"""The answer to a request for an item; the latter is an error of the whole runtime."""
+"""The answer to a request for items; the latter is an error of the whole runtime."""
 
 
 class Consumer:
@@ -26,13 +27,13 @@ class Consumer:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def take(self, object_id: bytes) -> ObjectRef[Any] | None:
-        """The ref of an item of a stream, as soon as the item is there; None: the stream has ended
-        before it.
+    def take(self, object_id: bytes, most: int) -> list[ObjectRef[Any]]:
+        """The ref of an item of a stream, as soon as the item is there, and of those that follow it
+        and are there, too: ``most`` in all. None at all: the stream has ended before it.
         """
         client = self._client
         op = client.next_op()
-        client.channel.send(NextRequested(client.number, op, object_id))
+        client.channel.send(NextRequested(client.number, op, object_id, True, most))
         if client.has_dropped and client.channel.peek(object_id) is None:
             client.flush()
         else:
@@ -40,24 +41,27 @@ class Consumer:
         reply: Any = client.channel.park(op)
         return self.taken(reply)
 
-    def ask(self, object_id: bytes, callback: Callable[[ItemReply], None]) -> None:
-        """Ask for an item without waiting. ``callback`` is handed the answer, for ``taken`` or
+    def ask(self, object_id: bytes, most: int, callback: Callable[[ItemReply], None]) -> None:
+        """Ask for items without waiting. ``callback`` is handed the answer, for ``taken`` or
         ``decline``; the rules of ``Channel.subscribe`` are its.
         """
         client = self._client
         op = client.next_op()
         client.channel.subscribe(op, callback)
-        client.channel.send(NextRequested(client.number, op, object_id))
+        client.channel.send(NextRequested(client.number, op, object_id, True, most))
 
-    def taken(self, reply: ItemReply) -> ObjectRef[Any] | None:
-        """The ref of the item that was asked for; None: the stream has ended."""
+    def taken(self, reply: ItemReply) -> list[ObjectRef[Any]]:
+        """The refs of the items that the answer lends; none: the stream has ended."""
         answer: wire.NextReply = self._client.checked(reply)
-        return self._client.own_ref(answer.object_id) if answer.state == LENT_ITEM else None
+        if answer.state != LENT_ITEM:
+            return []
+        return list(map(self._client.own_ref, consecutive(answer.object_id, answer.count)))
 
     def decline(self, reply: ItemReply) -> None:
-        """Do not take the item: it may be asked for again."""
+        """Do not take the items: they may be asked for again."""
         if isinstance(reply, wire.NextReply) and reply.state == LENT_ITEM:
-            self._client.channel.send(ItemReturned(self._client.number, reply.object_id))
+            number = self._client.number
+            self._client.channel.send(ItemReturned(number, reply.object_id, reply.count))
 
     def has(self, object_id: bytes) -> bool | None:
         """Whether the next item of a stream is there; None: the stream has ended before it."""

@@ -89,9 +89,9 @@ def asyncio_future(ref: ObjectRef[Any]) -> asyncio.Future[Any]:
     return future
 
 
-def item_future(client: Client, object_id: bytes) -> asyncio.Future[Any]:
-    """A future of the running event loop for the ref of an item of a stream; its result is None
-    when the stream has ended before that item.
+def items_future(client: Client, object_id: bytes, most: int) -> asyncio.Future[Any]:
+    """A future of the running event loop for the refs of an item of a stream and those that follow
+    it (``most``: in all); its result is empty when the stream has ended before that item.
     """
     loop = asyncio.get_running_loop()
     future = loop.create_future()
@@ -105,7 +105,7 @@ def item_future(client: Client, object_id: bytes) -> asyncio.Future[Any]:
     def answered(reply: ItemReply) -> None:
         _call_soon(loop, partial(settle, reply), client)
 
-    client.consumer.ask(object_id, answered)
+    client.consumer.ask(object_id, most, answered)
     return future
 
 

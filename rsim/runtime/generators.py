@@ -1,12 +1,14 @@
 """What a program holds in place of the values of a remote generator.
 
 Decides how refs of items are handed to the program: one after the other, each as soon as it is
-there. Must never ask for an item before the program does: what is asked for counts as consumed.
-Owns the position in the stream.
+there; and how many that are there already come with one, so that the next ones need no question.
+Must never ask for more than one if the producer waits for its consumer: what is asked for counts as
+consumed. Owns the position in the stream.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast, final
 
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
 T_co = TypeVar("T_co", covariant=True)
 
+AT_ONCE = 64
+"""Most items that are asked for at once, by a consumer that has shown that it wants many."""
+
 
 @final
 class ObjectRefGenerator(Generic[T_co]):
@@ -28,12 +33,17 @@ class ObjectRefGenerator(Generic[T_co]):
     object. It belongs to one thread of one process: it cannot be pickled.
     """
 
-    __slots__ = ("__weakref__", "_next", "_ref", "_task")
+    __slots__ = ("__weakref__", "_here", "_most", "_next", "_paced", "_ref", "_task")
 
-    def __init__(self, ref: ObjectRef[None]) -> None:
+    def __init__(self, ref: ObjectRef[None], paced: bool = False) -> None:
+        # `paced`: the producer waits for its consumer
         self._ref = ref
         self._task = ref.binary()[:TASK_ID_BYTES]
         self._next = 1
+        self._paced = paced
+        self._most = 1
+        self._here: deque[ObjectRef[T_co]] = deque()
+        """Refs that have come, and that the program has not asked for yet."""
 
     # -- iteration -------------------------------------------------------------------------------
 
@@ -42,24 +52,43 @@ class ObjectRefGenerator(Generic[T_co]):
 
     def __next__(self) -> ObjectRef[T_co]:
         """The next ref; waits until its value is there. StopIteration when there are no more."""
-        ref = self._client.consumer.take(self.next_id())
-        if ref is None:
+        if not self._here and not self._came(
+            self._client.consumer.take(self.next_id(), self._most)
+        ):
             raise StopIteration
         self._next += 1
-        return ref
+        return self._here.popleft()
 
     def __aiter__(self) -> ObjectRefGenerator[T_co]:
         return self
 
     async def __anext__(self) -> ObjectRef[T_co]:
         """The next ref, for `async for`. StopAsyncIteration when there are no more."""
-        from rsim.runtime import futures
-
-        ref: ObjectRef[T_co] | None = await futures.item_future(self._client, self.next_id())
-        if ref is None:
+        if not self._here and not await self._coming():
             raise StopAsyncIteration
         self._next += 1
-        return ref
+        return self._here.popleft()
+
+    async def _coming(self) -> bool:
+        """Wait for refs. False: there are no more."""
+        from asyncio import CancelledError
+
+        from rsim.runtime import futures
+
+        future = futures.items_future(self._client, self.next_id(), self._most)
+        try:
+            return self._came(await future)
+        except CancelledError:
+            if future.done() and not future.cancelled() and not future.exception():
+                self._came(future.result())  # they had come already: for the next question
+            raise
+
+    def _came(self, refs: list[ObjectRef[T_co]]) -> bool:
+        """Take in what has come; False: nothing did."""
+        self._here.extend(refs)
+        if not self._paced and self._most < AT_ONCE:
+            self._most *= 2
+        return bool(refs)
 
     # -- questions -------------------------------------------------------------------------------
 
@@ -71,11 +100,11 @@ class ObjectRefGenerator(Generic[T_co]):
 
     def next_ready(self) -> bool:
         """Whether there is a next ref at once."""
-        return self._client.consumer.has(self.next_id()) is True
+        return bool(self._here) or self._client.consumer.has(self.next_id()) is True
 
     def is_finished(self) -> bool:
         """Whether the generator has ended and all its refs were asked for."""
-        return self._client.consumer.has(self.next_id()) is None
+        return not self._here and self._client.consumer.has(self.next_id()) is None
 
     def task_id(self) -> str:
         """Id of the generator's task, as 32 hex digits."""

@@ -16,10 +16,18 @@ import msgspec
 
 from rsim.core import effects as fx
 from rsim.core import events
-from rsim.core.ids import return_id
+from rsim.core.ids import consecutive, return_id
 from rsim.core.messages import ItemReport, ObjectLocation, TaskOutcome
 from rsim.core.node import Node
-from rsim.core.records import ActorName, ErrorInfo, Inline, NamedActor, Result, Value
+from rsim.core.records import (
+    LENT_ITEM,
+    ActorName,
+    ErrorInfo,
+    Inline,
+    NamedActor,
+    Result,
+    Value,
+)
 from rsim.runtime import wire
 from rsim.runtime.ports import Ports
 
@@ -27,6 +35,9 @@ Stored = bytes | Inline | ErrorInfo
 """An inline value: plain bytes where there is nothing else to know about it (no nested refs, no
 error).
 """
+
+_VALUES_WITH_ITEMS_BYTES = 64 * 1024
+"""Most bytes of values that a consumer is sent together with the items of a stream."""
 
 
 class Host:
@@ -63,9 +74,7 @@ class Host:
             fx.StopWorker: lambda e: workers.stop(e.client, e.kill),
             fx.ReplyObjects: self._reply_objects,
             fx.ReplyWait: lambda e: self._deliver(e.client, wire.WaitReply(e.op, e.ready)),
-            fx.ReplyNext: lambda e: self._deliver(
-                e.client, wire.NextReply(e.op, e.object_id, e.state)
-            ),
+            fx.ReplyNext: self._reply_next,
             fx.ReplyConsumption: lambda e: self._deliver(
                 e.client, wire.ConsumptionReply(e.op, e.consumed)
             ),
@@ -298,6 +307,22 @@ class Host:
             effect.op, effect.object_ids, values, effect.lent, effect.timed_out, effect.error
         )
         self._deliver(effect.client, message)
+
+    def _reply_next(self, effect: fx.ReplyNext) -> None:
+        """With the items go their values, as long as they are small."""
+        object_id, count = effect.object_id, effect.count
+        values: list[bytes | None] = []
+        if effect.state == LENT_ITEM:
+            room = _VALUES_WITH_ITEMS_BYTES
+            for each in consecutive(object_id, count):
+                value = self.values.get(each)
+                if type(value) is bytes and len(value) <= room:
+                    room -= len(value)
+                    values.append(value)
+                else:
+                    values.append(None)
+        reply = wire.NextReply(effect.op, object_id, effect.state, count, tuple(values))
+        self._deliver(effect.client, reply)
 
     def _reply_allocation(self, effect: fx.ReplyAllocation) -> None:
         error = effect.error or self._reserve()

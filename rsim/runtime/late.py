@@ -22,7 +22,7 @@ def give_back(client: int, reply: Delivery, send: Callable[[Event], None]) -> No
         if reply.lent:
             send(RefsReleased(client, reply.lent, (1,) * len(reply.lent)))
     elif isinstance(reply, NextReply) and reply.state == LENT_ITEM:
-        send(ItemReturned(client, reply.object_id))
+        send(ItemReturned(client, reply.object_id, reply.count))
     elif isinstance(reply, NameReply):
         if reply.lent:
             send(RefsReleased(client, reply.lent, (1,) * len(reply.lent)))

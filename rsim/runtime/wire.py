@@ -92,11 +92,14 @@ class WaitReply(Delivery, tag="W", frozen=True):
 
 
 class NextReply(Delivery, tag="T", frozen=True):
-    """How things are with an item of a stream (as in ``ReplyNext``)."""
+    """How things are with items of a stream (as in ``ReplyNext``)."""
 
     op: int
     object_id: bytes
     state: int
+    count: int = 1
+    values: tuple[bytes | None, ...] = ()
+    """Of those items, as far as they are small and nothing but values."""
 
 
 class ConsumptionReply(Delivery, tag="C", frozen=True):

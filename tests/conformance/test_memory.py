@@ -1,12 +1,13 @@
 """Memory: objects go with their last ref; a full store evicts, then spills, then says so."""
 
 import gc
+import threading
 
 import numpy as np
 import pytest
 
 import rsim
-from rsim.exceptions import ObjectStoreFullError, OutOfDiskError
+from rsim.exceptions import ObjectStoreFullError, OutOfDiskError, UnserializableError
 from tests.conformance import inspecting, marks
 
 MIB = 1 << 20
@@ -58,6 +59,19 @@ def test_a_result_that_nobody_wanted(rt):
     for number in range(4):
         make.remote(number)
     rsim.get(identity.remote(0))
+    inspecting.await_used_bytes(rt)
+
+
+@rsim.remote(num_returns=2)
+def half():
+    return block(1), threading.Lock()
+
+
+def test_a_result_that_was_written_before_the_next_one_failed(rt):
+    for ref in half.remote():
+        with pytest.raises(UnserializableError):
+            rsim.get(ref)
+        del ref
     inspecting.await_used_bytes(rt)
 
 
@@ -187,7 +201,9 @@ def test_arrays_in_use_cannot_be_moved(init):
 def test_the_spill_limit_bounds_the_disk(init):
     session = init(num_cpus=2, object_store_memory=50 * MIB, spill_limit_bytes=25 * MIB)
     refs = []
-    with pytest.raises((ObjectStoreFullError, OutOfDiskError), match=f"limit {25 * MIB}"):
+    with pytest.raises(
+        (ObjectStoreFullError, OutOfDiskError, UnserializableError), match=f"limit {25 * MIB}"
+    ):
         for number in range(10):
             refs.append(rsim.put(block(number)))
     assert 6 <= len(refs) <= 7
@@ -202,7 +218,7 @@ def test_the_spill_limit_bounds_the_disk(init):
 def test_no_spilling_at_all(init):
     init(num_cpus=2, object_store_memory=50 * MIB, spill_limit_bytes=0)
     refs = [rsim.put(block(number)) for number in range(4)]
-    with pytest.raises((ObjectStoreFullError, OutOfDiskError)):
+    with pytest.raises((ObjectStoreFullError, OutOfDiskError, UnserializableError)):
         refs.append(rsim.put(block(5, 20)))
     assert len(refs) == 4
 

@@ -16,10 +16,9 @@ import msgspec
 
 from rsim.core import effects as fx
 from rsim.core import events, messages
-from rsim.core.bundles import demand_in, placed_in
 from rsim.core.config import NodeConfig
 from rsim.core.global_scheduler import GlobalScheduler
-from rsim.core.ids import child_task_id, driver_task_id, put_id, return_id
+from rsim.core.ids import child_task_id, consecutive, driver_task_id, put_id, return_id
 from rsim.core.node import Node
 from rsim.core.records import (
     DRIVER,
@@ -33,14 +32,12 @@ from rsim.core.records import (
     GroupState,
     NamedActor,
     Result,
-    Strategy,
-    TaskOptions,
     TaskSpec,
 )
 from rsim.runtime.name_table import NameTable
 from rsim.runtime.wire import NameClaimed, NameSought
+from tests.core.clients import CPU, Client
 
-CPU = (("CPU", 10_000),)
 MIB = 1 << 20
 
 
@@ -61,58 +58,6 @@ class Lineage:
 
     def spec(self, task_id: bytes) -> TaskSpec | None:
         return self.specs.get(task_id)
-
-
-class Client:
-    """Counts refs as the real client does."""
-
-    def __init__(self, node: str, number: int, task_id: bytes, depth: int) -> None:
-        self.node, self.number, self.task_id, self.depth = node, number, task_id, depth
-        self.submitted = self.puts = 0
-        self.loans: dict[bytes, int] = {}
-
-    def lent(self, object_ids: tuple[bytes, ...]) -> None:
-        for object_id in object_ids:
-            self.loans[object_id] = self.loans.get(object_id, 0) + 1
-
-    def give_up(self, object_ids: list[bytes]) -> events.RefsReleased:
-        counts = tuple(self.loans.pop(each) for each in object_ids)
-        return events.RefsReleased(self.number, tuple(object_ids), counts)
-
-    def spec(
-        self,
-        deps: tuple[bytes, ...],
-        borrows: tuple[bytes, ...],
-        retries: int,
-        strategy: Strategy | None = None,
-        *,
-        creation: ActorOptions | None = None,
-        actor: bytes = b"",
-        kind: ActorOptions | None = None,
-        num_returns: int = 1,
-        group: bytes = b"",
-        bundle: int = -1,
-    ) -> TaskSpec:
-        """``kind``: of the actor that is called."""
-        task_id = child_task_id(self.task_id, self.submitted)
-        self.submitted += 1
-        options = TaskOptions(CPU, retries, False, strategy or Strategy())
-        if group:
-            demand, place = placed_in(group, bundle, False, CPU, Strategy())
-            if creation is not None:
-                held = demand_in(creation.held, group, bundle)
-                creation = msgspec.structs.replace(creation, held=held)
-            options = TaskOptions(demand, retries, False, place)
-        function = b"f" * 16
-        if actor:
-            loose = kind is not None and kind.is_concurrent
-            group = kind.groups[0][0] if kind and kind.groups and self.submitted % 2 else ""
-            options = TaskOptions((), retries, out_of_order=loose, group=group)
-        return TaskSpec(
-            task_id, self.task_id, self.submitted - 1, self.depth + 1, function,
-            f"t{task_id.hex()[:6]}", b"x", deps, borrows, num_returns, options, creation, actor,
-            "method",
-        )  # fmt: skip
 
 
 Acting = Generator[events.Event, Any, None]
@@ -174,11 +119,17 @@ class Cluster:
         """How many calls the workers of concurrent actors run at a time."""
         self.parked: dict[tuple[str, int, int], Key] = {}
         """Who waits, by request."""
+        self.allocating: dict[tuple[str, int, int], bytes] = {}
+        """What is to be written, by request."""
         self.starts: dict[Key, fx.StartTask] = {}
         self.paused: dict[Key, int] = {}
         """Generators that wait for their consumers, and the numbers of their requests."""
         self.errors: dict[tuple[str, bytes], ErrorInfo] = {}
+        self.written: dict[tuple[str, int], bytes] = {}
+        """Which object's bytes are where in a node's memory."""
         self.executions: dict[bytes, int] = {}
+        self.crashes: dict[bytes, int] = {}
+        """How often a worker died that was running a task."""
         self.actors: dict[bytes, ActorOptions | None] = {}
         self.calls: dict[bytes, list[tuple[bytes, int]]] = {}
         self.answers: dict[int, fx.Effect] = {}
@@ -196,6 +147,8 @@ class Cluster:
         if isinstance(event, NameClaimed | NameSought):
             self.ask_for_name(name, event)
             return
+        if isinstance(event, events.ObjectReceived):
+            event = self.land(name, event)
         if name == messages.GLOBAL:
             self.apply(name, self.glob.handle(event, self.now))
             self.glob.check()
@@ -223,9 +176,23 @@ class Cluster:
         self._Send(name, fx.Send(e.node, msgspec.structs.replace(e.message, **changes)))
 
     def _SendObject(self, name: str, e: fx.SendObject) -> None:
+        assert self.written[name, e.offset] == e.object_id
         if e.node in self.nodes:
             received = events.ObjectReceived(name, e.object_id, e.size_bytes, False, True)
             self.post((name, e.node), e.node, received)
+
+    def land(self, name: str, event: events.ObjectReceived) -> events.ObjectReceived:
+        """What the shell does with the bytes of an object."""
+        offset = self.nodes[name].landing_offset(event.object_id)
+        if offset is not None:
+            self.written[name, offset] = event.object_id
+        return msgspec.structs.replace(event, ok=offset is not None)
+
+    def read(self, name: str, object_ids: tuple[bytes, ...]) -> None:
+        """A client looks at objects."""
+        for object_id in object_ids:
+            located = self.nodes[name].located(object_id)
+            assert located is None or self.written[name, located.offset] == object_id
 
     def _StartWorker(self, name: str, e: fx.StartWorker) -> None:
         self.post((name, f"w{e.client}"), name, events.WorkerStarted(e.client))
@@ -240,6 +207,7 @@ class Cluster:
     def _StartTask(self, name: str, e: fx.StartTask) -> None:
         if (name, e.client) not in self.queued:
             return
+        self.read(name, e.spec.deps)
         self.queued[name, e.client].append(e)
         if any(key[:2] == (name, e.client) for key in self.parked):
             self.give_back(name, e.client)
@@ -290,7 +258,8 @@ class Cluster:
     def post_from(self, name: str, client: int, event: events.Event) -> None:
         self.post((name, f"w{client}"), name, event)
 
-    def _ReplyObjects(self, name: str, e: fx.ReplyObjects) -> None:
+    def reply(self, name: str, e: Any) -> None:
+        """A client gets the answer to a request."""
         if e.client == DRIVER:
             self.driver.lent(getattr(e, "lent", ()))
             self.answers[e.op] = e
@@ -300,20 +269,29 @@ class Cluster:
             self.clients[key].lent(getattr(e, "lent", ()))
             self.advance(key, e)
 
-    _ReplyWait = _ReplyAllocation = _ReplyConsumption = _ReplyObjects
+    _ReplyWait = _ReplyConsumption = _ReplyName = reply
+
+    def _ReplyObjects(self, name: str, e: fx.ReplyObjects) -> None:
+        if e.error is None and not e.timed_out:
+            self.read(name, e.object_ids)
+        self.reply(name, e)
+
+    def _ReplyAllocation(self, name: str, e: fx.ReplyAllocation) -> None:
+        object_id = self.allocating.pop((name, e.client, e.op), None)
+        if e.error is None and object_id is not None:
+            self.written[name, e.offset] = object_id
+        self.reply(name, e)
 
     def _ReplyNext(self, name: str, e: fx.ReplyNext) -> None:
         key = self.parked.get((name, e.client, e.op))
         client = self.driver if key is None else self.clients[key]
         if e.state == LENT_ITEM and (key is not None or e.client == DRIVER):
-            client.lent((e.object_id,))
-        self._ReplyObjects(name, e)  # type: ignore[arg-type]
+            client.lent(tuple(consecutive(e.object_id, e.count)))
+        self.reply(name, e)
 
     def _ReplyGroups(self, name: str, e: fx.ReplyGroups) -> None:
         assert not e.error
         self.groups.update((group.spec.group_id, group) for group in e.groups)
-
-    _ReplyName = _ReplyObjects
 
     def _ReleaseName(self, name: str, e: fx.ReleaseName) -> None:
         self.names.release(e.name, e.actor_id, e.owner)
@@ -348,6 +326,7 @@ class Cluster:
         self.post((name, "disk"), name, events.SpillFinished(e.object_id, True))
 
     def _RestoreObject(self, name: str, e: fx.RestoreObject) -> None:
+        self.written[name, e.offset] = e.object_id
         self.post((name, "disk"), name, events.RestoreFinished(e.object_id, True))
 
     def _DropSpilled(self, name: str, e: fx.DropSpilled) -> None:
@@ -468,14 +447,15 @@ class Cluster:
         client.lent((return_id(spec.task_id, 0),))
         yield events.TaskSubmitted(client.number, spec)
         taken: list[bytes] = []
-        for index in range(1, self.rng.randint(1, 8)):
+        for _ in range(1, self.rng.randint(1, 8)):
             self.ops += 1
-            item = return_id(spec.task_id, index)
-            reply = yield events.NextRequested(client.number, self.ops, item)
+            item, most = return_id(spec.task_id, len(taken) + 1), self.rng.randint(1, 4)
+            reply = yield events.NextRequested(client.number, self.ops, item, True, most)
             if reply.state != LENT_ITEM:
-                assert index == items_of(spec.task_id) + 1
+                assert len(taken) == items_of(spec.task_id)
                 break
-            taken.append(item)
+            assert reply.count <= most
+            taken += consecutive(item, reply.count)
         if self.rng.random() < 0.5:
             yield client.give_up([return_id(spec.task_id, 0)])
         return taken
@@ -530,6 +510,8 @@ class Cluster:
             if isinstance(event, NameClaimed | NameSought):
                 self.parked[name, number, event.op] = key
                 return
+            if isinstance(event, events.AllocationRequested):
+                self.allocating[name, number, event.op] = event.object_id
             if isinstance(event, PARKING):
                 self.parked[name, number, event.op] = key
                 if isinstance(event, events.ConsumptionAwaited):
@@ -542,7 +524,10 @@ class Cluster:
 
     def kill_worker(self, name: str, number: int, reason: str) -> None:
         for key in [key for key in self.acts if key[:2] == (name, number)]:
+            self.crashes[key[2]] = self.crashes.get(key[2], 0) + 1
             del self.acts[key]
+        for op in [op for op in self.allocating if op[:2] == (name, number)]:
+            del self.allocating[op]
         for op in [op for op in self.parked if op[:2] == (name, number)]:
             self.paused.pop(self.parked.pop(op), None)
         self.concurrency.pop((name, number), None)

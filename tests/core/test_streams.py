@@ -6,7 +6,7 @@ import pytest
 
 from rsim.core import effects as fx
 from rsim.core import events
-from rsim.core.ids import return_id
+from rsim.core.ids import consecutive, return_id
 from rsim.core.records import LENT_ITEM, NO_ITEM, STREAMING, ActorOptions, Strategy
 from tests.core.cluster import MIB, Cluster, items_of
 from tests.core.test_cluster import assert_all_freed
@@ -19,6 +19,8 @@ class Consumer:
         self.cluster = cluster
         self.ops = 0
         self.taken: dict[bytes, int] = {}
+        self.here: dict[bytes, list[bytes]] = {}
+        """Items that have come, and are not taken yet."""
         self.errors: list[str] = []
 
     def call(self, deps: tuple[bytes, ...] = (), *, retries: int = 50, actor: bytes = b"") -> bytes:
@@ -43,15 +45,23 @@ class Consumer:
 
     def take(self, task_id: bytes) -> bytes | None:
         """The next item, or None at the end."""
-        self.ops += 1
-        item = return_id(task_id, self.taken[task_id] + 1)
-        reply = self.answer(events.NextRequested(0, self.ops, item), self.ops)
-        assert isinstance(reply, fx.ReplyNext)
-        if reply.state == NO_ITEM:
-            return None
-        assert reply.state == LENT_ITEM
+        here = self.here.setdefault(task_id, [])
+        if not here:
+            self.ops += 1
+            item, most = return_id(task_id, self.taken[task_id] + 1), self.cluster.rng.randint(1, 3)
+            asked = events.NextRequested(0, self.ops, item, True, most)
+            reply = self.answer(asked, self.ops)
+            assert isinstance(reply, fx.ReplyNext)
+            if reply.state == NO_ITEM:
+                return None
+            assert reply.state == LENT_ITEM and 0 < reply.count <= most
+            if self.cluster.rng.random() < 0.1:  # interrupted
+                self.cluster.driver.unlent(reply)
+                self.cluster.step("n0", events.ItemReturned(0, item, reply.count))
+                return self.take(task_id)
+            here += consecutive(item, reply.count)
         self.taken[task_id] += 1
-        return item
+        return here.pop(0)
 
     def get(self, object_id: bytes) -> str:
         """Get a value; the kind of error that it is, if it is one."""

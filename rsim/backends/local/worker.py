@@ -23,6 +23,7 @@ from typing import Any, Final
 
 import msgspec
 
+from rsim.backends.local.fetched import Fetched
 from rsim.backends.local.link import READ_BYTES, Link
 from rsim.backends.local.logs import TaskStream
 from rsim.backends.local.parking import Parking
@@ -30,7 +31,6 @@ from rsim.backends.local.pump import Pump
 from rsim.backends.local.segment import Segment
 from rsim.backends.local.stage import LocalStage
 from rsim.core.events import Event, TaskFinished, TasksReturned, WorkerStarted
-from rsim.core.records import ErrorInfo, Inline
 from rsim.runtime import current, refs
 from rsim.runtime.client import Client
 from rsim.runtime.executor import Executor
@@ -41,6 +41,7 @@ from rsim.runtime.wire import (
     Delivery,
     FunctionExported,
     Interrupt,
+    NextReply,
     Nudge,
     Recall,
     RunTask,
@@ -74,6 +75,9 @@ class WorkerChannel:
         """Functions that came with tasks which were given back: they will not be sent again."""
         self._subscribed: dict[int, bytes | None] = {}
         """Which task was running when it asked for an answer without waiting."""
+        self._fetched = Fetched()
+        self.peek = self._fetched.get
+        """Only some values are here: those that came with items of streams."""
         self._allocated = -1
         self._blocked = False
         self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -94,6 +98,7 @@ class WorkerChannel:
         with self.lock:
             link = self._link
             link.append(event)
+            self._fetched.sent(event)
             try:
                 self.sock.sendall(link.out)
             except OSError:
@@ -132,10 +137,6 @@ class WorkerChannel:
     def run(self, callback: Callable[[], object]) -> None:
         """Call ``callback`` in a thread of its own."""
         self.pump.run(callback)
-
-    def peek(self, object_id: bytes) -> bytes | Inline | ErrorInfo | None:
-        """No values are kept here."""
-        return None
 
     def view(self, offset: int, size_bytes: int) -> memoryview:
         """A writable view of the node's shared memory."""
@@ -221,6 +222,8 @@ class WorkerChannel:
         elif not isinstance(delivery, Recall | Interrupt):
             if type(delivery) is AllocationReply:
                 self._allocated = delivery.offset
+            elif type(delivery) is NextReply and delivery.values:
+                self._fetched.came(delivery)
             self.parking.deliver(delivery.op, delivery)
 
     def _rouse(self, delivery: Delivery) -> None:
