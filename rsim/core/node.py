@@ -164,7 +164,7 @@ class Node:
             self._needed.append((entry, local))
 
     def gone(self, entry: Entry) -> None:
-        """The object does not exist any more: tell those who counted on it, before it ends."""
+        """The object is gone: tell those who counted on it, before the step ends."""
         self._needed.append((entry, False))
 
     def _settle(self) -> None:
