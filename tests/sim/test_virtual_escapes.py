@@ -170,7 +170,7 @@ def test_a_function_from_before_among_arguments_is_virtual():
         assert rsim.get(rsim.remote(sleep).remote(1)) is None
     assert CLOCKS["read"] is time.monotonic and SLEEPERS == [time.sleep] == [PAIR[0]]
     assert NAP.func is time.sleep
-    assert time.monotonic() - begun < 60
+    assert time.monotonic() - begun < 1000
 
 
 @pytest.mark.parametrize("function", [os._exit, posix._exit], ids=["os", "posix"])
