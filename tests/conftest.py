@@ -2,6 +2,7 @@
 that hangs is ended, and says where it hung.
 """
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,8 @@ settings.load_profile("rsim")
 
 def pytest_configure(config: pytest.Config) -> None:
     timeouts.prepare()
+    # That others use up the machine's memory is no reason to end a test's worker.
+    os.environ.setdefault("RSIM_MEMORY_USAGE_THRESHOLD", "1")
     # When a process of pytest-xdist has died, give up: some of its modes hang when it is replaced.
     if getattr(config.option, "maxworkerrestart", "") is None:
         config.option.maxworkerrestart = "0"

@@ -393,8 +393,8 @@ class Executor:
 
     def _remember(self, task_id: bytes) -> None:
         self._early[task_id] = None
-        while len(self._early) > _EARLY_INTERRUPTS:
-            self._early.pop(next(iter(self._early)), None)
+        for late in list(self._early)[:-_EARLY_INTERRUPTS]:  # a copy: another thread takes, too
+            self._early.pop(late, None)
 
 
 def _ends_actor(exception: BaseException) -> bool:

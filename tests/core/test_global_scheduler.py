@@ -513,7 +513,7 @@ def test_the_history_does_not_depend_on_hash_seeds() -> None:
             capture_output=True,
             text=True,
             check=True,
-            timeout=60,
+            timeout=200,
         ).stdout
         for seed in ("1", "2")
     ]

@@ -14,6 +14,7 @@ import queue
 import re
 import select
 import selectors
+import signal
 import socket
 import subprocess
 import sys
@@ -77,6 +78,8 @@ def connect():
         (lambda: ThreadPoolExecutor(1).submit(print), "concurrent.futures.thread"),
         (lambda: selectors.DefaultSelector().select(0), "select."),
         (lambda: select.select([], [], [], 0), "select.select"),
+        (lambda: os.killpg(os.getpgrp(), 0), "os.killpg"),
+        (lambda: signal.pthread_kill(threading.get_ident(), 0), "signal.pthread_kill"),
     ],
 )
 def test_what_user_code_writes(call, named):
@@ -167,7 +170,7 @@ def test_a_function_from_before_among_arguments_is_virtual():
         assert rsim.get(rsim.remote(sleep).remote(1)) is None
     assert CLOCKS["read"] is time.monotonic and SLEEPERS == [time.sleep] == [PAIR[0]]
     assert NAP.func is time.sleep
-    assert time.monotonic() - begun < 60
+    assert time.monotonic() - begun < 1000
 
 
 @pytest.mark.parametrize("function", [os._exit, posix._exit], ids=["os", "posix"])

@@ -88,13 +88,14 @@ class Guardian:
         return True
 
     def _start(self, worker: str, fds: list[int]) -> None:
+        me = os.getpid()
         try:
             pid = os.fork()
         except OSError as error:
             self._say(f"exited {worker} could not be started: {error.strerror}")
             pid = -1
         if pid == 0:
-            self._become_worker(int(worker.split()[1]), fds)
+            self._become_worker(int(worker.split()[1]), fds, me)
         for fd in fds:
             os.close(fd)
         if pid > 0:
@@ -103,10 +104,9 @@ class Guardian:
             self._poll.register(pidfd, select.POLLIN)
             self._say(f"started {worker} {pid}")
 
-    def _become_worker(self, client: int, fds: list[int]) -> NoReturn:
+    def _become_worker(self, client: int, fds: list[int], guardian_pid: int) -> NoReturn:
         code = 1
         try:
-            guardian_pid = os.getppid()
             self._prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != guardian_pid:
                 os._exit(1)

@@ -80,6 +80,12 @@ class Parking:
         """Whether a parked thread runs the loop."""
         return self._leader is not None
 
+    @property
+    def sleeps_elsewhere(self) -> bool:
+        """Whether a thread that is not this one runs the loop, and must be woken."""
+        leader = self._leader
+        return self._asleep and leader is not None and leader.thread != threading.get_ident()
+
     def awaits(self, op: int) -> bool:
         """Whether a thread is parked for ``op``."""
         return op in self._waiters
@@ -149,8 +155,9 @@ class Parking:
             else:
                 rounds += 1
                 with self._lock:
-                    parked = [waiter.thread for waiter in self._waiters.values()]
-                    self._loop.impatient(rounds, parked)
+                    if me.op not in self.replies:
+                        parked = [waiter.thread for waiter in self._waiters.values()]
+                        self._loop.impatient(rounds, parked)
 
     def _enter(self, me: _Waiter) -> None:
         with self._lock:

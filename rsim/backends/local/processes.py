@@ -19,7 +19,7 @@ from rsim.backends.local.link import READ_BYTES, Link
 from rsim.backends.local.logs import Output, OutputPipe
 from rsim.backends.local.reactor import MESSAGES, OUTPUT, Reactor
 from rsim.backends.local.segment import Segment
-from rsim.core.events import TaskFinished, TasksReturned
+from rsim.core.events import TaskFinished, TasksReturned, WorkerStarted
 from rsim.core.records import DRIVER
 from rsim.runtime.wire import (
     ClientEvent,
@@ -71,6 +71,11 @@ class _Worker:
         """A recall has overtaken tasks, which must be recalled too."""
         self.gone = False
         """The other end is closed."""
+
+    def know(self, pid: int) -> None:
+        """It has a process."""
+        for pipe in self.outputs:
+            pipe.pid = pid
 
 
 class WorkerProcesses:
@@ -222,6 +227,8 @@ class WorkerProcesses:
                     worker.tasks -= 1
                 elif kind is TasksReturned:
                     worker.tasks -= len(event.task_ids)
+                elif kind is WorkerStarted:  # may be heard of before the guardian's word
+                    worker.know(event.pid)
                 receive(event)
                 any_frame = True
         except EOFError:
@@ -242,8 +249,7 @@ class WorkerProcesses:
         """A worker has a process."""
         worker = self._workers.get(client)
         if worker is not None:
-            for pipe in worker.outputs:
-                pipe.pid = pid
+            worker.know(pid)
 
     def ended(self, client: int, reason: str, starved: bool) -> None:
         """A worker's process is gone; what it has said before still counts."""

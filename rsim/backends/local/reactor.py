@@ -156,10 +156,11 @@ class Reactor:
             os.eventfd_write(self._wakeup, 1)
 
     def _woken(self) -> None:
-        try:
-            os.eventfd_read(self._wakeup)
-        except BlockingIOError:
-            pass  # another thread was quicker
+        if not self.parking.sleeps_elsewhere:  # else this may be meant for the thread that sleeps
+            try:
+                os.eventfd_read(self._wakeup)
+            except BlockingIOError:
+                pass  # another thread was quicker
         for _ in range(len(self._posts)):
             self._posts.popleft()()
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 MESSAGE_BYTES: Final = 256
 """No message between the driver and the guardian is longer."""
 
-_CLOSE_MS: Final = 2000
+_CLOSE_MS: Final = 10_000
+"""A guardian that takes longer is killed, and can remove no files any more."""
 
 
 class Warden:
@@ -34,12 +35,12 @@ class Warden:
         self._env_vars = env_vars
         self._leftovers = tuple(leftovers)
         self._sock: socket.socket
-        self._pid = 0
+        self._pidfd = -1
         self.start()
 
     def start(self) -> None:
         """Start a guardian."""
-        if self._pid:
+        if self._pidfd >= 0:
             self.close()
         self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
@@ -54,14 +55,21 @@ class Warden:
                 f"import sys; sys.path[:] = {path!r}; "
                 f"from rsim.backends.local import guardian; guardian.main(*{arguments!r})"
             )
-            self._pid = os.posix_spawn(
+            pid = os.posix_spawn(
                 sys.executable,
                 [sys.executable, *_interpreter_options(), "-c", code],
                 self._environment(),
                 file_actions=actions,
                 setsid=True,
                 setsigmask=(),
+                setsigdef=(signal.SIGCHLD,),  # if it is ignored here, the guardian still reaps
             )
+        try:
+            self._pidfd = os.pidfd_open(pid)  # its number may be another's when it has ended
+        except OSError:
+            self._sock.close()  # at which it ends
+            _wait_for(os.P_PID, pid)
+            raise
         self.alive = True
 
     def _environment(self) -> dict[str, str]:
@@ -101,29 +109,35 @@ class Warden:
     def close(self) -> None:
         """Let the guardian end all workers, and wait for it."""
         self._sock.close()
-        if self._pid:
+        if self._pidfd >= 0:
             self._reap()
 
     def _reap(self) -> None:
-        pid, self._pid = self._pid, 0
-        try:
-            pidfd = os.pidfd_open(pid)
-        except OSError:
-            return  # user code has waited for all its children, and so for this one
+        pidfd, self._pidfd = self._pidfd, -1
         try:
             poll = select.poll()
             poll.register(pidfd, select.POLLIN)
             if not poll.poll(_CLOSE_MS):
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)  # its workers die with it
-            os.waitpid(pid, 0)
-        except ChildProcessError:
+            _wait_for(os.P_PIDFD, pidfd)
+        except ProcessLookupError:
             pass
         finally:
             os.close(pidfd)
 
     def abandon(self) -> None:
-        """In a forked child: close the copy of the parent's socket."""
+        """In a forked child: close the copies of the parent's fds."""
         self._sock.close()
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+
+def _wait_for(kind: int, number: int) -> None:
+    try:
+        os.waitid(kind, number, os.WEXITED)
+    except ChildProcessError:
+        pass  # user code has waited for all its children, and so for this one
 
 
 def _interpreter_options() -> list[str]:

@@ -46,6 +46,7 @@ _GROUPS: tuple[tuple[str, str, str], ...] = (
     (_WAIT, "os", "wait wait3 wait4 waitpid waitid"),
     (_EXIT, "os", "_exit abort"),
     (_KILL, "os", "kill killpg"),
+    (_KILL, "signal", "pthread_kill pidfd_send_signal"),
     (_NETWORK, "socket", "socket.__init__ socket.connect socket.connect_ex socket.accept"),
     (_NETWORK, "socket", "socket.recv socket.send socket.sendall socketpair create_connection"),
     (_NETWORK, "socket", "getaddrinfo gethostbyname gethostbyaddr getnameinfo"),

@@ -12,7 +12,7 @@ from rsim.backends.local.patience import Patience
 from rsim.backends.local.reactor import MESSAGES, OUTPUT, Reactor
 from rsim.exceptions import DeadlockError, RsimError
 from rsim.runtime.wire import WaitReply
-from tests.polling import DEADLINE_S
+from tests.polling import DEADLINE_S, holds_in_time
 
 MS = 1_000_000
 
@@ -127,6 +127,33 @@ def test_an_answer_from_another_thread_wakes_the_sleeper(rig: Rig) -> None:
         rig.answer(1)
     thread.join(DEADLINE_S)
     assert got == [WaitReply(1, ())]
+
+
+def test_a_thread_that_only_looks_does_not_take_the_wake_up_of_one_that_sleeps(rig: Rig) -> None:
+    reactor, parking = rig.reactor, rig.reactor.parking
+    reactor.patience_s = lambda rounds: None  # type: ignore[assignment, return-value]
+    got: list[object] = []
+    thread = threading.Thread(target=lambda: got.append(parking.wait(1)), daemon=True)
+    thread.start()
+    assert holds_in_time(lambda: parking.sleeps_elsewhere)
+    with reactor.lock:
+        rig.answer(1)
+        reactor.turn(0)
+    thread.join(DEADLINE_S)
+    assert got == [WaitReply(1, ())]
+
+
+def test_who_has_an_answer_is_not_impatient(rig: Rig) -> None:
+    reactor = rig.reactor
+
+    def answered(timeout_s: float | None) -> bool:
+        if timeout_s != 0:
+            rig.answer(1)
+        return False
+
+    reactor.turn = answered  # type: ignore[method-assign]
+    reactor.impatient = lambda *_: pytest.fail("nothing is waited for")  # type: ignore[assignment]
+    assert reactor.parking.wait(1) == WaitReply(1, ())
 
 
 def test_posted_callbacks_run_when_nobody_waits(rig: Rig) -> None:

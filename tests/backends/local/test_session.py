@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from rsim.backends.local.processes import WorkerProcesses
 from rsim.core.records import TaskOptions
 from rsim.exceptions import RsimError, TaskCancelledError, WorkerCrashedError
 from rsim.runtime import current
@@ -171,6 +172,16 @@ def test_output_is_there_before_the_result(capfd: pytest.CaptureFixture[str]) ->
         out, err = capfd.readouterr()
         assert [line.split(") ")[1] for line in out.splitlines()] == ["hello", "hello from below"]
         assert out.startswith("(say pid=") and err.endswith("hello as error\n")
+
+
+def test_a_worker_is_known_before_the_guardian_has_told_of_it(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(WorkerProcesses, "began", lambda *_: None)
+    with driving(1) as driver:
+        pid = driver.call(my_pid)
+        driver.call(print, "hello")
+        assert f"(print pid={pid}) hello" in capfd.readouterr().out
 
 
 def test_output_is_kept_from_the_driver_but_written_to_files(
