@@ -164,7 +164,7 @@ class Node:
             self._needed.append((entry, local))
 
     def gone(self, entry: Entry) -> None:
-        """The object does not exist any more: tell those who counted on it, before it ends."""
+        """The object does not exist any more: let those know who counted on it."""
         self._needed.append((entry, False))
 
     def _settle(self) -> None:
