@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import time
-import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from tests.conformance.random_programs import (
     VERBS,
     Actor,
     Answer,
+    Artist,
     Made,
     Player,
     Run,
@@ -79,18 +79,8 @@ async def follow(value: Any) -> Any:
 
 
 @rsim.remote(concurrency_groups={"stage": 2})
-class AsyncPlayer:
+class AsyncPlayer(Artist):
     """An actor whose calls run at the same time."""
-
-    def __init__(self, kind: str, mark: Path, *values: Any) -> None:
-        marks.leave(mark.parent, mark.name)
-        first = marks.count(mark.parent, mark.name) == 1
-        if kind == "raising":
-            raise LookupError(kind)
-        if kind == "dying" or (kind == "dying_once" and first):
-            os._exit(1)
-        self.life, self.turn = uuid.uuid4().hex, 0
-        self.kept = [combine(0, values)]
 
     @rsim.method(concurrency_group="stage")
     async def play(self, kind: str, mark: Path, seed: int, *values: Any) -> Answer:

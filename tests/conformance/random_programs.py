@@ -180,9 +180,8 @@ def calling(player: Any, kind: str, mark: Path, seed: int, *values: Any) -> Any:
     return weigh(rsim.get(answer))
 
 
-@rsim.remote
-class Player:
-    """An actor."""
+class Artist:
+    """What all actors have in common."""
 
     def __init__(self, kind: str, mark: Path, *values: Any) -> None:
         marks.leave(mark.parent, mark.name)
@@ -193,6 +192,11 @@ class Player:
             os._exit(1)
         self.life, self.turn = uuid.uuid4().hex, 0
         self.kept = [combine(0, values)]
+
+
+@rsim.remote
+class Player(Artist):
+    """An actor."""
 
     def play(self, kind: str, mark: Path, seed: int, *values: Any) -> Answer:
         marks.leave(mark.parent, mark.name)
