@@ -64,6 +64,16 @@ def known_objects(session: Any) -> int:
         return sum(len(node.objects.entries) for node in nodes)
 
 
+def faults(session: Any, task_id: bytes) -> int:
+    """How many deaths a simulation has drawn for the executions of a task."""
+    draws = session.tape.draws if session.address == "sim" else ()
+    return sum(
+        draw.entity == task_id and draw.choice == 1
+        for draw in draws
+        if draw.label in ("fault.kill_worker", "fault.kill_node")
+    )
+
+
 def check(session: Any) -> None:
     """Check every machine's invariants."""
     with machines(session) as nodes:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import time
-import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,10 +22,13 @@ from rsim.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from tests.conformance import marks
 from tests.conformance.dags import expand
 from tests.conformance.random_programs import (
+    CRASHES,
+    LOSSES,
     NAP_S,
     VERBS,
     Actor,
     Answer,
+    Artist,
     Made,
     Player,
     Run,
@@ -77,18 +79,8 @@ async def follow(value: Any) -> Any:
 
 
 @rsim.remote(concurrency_groups={"stage": 2})
-class AsyncPlayer:
+class AsyncPlayer(Artist):
     """An actor whose calls run at the same time."""
-
-    def __init__(self, kind: str, mark: Path, *values: Any) -> None:
-        marks.leave(mark.parent, mark.name)
-        first = marks.count(mark.parent, mark.name) == 1
-        if kind == "raising":
-            raise LookupError(kind)
-        if kind == "dying" or (kind == "dying_once" and first):
-            os._exit(1)
-        self.life, self.turn = uuid.uuid4().hex, 0
-        self.kept = [combine(0, values)]
 
     @rsim.method(concurrency_group="stage")
     async def play(self, kind: str, mark: Path, seed: int, *values: Any) -> Answer:
@@ -162,7 +154,8 @@ class Everything(Run):
     def perform(self, program: list[Step]) -> None:
         removals = sum(step.verb == "node" and step.kind == "remove" for step in program)
         self.deaths += removals
-        self.nodes_die = self.nodes_die or removals > 0
+        if removals:
+            self.nodes_die, self.crash = True, CRASHES | LOSSES
         super().perform(program)
         assert list_named_actors(all_namespaces=True) == []
         states = {row["state"] for row in placement_group_table().values()}
@@ -231,12 +224,12 @@ class Everything(Run):
             generator = actor.handle.stream.remote(kind, mark, step.seed, number, *refs)
             made = Made(step, None, 0, inputs, hazards, [actor], mark)
         else:
-            hazards = self._crash(retries, own=kind.endswith("_once"))
-            hazards |= {"ObjectLostError"} if hazards else set()  # an item to make again
+            spares = None if retries == -1 else retries - kind.endswith("_once")
             if kind == "dying":
                 hazards |= {"WorkerCrashedError", "NodeDiedError"}
             generator = stream.options(**options).remote(kind, mark, step.seed, number, *refs)
-            made = Made(step, None, 0, inputs, hazards, [], mark)
+            made = Made(step, generator.completed(), 0, inputs, hazards, [], mark, spares=spares)
+            made.ref = None
         made.runs = None if retries == -1 else 1 + retries
         made.may_die = self.deaths > 0 or kind.startswith("dying")
         items: list[int | None] = []
@@ -276,6 +269,7 @@ class Everything(Run):
         value = stream.items[stream.taken] if stream.taken < len(stream.items) else None
         stream.taken += 1
         item = Made(made.step, ref, value, made.inputs, made.hazards, made.actors)
+        item.spares = made.spares
         if any(not each.made_by.can_be_value() for each in made.actors):
             item.value = None
         self._add(item)
@@ -322,7 +316,8 @@ class Everything(Run):
         inputs, mark = self._picked(step), self._mark()
         options = {**house.demand, "scheduling_strategy": place, "max_retries": step.retries}
         ref = work.options(**options).remote("slow", mark, step.seed, *(e.ref for e in inputs))
-        made = Made(step, ref, self._value(step, inputs), inputs, self._crash(step.retries))
+        made = Made(step, ref, self._value(step, inputs), inputs)
+        made.spares = None if step.retries == -1 else step.retries
         made.inputs = [*inputs, Made(step, None, 0, [], house.hazards)]
         made.mark, made.runs = mark, None if step.retries == -1 else 1 + step.retries
         self._add(made)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import rsim
+from rsim.core.ids import TASK_ID_BYTES
 from tests.conformance import inspecting, marks
 from tests.conformance.dags import MODULUS, expand
 from tests.conformance.dags import weigh as weigh_number
@@ -37,6 +38,9 @@ TASKS = (
     "plain slow array promise task_put pair children wait calls stage hand cancels raising"
     " raising_once dying dying_once"
 ).split()
+PARENTS = ("children", "delegate", "promise", "task_put")
+"""They get, or return, what tasks of their own make."""
+CHILD_RETRIES = 3
 NESTED = ("children", "wait", "cancels", "future", "await")
 """Tasks that are handed refs."""
 CALLS = "plain plain plain slow array keep delegate raising dying leave".split()
@@ -176,9 +180,8 @@ def calling(player: Any, kind: str, mark: Path, seed: int, *values: Any) -> Any:
     return weigh(rsim.get(answer))
 
 
-@rsim.remote
-class Player:
-    """An actor."""
+class Artist:
+    """What all actors have in common."""
 
     def __init__(self, kind: str, mark: Path, *values: Any) -> None:
         marks.leave(mark.parent, mark.name)
@@ -189,6 +192,11 @@ class Player:
             os._exit(1)
         self.life, self.turn = uuid.uuid4().hex, 0
         self.kept = [combine(0, values)]
+
+
+@rsim.remote
+class Player(Artist):
+    """An actor."""
 
     def play(self, kind: str, mark: Path, seed: int, *values: Any) -> Answer:
         marks.leave(mark.parent, mark.name)
@@ -245,8 +253,8 @@ class Actor:
         """A call that kills it would be made again for ever."""
         return self.restarts == -1 and self.call_retries == -1
 
-    def errors(self) -> set[str]:
-        creation = self.made_by.errors()  # also of refs inside its arguments: then it has died
+    def errors(self, run: "Run") -> set[str]:
+        creation = self.made_by.errors(run)  # also of refs inside its arguments: then it has died
         return creation | (DEATHS if self.mortal or creation else set())
 
 
@@ -267,16 +275,25 @@ class Made:
     """How often it may be run; None: any number of times."""
     may_die: bool = False
     """Its worker may, so that a cancelled task may raise that it did."""
+    spares: int | None = None
+    """So many deaths of its worker it survives for certain; None: any number."""
     seen: tuple[str, Any] | None = None
     life: tuple[str, int] | None = None
+
+    def __post_init__(self) -> None:
+        self.task_id = b"" if self.ref is None else self.ref.binary()[:TASK_ID_BYTES]
 
     def can_be_value(self) -> bool:
         return self.value is not None and all(each.can_be_value() for each in self.inputs)
 
-    def errors(self) -> set[str]:
+    def errors(self, run: "Run") -> set[str]:
         found = set(self.hazards)
+        if self.spares is not None and run.deaths_of(self) > self.spares:
+            found |= run.crash
+        if self.step.kind in PARENTS and run.deaths > CHILD_RETRIES:
+            found |= run.crash
         for each in (*self.inputs, *self.actors):
-            found |= each.errors()
+            found |= each.errors(run)
         return found
 
 
@@ -294,6 +311,8 @@ class Run:
     ) -> None:
         self.session, self.folder, self.patience_s = session, folder, patience_s
         self.deaths, self.nodes_die = deaths, nodes_die
+        self.crash = CRASHES | (LOSSES if nodes_die else set())
+        """What a task raises that dies more often than it is retried."""
         self.made: list[Made] = []
         self.all: list[Made] = []
         self.actors: list[Actor] = []
@@ -338,11 +357,13 @@ class Run:
     def _mark(self) -> Path:
         return self.folder / f"{self.number}"
 
-    def _crash(self, retries: int, own: int = 0) -> set[str]:
-        """What a task raises that dies more often than it is retried."""
-        if retries == -1 or self.deaths + own <= retries:
-            return set()
-        return CRASHES | (LOSSES if self.nodes_die else set())
+    def deaths_of(self, made: Made) -> int:
+        """How often the worker of a task has died, at most. If nodes die, a task runs also to make
+        again what was lost.
+        """
+        if self.nodes_die or not made.task_id:
+            return self.deaths
+        return inspecting.faults(self.session, made.task_id)
 
     def _put(self, step: Step) -> None:
         number = combine(step.seed, ())
@@ -367,7 +388,8 @@ class Run:
         refs, options = [each.ref for each in inputs], self._options(step)
         retries = options["max_retries"]
         value: int | None = self._value(step, inputs)
-        hazards = self._crash(retries, own=kind.endswith("_once"))
+        hazards: set[str] = set()
+        spares = None if retries == -1 else retries - kind.endswith("_once")
         if kind in NESTED:
             timeout_s = None if step.many % 2 else NAP_S
             ref = nested.options(**options).remote(kind, mark, step.seed, refs, timeout_s)
@@ -386,7 +408,7 @@ class Run:
             whole, value = value, None
             if whole is not None:
                 value = whole // 2
-                rest = Made(step, other, whole - value, inputs, hazards)
+                rest = Made(step, other, whole - value, inputs, hazards, spares=spares)
                 self._add(rest)
         else:
             ref = work.options(**options).remote(kind, mark, step.seed, *refs)
@@ -400,7 +422,7 @@ class Run:
         elif kind == "dying_once" and retries == 0:
             value = None
         runs = None if retries == -1 else 1 + retries
-        self._add(Made(step, ref, value, inputs, hazards, mark=mark, runs=runs))
+        self._add(Made(step, ref, value, inputs, hazards, mark=mark, runs=runs, spares=spares))
 
     @staticmethod
     def _value(step: Step, inputs: list[Made]) -> int | None:
@@ -412,7 +434,7 @@ class Run:
 
     def _hand(self, step: Step) -> None:
         """A task creates an actor and returns the handle."""
-        made = Made(step, None, 0, [], self._crash(3), mark=self._mark(), runs=4)
+        made = Made(step, None, 0, mark=self._mark(), runs=4, spares=3)
         ref = staged.remote(step.kind, made.mark, step.seed)
         try:
             handle = rsim.get(ref, timeout=self.patience_s)
@@ -435,9 +457,9 @@ class Run:
         if kind == "dying":
             value, actor.mortal = None, True
         retries = step.retries
-        runs = None if retries == -1 else 1 + retries
-        hazards = self._crash(retries)
-        self._add(Made(step, ref, value, inputs, hazards, [actor], self._mark(), runs))
+        runs, spares = (None, None) if retries == -1 else (1 + retries, retries)
+        made = Made(step, ref, value, inputs, set(), [actor], self._mark(), runs, spares=spares)
+        self._add(made)
 
     def _admit(self, actor: Actor) -> None:
         self.actors.append(actor)
@@ -552,15 +574,14 @@ class Run:
             self._allow(error, made)
             outcome = "error", type(error).__name__
         else:
-            assert made.can_be_value(), f"{made.step}: {outcome[1]} instead of {made.errors()}"
+            assert made.can_be_value(), f"{made.step}: {outcome[1]} instead of {made.errors(self)}"
             assert outcome[1] == made.value, f"{made.step}: {outcome[1]} is not {made.value}"
         assert made.seen in (None, outcome) or self.nodes_die, (made.step, made.seen, outcome)
         made.seen = outcome
 
-    @staticmethod
-    def _allow(error: Exception, made: Made) -> None:
+    def _allow(self, error: Exception, made: Made) -> None:
         names = {kind.__name__ for kind in type(error).__mro__}
-        if not names & made.errors():
+        if not names & made.errors(self):
             raise AssertionError(f"{made.step} may not raise {error!r}") from error
 
     def _judge_order(self) -> None:

@@ -4,28 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from rsim.core.events import Event, TaskFinished
+from rsim.core.events import TaskFinished
 from rsim.core.ids import child_task_id, driver_task_id
 from rsim.runtime.client import Client
 from rsim.runtime.errors import deserialize_error
 from rsim.runtime.executor import Executor
-from rsim.runtime.serialization import pack, serialize_call, serialize_function
-from rsim.runtime.wire import RunTask
-
-TASK = child_task_id(driver_task_id(0), 0)
-
-
-class Notes:
-    """A channel that remembers what it was sent."""
-
-    def __init__(self) -> None:
-        self.sent: list[Event] = []
-
-    def send(self, event: Event) -> None:
-        self.sent.append(event)
-
-    def now_ns(self) -> int:
-        return 10 + len(self.sent)
+from tests.runtime.notes import TASK, Notes, task_of
 
 
 def ran() -> str:
@@ -33,10 +17,7 @@ def ran() -> str:
 
 
 def run(executor: Executor, function: Any, task_id: bytes = TASK) -> TaskFinished:
-    payload = pack(serialize_call((), {}).payload)
-    blob = serialize_function(function)
-    task = RunTask(task_id, "f", b"f" * 16, blob, payload, (), (), (), 1, b"", 0, 0)
-    executor.run(task)
+    executor.run(task_of(function, task_id))
     finished = executor._client.channel.sent[-1]  # type: ignore[attr-defined]
     assert isinstance(finished, TaskFinished)
     return finished

@@ -9,33 +9,12 @@ from typing import Any
 import pytest
 
 from rsim.core.events import ConsumptionAwaited, Event, ItemYielded, TaskFinished
-from rsim.core.ids import child_task_id, driver_task_id
 from rsim.core.records import STREAMING
 from rsim.runtime.client import Client
 from rsim.runtime.errors import deserialize_error
 from rsim.runtime.executor import Executor
-from rsim.runtime.serialization import deserialize, pack, serialize_call, serialize_function
-from rsim.runtime.wire import ConsumptionReply, RunTask
-
-TASK = child_task_id(driver_task_id(0), 0)
-
-
-class Notes:
-    """A channel that remembers what it was sent; every consumer takes what there is."""
-
-    def __init__(self) -> None:
-        self.sent: list[Event] = []
-
-    def send(self, event: Event) -> None:
-        self.sent.append(event)
-
-    def now_ns(self) -> int:
-        return 0
-
-    def park(self, op: int) -> ConsumptionReply:
-        request = self.sent[-1]
-        assert isinstance(request, ConsumptionAwaited) and request.op == op
-        return ConsumptionReply(op, request.count)
+from rsim.runtime.serialization import deserialize
+from tests.runtime.notes import TASK, Notes, task_of
 
 
 def three() -> Iterator[int]:
@@ -49,10 +28,7 @@ def broken() -> Iterator[int]:
 
 def run(function: Any, num_returns: int = STREAMING, **extras: Any) -> list[Event]:
     notes = Notes()
-    payload = pack(serialize_call((), {}).payload)
-    blob = serialize_function(function)
-    packed = pickle.dumps(extras) if extras else b""
-    task = RunTask(TASK, "f", b"f" * 16, blob, payload, (), (), (), num_returns, packed, 0, 0)
+    task = task_of(function, TASK, num_returns, pickle.dumps(extras) if extras else b"")
     Executor(Client(notes, 1, b""), None).run(task)  # type: ignore[arg-type]
     return notes.sent
 
