@@ -63,8 +63,16 @@ def _check_variables(name: str, variables: object) -> None:
     for key, value in variables.items():
         if not (isinstance(key, str) and isinstance(value, str)):
             raise TypeError(f"{what} must be of type Dict[str, str], not {{{key!r}: {value!r}}}")
-        if not key or "=" in key or "\0" in key + value:
+        if not key or "=" in key or "\0" in key + value or not _encodes(key + value):
             raise ValueError(f"{what} cannot set {key!r} to {value!r} in an environment")
+
+
+def _encodes(text: str) -> bool:
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def unless_empty(changes: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -6,7 +6,9 @@ its name or its parameter says otherwise. A suite's own fixtures go before these
 
 from __future__ import annotations
 
+import json
 import logging
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,8 @@ import pytest
 
 from rsim.as_ray import session
 from rsim.as_ray.cluster import Cluster
+
+_SIZES = ("num_cpus", "num_gpus", "resources", "labels", "object_store_memory")
 
 Scope = Literal["function", "class", "module"]
 
@@ -136,6 +140,57 @@ def ray_start_object_store_memory(request: pytest.FixtureRequest) -> Iterator[in
 
 
 @pytest.fixture
+def call_ray_start(request: pytest.FixtureRequest) -> Iterator[str | None]:
+    """The address of a cluster with the node that the parameter, a `ray start --head ...`, tells;
+    it is to be connected to in this process. The ports and folders that it names have no effect.
+    """
+    given = getattr(request, "param", "ray start --head --num-cpus=1")
+    command = given.get("cmd", "") if isinstance(given, dict) else given
+    with _cluster({**_node_of(command), "do_init": False}, nodes=1, connect=False) as cluster:
+        yield cluster.address
+
+
+def _node_of(command: str) -> dict[str, Any]:
+    """The arguments of `Cluster.add_node` that are like those of a `ray start`."""
+    words = iter(shlex.split(command.replace("=", " ")))
+    found: dict[str, Any] = {}
+    for word in words:
+        name = word.removeprefix("--").replace("-", "_")
+        if not word.startswith("--") or name in ("head", "block", "include_dashboard"):
+            continue
+        value = next(words)
+        if name != "port":
+            found[name] = json.loads(value) if name in _SIZES else value
+    return found
+
+
+def _spilling(name: str) -> Any:
+    """A fixture for where Ray shall spill, which is without effect: the setting and a folder."""
+
+    @pytest.fixture(name=name, params=[file_system_object_spilling_config])
+    def setting(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
+        folder = tmp_path / "spill"
+        folder.mkdir()
+        params = {**request.param["params"], "directory_path": str(folder)}
+        return json.dumps({**request.param, "params": params}), folder
+
+    return setting
+
+
+_SPILLED = {"directory_path": "/tmp/spill"}
+file_system_object_spilling_config = {"type": "filesystem", "params": _SPILLED}
+buffer_object_spilling_config = {
+    "type": "filesystem",
+    "params": {**_SPILLED, "buffer_size": 1_000_000},
+}
+mock_distributed_fs_object_spilling_config = {"type": "mock_distributed_fs", "params": _SPILLED}
+
+object_spilling_config = _spilling("object_spilling_config")
+fs_only_object_spilling_config = _spilling("fs_only_object_spilling_config")
+multi_node_object_spilling_config = _spilling("multi_node_object_spilling_config")
+
+
+@pytest.fixture
 def ray_init_with_task_retry_delay(request: pytest.FixtureRequest) -> Iterator[None]:
     """A session in which a task that is retried may wait before."""
     with _session({"_system_config": {"task_retry_delay_ms": request.param}}):
@@ -210,11 +265,16 @@ def _absent(name: str, what: str) -> Any:
     return refuse
 
 
-call_ray_start = _absent("call_ray_start", "the command ray")
 call_ray_stop_only = _absent("call_ray_stop_only", "the command ray")
 error_pubsub = _absent("error_pubsub", "the stream of errors")
 log_pubsub = _absent("log_pubsub", "the stream of logs")
 external_redis = _absent("external_redis", "Redis")
+ray_start_regular_with_external_redis = _absent("ray_start_regular_with_external_redis", "Redis")
+ray_start_cluster_head_with_external_redis = _absent(
+    "ray_start_cluster_head_with_external_redis", "Redis"
+)
+unstable_spilling_config = _absent("unstable_spilling_config", "a disk that fails")
+slow_spilling_config = _absent("slow_spilling_config", "a slow disk")
 init_and_serve = _absent("init_and_serve", "Ray Client")
 ray_start_chaos_cluster = _absent("ray_start_chaos_cluster", "the autoscaler")
 use_tls = _absent("use_tls", "encryption")

@@ -193,7 +193,11 @@ _FIXTURES = _in(
     "class_ray_instance shutdown_only propagate_logs enable_pickle_debug set_enable_auto_connect "
     "tmp_working_dir maybe_external_redis maybe_setup_external_redis call_ray_start "
     "call_ray_stop_only error_pubsub log_pubsub external_redis init_and_serve "
-    "ray_start_chaos_cluster use_tls cloned_virtualenv",
+    "ray_start_chaos_cluster use_tls cloned_virtualenv ray_start_regular_with_external_redis "
+    "ray_start_cluster_head_with_external_redis unstable_spilling_config slow_spilling_config "
+    "file_system_object_spilling_config buffer_object_spilling_config "
+    "mock_distributed_fs_object_spilling_config object_spilling_config "
+    "fs_only_object_spilling_config multi_node_object_spilling_config",
 )
 
 _QUEUE = _in("rsim.util.queue", "Empty Full") | _in(f"{_HERE}.pools", "Queue")

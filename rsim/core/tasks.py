@@ -227,7 +227,8 @@ class Tasks:
         if task is not None and task.spec.num_returns == STREAMING:
             node.streams.pauses.end(event.task_id)
         if event.error and task is not None:  # it may have written results before it failed
-            for object_id in results_of(task.spec):
+            kept = sum(result.is_value for result in event.results)  # the first ones
+            for object_id in results_of(task.spec)[kept:]:
                 node.shelf.abort(event.client, object_id)
         if task is None or task.state == DONE:
             for index in range(len(event.results)):
@@ -254,7 +255,8 @@ class Tasks:
             node.peers.send_outcome(task, event)
             for result in event.results:
                 node.objects.release(result.contained)
-            self.conclude(task, user_error(event.message) if event.error else None)
+            failed = event.error or event.message
+            self.conclude(task, user_error(event.message) if failed else None)
         if task.spec.actor:
             node.actors.call_finished(task)
 
@@ -271,7 +273,8 @@ class Tasks:
             self._discard(task, event.results, executor)
             self.fail(task, cancellation(task))
         else:
-            error = user_error(event.message) if event.error else None
+            failed = event.error or event.message
+            error = user_error(event.message) if failed else None
             self.complete(task, event.results, error, executor)
 
     def complete(
@@ -281,8 +284,8 @@ class Tasks:
         error: ErrorInfo | None,
         executor: int | str,
     ) -> None:
-        """The task's results are known. ``executor``: the node whose store has the large ones, or
-        the worker that wrote them here.
+        """The task's results are known; ``error``: what it has raised. ``executor``: the node whose
+        store has the large ones, or the worker that wrote them here.
         """
         node = self._node
         spec = task.spec

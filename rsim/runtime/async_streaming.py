@@ -32,7 +32,7 @@ async def drain(executor: Executor, client: Client, task: RunTask, values: Any) 
             await _run(client, production, _asynchronous(values))
         except Exception as error:
             return executor.broken(production, error)
-        return False
+        return None
     if type(values) is GeneratorType:
         return collect(client, task, values, executor.declared(task))
     return await _collect(client, task, values, executor.declared(task))

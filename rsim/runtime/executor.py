@@ -31,7 +31,7 @@ from rsim.runtime.serialization import (
     pack,
     serialize,
 )
-from rsim.runtime.streaming import Declared, Production, collect, is_dynamic
+from rsim.runtime.streaming import Broken, Declared, Production, collect, is_dynamic
 from rsim.runtime.tenancy import enter
 from rsim.runtime.wire import CALL, CREATION, TASK, RunTask
 
@@ -208,7 +208,7 @@ class Executor:
             production.run(values)
         except Exception as error:
             return self.broken(production, error)
-        return False
+        return None
 
     def plain(self, task: RunTask, value: Any) -> Any:
         """The value of a function that has returned no generator. TypeError, as the one item of a
@@ -234,11 +234,11 @@ class Executor:
         """For the results of a task that is declared with their number."""
         return Declared(self._client, task, self._result)
 
-    def broken(self, production: Production, error: Exception) -> bool:
-        """A generator has raised. Whether it is to run again."""
+    def broken(self, production: Production, error: Exception) -> Broken:
+        """A generator has raised: send that as its last item."""
         retryable = _is_retryable(error, production.task.extras)
         production.fail(error, retryable)
-        return retryable
+        return Broken(retryable, _in_words(error))
 
     def _function(self, task: RunTask) -> Callable[..., Any]:
         """What to call: a function, the class of an actor, or a method of this worker's actor."""
@@ -264,8 +264,8 @@ class Executor:
     # -- ends --------------------------------------------------------------------------------------
 
     def success(self, task: RunTask, context: TaskContext, value: Any) -> Event:
-        """What to report of a function that returned ``value`` (of a generator: whether it is to
-        run again). Raises what makes it a failure.
+        """What to report of a function that returned ``value`` (of a generator whose items were
+        sent: how it has broken, if it has). Raises what makes it a failure.
         """
         if type(value) is Declared and (context.cancelled or value.error is not None):
             return self._broken_off(task, context, value)
@@ -273,15 +273,17 @@ class Executor:
             raise CallCancelled
         if task.kind == CREATION:
             self._actor, value = value, None
-        client, streams = self._client, task.num_returns == STREAMING
-        results = (self._result(task, 0, None),) if streams else self._results(task, value)
+        client, retryable, message = self._client, False, ""
+        if type(value) is Broken:
+            retryable, message = value
+            results: tuple[Result, ...] = (replace(self._result(task, 0, None), is_value=True),)
+        elif task.num_returns == STREAMING:
+            results = (self._result(task, 0, None),)
+        else:
+            results = self._results(task, value)
+        times = context.started_ns, client.channel.now_ns()
         return TaskFinished(
-            client.number,
-            task.task_id,
-            results,
-            retryable=streams and value,
-            started_ns=context.started_ns,
-            ended_ns=client.channel.now_ns(),
+            client.number, task.task_id, results, False, retryable, message, False, *times
         )
 
     def _broken_off(self, task: RunTask, context: TaskContext, declared: Declared) -> Event:
@@ -307,9 +309,7 @@ class Executor:
         if isinstance(exception, CallCancelled):
             return TaskFinished(number, task_id, (), True, False, "", True, *times)
         retryable = _is_retryable(exception, task.extras)
-        message = f"{type(exception).__name__}: {text_of(exception)}"
-        if task.kind != CREATION:
-            message = message[:_LONGEST_MESSAGE]
+        message = _in_words(exception, task.kind == CREATION)
         results = _error_results(exception, task)
         return TaskFinished(number, task_id, results, True, retryable, message, False, *times)
 
@@ -395,6 +395,11 @@ class Executor:
         self._early[task_id] = None
         for late in list(self._early)[:-_EARLY_INTERRUPTS]:  # a copy: another thread takes, too
             self._early.pop(late, None)
+
+
+def _in_words(exception: BaseException, whole: bool = False) -> str:
+    message = f"{type(exception).__name__}: {text_of(exception)}"
+    return message if whole else message[:_LONGEST_MESSAGE]
 
 
 def _ends_actor(exception: BaseException) -> bool:

@@ -10,7 +10,7 @@ import pickle
 import sys
 import traceback
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import Any, NamedTuple
 
 from rsim.core.events import AllocationDropped, ConsumptionAwaited, ItemYielded
 from rsim.core.ids import return_id
@@ -22,6 +22,13 @@ from rsim.runtime.wire import ConsumptionReply, RunTask
 
 ResultOf = Callable[[RunTask, int, Any], Result]
 """Makes the ``index``-th result of a task out of a value."""
+
+
+class Broken(NamedTuple):
+    """How a generator whose items were sent has ended, if it raised."""
+
+    retryable: bool
+    message: str
 
 
 class Production:

@@ -145,6 +145,21 @@ def test_after_all():
     assert not ray.is_initialized()
 
 
+@pytest.mark.parametrize(
+    "call_ray_start", ["ray start --head --num-cpus=3 --port 0 --resources='{\\"disk\\": 2}'"],
+    indirect=True,
+)
+def test_command(call_ray_start):
+    ray.init(address=call_ray_start)
+    assert cpus() == 3 and ray.cluster_resources()["disk"] == 2
+
+
+def test_spilling(object_spilling_config, shutdown_only):
+    config, folder = object_spilling_config
+    ray.init(object_store_memory=10**8, _system_config={"object_spilling_config": config})
+    assert folder.is_dir() and ray.get(ray.put(1)) == 1
+
+
 def test_shared(ray_start_regular_shared):
     test_shared.ref = ray.put(1)
 
@@ -153,7 +168,7 @@ def test_shared_too(ray_start_regular_shared):
     assert ray.get(test_shared.ref) == 1
 
 
-def test_that_cannot_run(call_ray_start):
+def test_that_cannot_run(log_pubsub):
     pass
 """
 
@@ -178,8 +193,8 @@ def test_the_fixtures_of_ray(tmp_path: Path, backend: str, conftest: str) -> Non
         source = source.replace("from ray.tests.conftest import *  # noqa", "")
     (tmp_path / "test_it.py").write_text(source)
     done = pytest_in(tmp_path, f"--rsim-as-ray={backend}", "test_it.py")
-    assert "12 passed, 1 error" in done.stdout, done.stdout + done.stderr
-    assert "call_ray_start needs the command ray" in done.stdout
+    assert "14 passed, 1 error" in done.stdout, done.stdout + done.stderr
+    assert "log_pubsub needs the stream of logs" in done.stdout
 
 
 def test_without_a_backend_it_takes_no_path_for_one(tmp_path: Path) -> None:

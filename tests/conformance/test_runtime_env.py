@@ -165,6 +165,7 @@ def test_without_variables_the_context_is_empty(rt):
         ({"env_vars": ["A"]}, TypeError, "must be of type Dict"),
         ({"env_vars": {"A": 1}}, TypeError, "'A': 1"),
         ({"env_vars": {"A=B": "1"}}, ValueError, "A=B"),
+        ({"env_vars": {"A": "\ud800"}}, ValueError, "cannot set 'A'"),
         ({"pip": ["numpy"]}, NotImplementedError, "pip"),
         ({"working_dir": "/"}, NotImplementedError, "working_dir"),
     ],

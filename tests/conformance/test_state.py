@@ -205,6 +205,29 @@ def test_detail_tells_of_environment_and_placement_group(rt):
     assert json.loads(told.serialized_runtime_env) == env
 
 
+def test_a_generator_that_raised_has_failed(rt):
+    @rsim.remote
+    def stream():
+        yield 1
+        raise KeyError("late")
+
+    class Actor:
+        async def stream(self):
+            yield 1
+            raise KeyError("late")
+
+    for generator in (stream.remote(), rsim.remote(Actor).remote().stream.remote()):
+        first, second = generator
+        assert rsim.get(first) == 1
+        with pytest.raises(KeyError):
+            rsim.get(second)
+        rsim.get(generator.completed())
+    failed = state.list_tasks(filters=[("state", "=", "FAILED")], detail=True)
+    assert [task.name for task in failed] == ["stream", "Actor.stream"]
+    assert {task.error_type for task in failed} == {"TASK_EXECUTION_EXCEPTION"}
+    assert all("late" in task.error_message for task in failed)
+
+
 def test_detail_tells_when(rt):
     rsim.get(echo.remote(1))
     (plain,) = state.list_tasks()
