@@ -89,6 +89,28 @@ def test_what_an_actor_registers_at_exit_runs_when_it_ends_in_good_order(rt, tmp
     assert marks.count(tmp_path / "other", "first") == 0
 
 
+@pytest.mark.parametrize("concurrency", [1, 3])
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_an_actor_may_end_in_its_constructor(rt, tmp_path, concurrency, asynchronous):
+    class Brief:
+        def __init__(self, folder):
+            atexit.register(marks.leave, folder, "left")
+            rsim.actor.exit_actor()
+
+        def run(self):
+            return "ran"
+
+    class BriefAsync(Brief):
+        async def wait(self):
+            pass
+
+    kind = rsim.remote(max_restarts=2)(BriefAsync if asynchronous else Brief)
+    actor = kind.options(max_concurrency=concurrency).remote(tmp_path)
+    with pytest.raises(ActorDiedError, match=r"exit_actor\(\)"):
+        rsim.get(actor.run.remote())
+    marks.await_marks(tmp_path, "left")
+
+
 def test_an_actor_that_is_killed_does_not(rt, tmp_path):
     actor = Tidy.remote(tmp_path)
     rsim.get(actor.run.remote())
