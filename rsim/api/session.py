@@ -78,11 +78,13 @@ class Session:
         labels: Mapping[str, str] | None = None,
         object_store_memory: int | None = None,
         name: str | None = None,
+        memory: int | None = None,
     ) -> str:
         """Let a node join this session, and return its name once all others know it.
 
         It has workers and an object store of its own; `object_store_memory` is in bytes, by default
-        as much as the driver's node has. Raises TypeError or ValueError for a bad argument
+        as much as the driver's node has. `memory`: the bytes that tasks can ask for by their option
+        of that name. Raises TypeError or ValueError for a bad argument
         (a name that is, or was, another node's), OSError when there is no shared memory for it.
         """
         from rsim.runtime.session import NodeOptions
@@ -94,6 +96,7 @@ class Session:
             labels=_given(checks.labels, "labels", labels) or {},
             object_store_memory=_given(_bytes, "object_store_memory", object_store_memory),
             name=_given(_name, "name", name),
+            memory=_given(_bytes, "memory", memory),
         )
         return self._backend_to("add_node").add_node(options)
 
@@ -179,6 +182,7 @@ def init(
     log_to_driver: bool = True,
     log_dir: str | os.PathLike[str] | None = None,
     spill_limit_bytes: int | None = None,
+    memory: int | None = None,
 ) -> Session:
     """Start a runtime in this process, and return its session. Any first call does so by itself.
 
@@ -189,6 +193,7 @@ def init(
     namespace: where the names of actors are unique; by default one that is this session's alone.
     object_store_memory: bytes of shared memory for objects. spill_limit_bytes: how much of them
         may go to disk when that is full; None: no limit.
+    memory: bytes that tasks can ask for by their option of that name.
     log_to_driver: print what workers print. log_dir: a folder to keep their output in.
     seed, cluster, faults, policy: in a simulation only. The seed (by default the environment's
         RSIM_SEED) decides every free choice; cluster is an rsim.sim.Cluster or a list of
@@ -220,6 +225,7 @@ def init(
             log_to_driver=bool(log_to_driver),
             log_dir=None if log_dir is None else os.fspath(log_dir),
             spill_limit_bytes=_given(_limit, "spill_limit_bytes", spill_limit_bytes),
+            memory=_given(_bytes, "memory", memory),
         )
         backend = registry.find(config.address)(config)
         _session = Session(backend, config)

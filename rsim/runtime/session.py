@@ -31,6 +31,7 @@ class SessionConfig:
     log_to_driver: bool = True
     log_dir: str | None = None
     spill_limit_bytes: int | None = None
+    memory: int | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class NodeOptions:
     labels: dict[str, str] = field(default_factory=dict)
     object_store_memory: int | None = None
     name: str | None = None
+    memory: int | None = None
 
 
 class BackendSession(Protocol):

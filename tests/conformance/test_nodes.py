@@ -100,6 +100,21 @@ def test_actors_that_stay_find_the_last_free_places(init, here):
     assert set(rsim.get([actor.value.remote() for actor in actors])) == {"kept"}
 
 
+def test_nodes_have_the_memory_that_they_are_given(init):
+    session = init(num_cpus=2, memory=3 * MIB)
+    session.add_node(name="other", num_cpus=2, memory=5 * MIB)
+    assert {node["NodeID"]: node["Resources"]["memory"] for node in rsim.nodes()} == {
+        session.node_names()[0]: 3 * MIB,
+        "other": 5 * MIB,
+    }
+
+    @rsim.remote(memory=4 * MIB)
+    def where():
+        return rsim.get_runtime_context().get_node_id()
+
+    assert rsim.get(where.remote()) == "other"
+
+
 # -- captured refs -------------------------------------------------------------------------------
 
 
