@@ -87,7 +87,7 @@ def test_where_code_runs_and_what_became_of_actors() -> None:
     from ray.cluster_utils import Cluster
 
     assert (global_worker.connected, global_worker.mode) == (False, None)
-    with pytest.raises(RuntimeError, match="ray.init"):
+    with pytest.raises(RuntimeError, match=r"ray\.init"):
         global_worker.check_connected()
     cluster = Cluster(initialize_head=True, head_node_args={"memory": 1e9})
     node = cluster.add_node(resources={"there": 1}, enable_object_reconstruction=True)

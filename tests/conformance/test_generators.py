@@ -490,7 +490,7 @@ def test_the_deprecated_dynamic(rt):
     assert rsim.get(list(refs)) == [0, 1, 2]
 
 
-# -- functions that return generators ----------------------------------------------------------------
+# -- functions that return generators --------------------------------------------------------------
 
 
 def returned(number):

@@ -111,9 +111,7 @@ class LocalSession:
             name = options.name or self._free_name()
             if name in self.sites or name in self._removed or name == GLOBAL:
                 raise ValueError(f"name: {name!r} is taken; names of nodes are used only once")
-            total = _total(
-                options.num_cpus, options.num_gpus, options.memory, options.resources
-            )
+            total = _total(options.num_cpus, options.num_gpus, options.memory, options.resources)
             capacity_bytes = options.object_store_memory or self._home.segment.capacity_bytes
             self._introduce(self._open(name, total, options.labels, capacity_bytes))
         return name
