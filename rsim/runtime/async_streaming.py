@@ -80,5 +80,5 @@ async def _collect(client: Client, task: RunTask, values: AsyncGenerator[Any, No
     finally:
         await values.aclose()
     if dynamic:
-        return DynamicObjectRefGenerator([client.put(value) for value in found])
+        return DynamicObjectRefGenerator(client.put_all(found))
     return as_declared(task, found)

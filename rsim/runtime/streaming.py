@@ -98,7 +98,7 @@ def collect(client: Client, task: RunTask, values: Generator[Any, None, Any]) ->
     """
     try:
         if is_dynamic(task):
-            return DynamicObjectRefGenerator([client.put(value) for value in values])
+            return DynamicObjectRefGenerator(client.put_all(values))
         return as_declared(task, list(islice(values, task.num_returns)))
     finally:
         values.close()

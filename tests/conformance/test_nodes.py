@@ -115,6 +115,26 @@ def test_nodes_have_the_memory_that_they_are_given(init):
     assert rsim.get(where.remote()) == "other"
 
 
+def test_dynamic_results_are_the_same_again_whatever_else_was_put(init, tmp_path):
+    session = init(num_cpus=1)
+    session.add_node(name="home", num_cpus=1, resources={"home": 1})
+
+    def blocks(folder):
+        marks.leave(folder, "ran")
+        for index in range(3):
+            if marks.count(folder, "ran") > 1:
+                rsim.put(np.full(LARGE, -1))
+            yield np.full(LARGE, index)
+
+    with pytest.warns(DeprecationWarning, match="streaming"):
+        dynamic = rsim.remote(num_returns="dynamic", resources={"home": 1})(blocks)
+    refs = list(rsim.get(dynamic.remote(tmp_path)))
+    session.remove_node("home")
+    session.add_node(name="new home", num_cpus=1, resources={"home": 1})
+    assert [int(rsim.get(ref)[0]) for ref in refs] == [0, 1, 2]
+    assert marks.count(tmp_path, "ran") == 2
+
+
 # -- captured refs -------------------------------------------------------------------------------
 
 
