@@ -135,6 +135,25 @@ def test_dynamic_results_are_the_same_again_whatever_else_was_put(init, tmp_path
     assert marks.count(tmp_path, "ran") == 2
 
 
+@pytest.mark.parametrize("held", [True, False], ids=["held", "dropped"])
+def test_what_a_task_put_can_be_lost_again_and_again(init, held):
+    session = init(num_cpus=1)
+    session.add_node(name="home-0", num_cpus=1, resources={"home": 1})
+
+    @rsim.remote(resources={"home": 1})
+    def puts():
+        return [rsim.put(np.full(LARGE, index)) for index in range(3)]
+
+    result = puts.remote()
+    refs = rsim.get(result)
+    if not held:
+        del result
+    for times in range(3):
+        session.remove_node(f"home-{times}")
+        session.add_node(name=f"home-{times + 1}", num_cpus=1, resources={"home": 1})
+        assert [int(rsim.get(ref)[0]) for ref in refs] == [0, 1, 2]
+
+
 # -- captured refs -------------------------------------------------------------------------------
 
 
