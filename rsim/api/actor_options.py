@@ -68,7 +68,7 @@ _OF_CLASSES: Checks = {
     "concurrency_groups": _concurrency_groups,
     "allow_out_of_order_execution": _flag,
     "_actor_generator_backpressure_num_objects": _absent,
-    "name": checks.name,
+    "name": lambda _, value: checks.name("Actor name", value),
     "namespace": checks.name,
     "get_if_exists": _flag,
     "lifetime": _lifetime,

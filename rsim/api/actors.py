@@ -205,5 +205,7 @@ def exit_actor() -> NoReturn:
 
     client = current.client
     if client is None or not client.hosts_actor:
-        raise TypeError("exit_actor() can be called in the methods of an actor only")
+        raise TypeError(
+            "exit_actor API is called on a non-actor worker: it is for the methods of an actor"
+        )
     raise ActorExit("exit_actor() was called")

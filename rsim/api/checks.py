@@ -31,7 +31,7 @@ def name(what: str, value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{what} must be a str, not {value!r}")
     if not value:
-        raise ValueError(f"{what} must not be an empty str")
+        raise ValueError(f"{what} cannot be an empty string")
     return value
 
 

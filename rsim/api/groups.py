@@ -226,6 +226,8 @@ def _bundle(name: str, bundle: object) -> dict[str, float]:
         raise ValueError(f"{name} must be a dict of quantities by resource, not {bundle!r}")
     found = {}
     for resource, amount in bundle.items():
+        if resource == "bundle":
+            raise ValueError(f"{name} must not contain 'bundle': each bundle is one already")
         check = checks.gpus if resource == "GPU" else checks.quantity
         try:
             checks.text(f"a key of {name}", resource)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rsim.api import checks
 
@@ -21,14 +21,21 @@ _SOME = re.compile(rf"(!?)in\(({_VALUE}(?:, ?{_VALUE})*)\)")
 _KEY = re.compile(rf"(?:{_VALUE}/)?{_VALUE}")
 
 
-def selector(name: str, value: object) -> LabelSelector:
-    """A selector as the core knows it: `{"region": "us", "zone": "!x", "disk": "in(ssd,nvme)"}`.
+class _Checked(tuple[Any, ...]):
+    """What was found to be right: the options of a class are looked at again when they change."""
 
-    Raises TypeError or ValueError.
+    __slots__ = ()
+
+
+def selector(name: str, value: object) -> LabelSelector:
+    """A selector as the core knows it: `{"region": "us", "zone": "!x", "disk": "in(ssd,nvme)"}`;
+    one that was checked before stays as it is. Raises TypeError or ValueError.
     """
+    if isinstance(value, _Checked):
+        return value
     if not isinstance(value, Mapping):
         raise TypeError(f"{name} must be a dict of str, not {value!r}")
-    return tuple(sorted(_condition(name, key, wanted) for key, wanted in value.items()))
+    return _Checked(sorted(_condition(name, key, wanted) for key, wanted in value.items()))
 
 
 def _condition(name: str, key: object, wanted: object) -> tuple[str, str, tuple[str, ...]]:
@@ -51,10 +58,11 @@ def _condition(name: str, key: object, wanted: object) -> tuple[str, str, tuple[
 
 
 def fallback(name: str, value: object) -> tuple[LabelSelector, ...]:
-    """Selectors to try one after the other: `[{"label_selector": {...}}]`.
-
-    Raises TypeError or ValueError.
+    """Selectors to try one after the other: `[{"label_selector": {...}}]`; what was checked before
+    stays as it is. Raises TypeError or ValueError.
     """
+    if isinstance(value, _Checked):
+        return value
     if not isinstance(value, list):
         raise TypeError(f"{name} must be a list of dicts, not {value!r}")
     found = []
@@ -68,7 +76,7 @@ def fallback(name: str, value: object) -> tuple[LabelSelector, ...]:
                 )
         if "label_selector" in options:
             found.append(selector(f"{name}[{index}]", options["label_selector"]))
-    return tuple(found)
+    return _Checked(found)
 
 
 class _Operator:

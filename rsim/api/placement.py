@@ -181,7 +181,8 @@ def _strategy(given: dict[str, Any]) -> Strategy:
     """The scheduling strategy; of a placement group, what goes beside it."""
     from rsim.core.records import Strategy
 
-    selector, fallback = given.get("label_selector", ()), given.get("fallback_strategy", ())
+    selector = tuple(given.get("label_selector", ()))
+    fallback = tuple(map(tuple, given.get("fallback_strategy", ())))
     strategy = given.get("scheduling_strategy")
     if isinstance(strategy, NodeAffinitySchedulingStrategy):
         spills, fails = strategy._spill_on_unavailable, strategy._fail_on_unavailable

@@ -127,9 +127,13 @@ class RuntimeContext:
         return self._client.context.cancelled
 
     def get_assigned_resources(self) -> dict[str, float]:
-        """The resources that the task, or the actor, holds, by name. RuntimeError in a driver."""
+        """The resources that the task, or the actor, holds, by name; those of a bundle by the names
+        that they have outside. RuntimeError in a driver.
+        """
+        from rsim.core.bundles import outside
+
         self._in_worker("get_assigned_resources()")
-        return quantities(self._worker().demand)
+        return quantities(outside(self._worker().demand))
 
     def get_accelerator_ids(self) -> dict[str, list[str]]:
         """The ids of the accelerators that the task, or the actor, may use, by resource."""

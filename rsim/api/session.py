@@ -79,11 +79,13 @@ class Session:
         labels: Mapping[str, str] | None = None,
         object_store_memory: int | None = None,
         name: str | None = None,
+        memory: int | None = None,
     ) -> str:
         """Let a node join this session, and return its name once all others know it.
 
         It has workers and an object store of its own; `object_store_memory` is in bytes, by default
-        as much as the driver's node has. Raises TypeError or ValueError for a bad argument
+        as much as the driver's node has. `memory`: the bytes that tasks can ask for by their option
+        of that name. Raises TypeError or ValueError for a bad argument
         (a name that is, or was, another node's), OSError when there is no shared memory for it.
         """
         from rsim.runtime.session import NodeOptions
@@ -95,6 +97,7 @@ class Session:
             labels=_given(checks.labels, "labels", labels) or {},
             object_store_memory=_given(_bytes, "object_store_memory", object_store_memory),
             name=_given(_name, "name", name),
+            memory=_given(_bytes, "memory", memory),
         )
         return self._backend_to("add_node").add_node(options)
 
@@ -181,6 +184,7 @@ def init(
     log_dir: str | os.PathLike[str] | None = None,
     spill_limit_bytes: int | None = None,
     runtime_env: Mapping[str, Any] | None = None,
+    memory: int | None = None,
 ) -> Session:
     """Start a runtime in this process, and return its session. Any first call does so by itself.
 
@@ -193,6 +197,7 @@ def init(
         may go to disk when that is full; None: no limit.
     runtime_env: {"env_vars": {"NAME": "value"}}: what the environment of all workers has beside the
         driver's; that of single tasks and actors may have more.
+    memory: bytes that tasks can ask for by their option of that name.
     log_to_driver: print what workers print. log_dir: a folder to keep their output in.
     seed, cluster, faults, policy: in a simulation only. The seed (by default the environment's
         RSIM_SEED) decides every free choice; cluster is an rsim.sim.Cluster or a list of
@@ -227,6 +232,7 @@ def init(
             env_vars=environments.variables_of(
                 _given(environments.runtime_env, "runtime_env", runtime_env)
             ),
+            memory=_given(_bytes, "memory", memory),
         )
         backend = registry.find(config.address)(config)
         _session = Session(backend, config)

@@ -17,7 +17,7 @@ _HARMLESS = frozenset(
         "system_reserved_memory object_spilling_directory _temp_dir _node_name _node_ip_address "
         "_driver_object_store_memory _metrics_export_port _redis_username _redis_password "
         "_plasma_directory _enable_object_reconstruction _raylet_ip_address _redis_max_memory "
-        "_skip_env_hook _internal_config"
+        "_skip_env_hook _internal_config _memory"
     ).split()
 )
 """rsim has no dashboard (the state API works without one), no Redis, no log files of its own; lost
@@ -25,7 +25,7 @@ objects are always made again.
 """
 
 _REFUSED = frozenset(
-    "proxy_server_url storage _tracing_startup_hook _memory cluster_id allow_multiple".split()
+    "proxy_server_url storage _tracing_startup_hook cluster_id allow_multiple".split()
 )
 
 _HARMLESS_ENDINGS = tuple(

@@ -19,7 +19,7 @@ from rsim.as_ray.constants import HEAD_NODE_RESOURCE_NAME, NODE_ADDRESS_RESOURCE
 cluster_not_supported = False
 
 _DEFAULTS = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 150 * 1024 * 1024}
-_SIZES = ("num_cpus", "num_gpus", "resources", "labels", "object_store_memory")
+_SIZES = ("num_cpus", "num_gpus", "resources", "labels", "object_store_memory", "memory")
 _WITHOUT_EFFECT_ENDINGS = ("_port", "_address", "_dir", "_password")
 _WITHOUT_EFFECT = frozenset(
     "node_name dashboard_host include_dashboard log_to_driver namespace "
@@ -135,7 +135,7 @@ class Cluster:
     def add_node(self, wait: bool = True, **arguments: Any) -> ClusterNode:
         """Add a node; the first one is the head, where drivers run.
 
-        num_cpus, num_gpus, resources, labels, object_store_memory: what it has. Raises
+        num_cpus, num_gpus, resources, labels, memory, object_store_memory: what it has. Raises
         NotImplementedError for other arguments that would matter.
         """
         node = ClusterNode(self, next(self._numbers), _sizes(arguments))
@@ -252,7 +252,7 @@ def _sizes(arguments: Mapping[str, Any]) -> dict[str, Any]:
         if name in _SIZES:
             given = json.loads(value) if isinstance(value, str) else value
             if given is not None:
-                sizes[name] = given
+                sizes[name] = int(given) if name.endswith("memory") else given
         elif name == "_system_config":
             check_settings(value)
         elif name not in _WITHOUT_EFFECT and not name.endswith(_WITHOUT_EFFECT_ENDINGS):

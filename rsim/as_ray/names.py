@@ -257,7 +257,12 @@ MODULES: dict[str, Names] = {
     "ray.experimental.queue": _QUEUE,
     "ray.experimental.state": {},
     "ray.experimental.state.api": _in("rsim.util.state", _STATE),
-    "ray.experimental.internal_kv": _in(f"{_HERE}.helpers", "_internal_kv_reset"),
+    "ray.experimental.internal_kv": _in(f"{_HERE}.helpers", "_internal_kv_reset")
+    | _in(
+        f"{_HERE}.key_values",
+        "_internal_kv_initialized _internal_kv_get _internal_kv_exists _internal_kv_put "
+        "_internal_kv_list _internal_kv_del",
+    ),
     # private
     "ray._raylet": {**_IDS, **_REFS},
     "ray._common.test_utils": _TESTING,

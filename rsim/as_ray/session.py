@@ -131,6 +131,7 @@ def init(
         "resources": resources,
         "labels": labels,
         "object_store_memory": _whole(object_store_memory),
+        "memory": _whole(others.get("_memory")),
     }
     settings: dict[str, Any] = {
         "namespace": job.ray_namespace if namespace is None else namespace,

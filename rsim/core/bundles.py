@@ -82,6 +82,16 @@ def mentions(name: str, group_id: bytes) -> bool:
     return name.endswith(group_id.hex()) and "_group_" in name
 
 
+def outside(demand: Demand) -> Demand:
+    """The demand of a task in a group, or not, as it would be outside."""
+    found: dict[str, int] = {}
+    for name, units in demand:
+        plain, _, inside = name.partition("_group_")
+        if not inside or plain != _MARK:
+            found[plain if inside else name] = units
+    return tuple(sorted(found.items()))
+
+
 def reservation_key(group_id: bytes, op: int) -> bytes:
     """What the reservation of bundles on a node is called in that node's reports."""
     return group_id + op.to_bytes(8, "big")

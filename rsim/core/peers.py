@@ -25,7 +25,7 @@ from rsim.core.events import (
     ObjectReceived,
     TaskFinished,
 )
-from rsim.core.ids import return_id
+from rsim.core.ids import creator, return_id
 from rsim.core.objects import PENDING, REMOTE, STORED, Entry, Waiter
 from rsim.core.records import STREAMING, Demand, ErrorInfo, Result
 from rsim.core.resources import format_demand
@@ -419,6 +419,9 @@ class Peers:
         entry = self._node.objects.get(message.ref.object_id)
         if entry is not None and not entry.owner and not entry.exists:
             self._node.lineage.object_removed(entry)
+            task = self._node.tasks.table.get(creator(entry.object_id))
+            if task is not None:
+                task.recorded = False  # the record is for the new owner now, who needs it longer
             entry.owner = source
             entry.state = PENDING
         self.borrowing.receive(source, (message.ref,))

@@ -75,7 +75,7 @@ async def _collect(
     dynamic = is_dynamic(task)
     try:
         if dynamic:
-            return DynamicObjectRefGenerator([client.put(value) async for value in values])
+            return DynamicObjectRefGenerator(client.put_all([each async for each in values]))
         async for value in values:
             if not declared.add(value):
                 break

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from rsim import exceptions
@@ -46,6 +46,10 @@ from rsim.runtime.tenancy import inherited
 
 INLINE_LIMIT_BYTES = 100 * 1024
 """Larger values go through shared memory (the limit that Ray uses for the same purpose)."""
+
+
+_YIELDED = 1 << 30
+"""No task puts so many values that it would come to those of ``put_all``."""
 
 
 class Client(Holdings):
@@ -181,9 +185,19 @@ class Client(Holdings):
         """Store a value. ObjectStoreFullError when there is no room for it, UnserializableError."""
         return self._put_payload(serialize(value, "Could not serialize the put value"))
 
-    def _put_payload(self, payload: Payload) -> ObjectRef[Any]:
+    def put_all(self, values: Iterable[Any]) -> list[ObjectRef[Any]]:
+        """Store all that a generator yields, under ids that do not depend on what it puts itself:
+        it may put something else when it is run again.
+        """
+        what = "Could not serialize the yielded value"
+        return [
+            self._put_payload(serialize(value, what), _YIELDED + index)
+            for index, value in enumerate(values)
+        ]
+
+    def _put_payload(self, payload: Payload, index: int = -1) -> ObjectRef[Any]:
         context = self.context
-        object_id = put_id(context.task_id, next(context.puts))
+        object_id = put_id(context.task_id, next(context.puts) if index < 0 else index)
         size_bytes = payload.total_bytes
         if size_bytes <= INLINE_LIMIT_BYTES:
             if len(self._dropped) >= BATCH:

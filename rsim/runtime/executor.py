@@ -163,7 +163,7 @@ class Executor:
             event = self.failure(task, context, exception)
         RUNNING.set(None)
         self.report(task, event)
-        return type(event) is TaskFinished and not event.error
+        return type(event) is TaskFinished and not event.error and not self._exited
 
     def run_alone(self, task: RunTask) -> Any:
         """What the function returns, while no other runs: it can be interrupted."""
@@ -305,6 +305,9 @@ class Executor:
             if self.calls is not None:
                 self.calls.close()
             return ActorExited(number)
+        if task.kind == CREATION and isinstance(exception, ActorExit):
+            self._exited = True  # it lived, if not for long
+            return self.success(task, context, exception)
         times = context.started_ns, self._client.channel.now_ns()
         if isinstance(exception, CallCancelled):
             return TaskFinished(number, task_id, (), True, False, "", True, *times)
@@ -317,6 +320,8 @@ class Executor:
         """Tell the node."""
         client = self._client
         client.channel.send(event)
+        if self._exited and task.kind == CREATION:
+            client.channel.send(ActorExited(client.number))
         if task.lent or client.has_dropped:  # not before: the results may hold what is dropped here
             client.return_unused(task.lent)
             client.flush()

@@ -33,6 +33,7 @@ class SessionConfig:
     log_dir: str | None = None
     spill_limit_bytes: int | None = None
     env_vars: EnvVars = ()
+    memory: int | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class NodeOptions:
     labels: dict[str, str] = field(default_factory=dict)
     object_store_memory: int | None = None
     name: str | None = None
+    memory: int | None = None
 
 
 class BackendSession(Protocol):

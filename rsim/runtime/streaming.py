@@ -160,7 +160,7 @@ def collect(
     """
     try:
         if is_dynamic(task):
-            return DynamicObjectRefGenerator([client.put(value) for value in values])
+            return DynamicObjectRefGenerator(client.put_all(values))
         for value in values:
             if not declared.add(value):
                 break

@@ -456,6 +456,7 @@ def _cluster_of(config: SessionConfig) -> Cluster:
         "resources": config.resources or None,
         "labels": config.labels or None,
         "object_store_memory": config.object_store_memory,
+        "memory": config.memory,
     }
     given = {name: value for name, value in given.items() if value is not None}
     if config.cluster is None:

@@ -139,6 +139,7 @@ def joining(name: str, options: NodeOptions, like: Node) -> Node:
         resources=options.resources,
         labels=options.labels,
         object_store_memory=options.object_store_memory or like.object_store_memory,
+        memory=like.memory if options.memory is None else options.memory,
     )
 
 

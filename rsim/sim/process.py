@@ -1,6 +1,7 @@
 """The calls by which a process asks about or ends itself or its like, for simulated workers.
 
-Decides what `os.getpid`, `os.kill`, `os._exit`, `os.abort` and `signal.raise_signal` do in a task.
+Decides what `os.getpid`, `os.kill`, `os._exit`, `os.abort` and `signal.raise_signal` do in a task
+(for `atexit`, see `departures`).
 Must never change what they do in the driver's own program, but that it can signal simulated
 processes, too. Owns their ids.
 """
@@ -12,6 +13,7 @@ import signal
 from collections.abc import Callable
 from typing import Any, NoReturn, Protocol
 
+from rsim.sim import departures
 from rsim.sim.virtual import Patcher
 
 FIRST_PID = 5_000_000
@@ -24,6 +26,7 @@ class SimulatedProcess(Protocol):
     """What a worker lets these calls do to it."""
 
     pid: int
+    departures: list[departures.Departure]
 
     @property
     def alive(self) -> bool:
@@ -67,6 +70,7 @@ class Processes:
             (signal, "raise_signal", self._signal),
         ):
             patcher.replace(module, name, self._dispatch(replacement))
+        departures.install(patcher, self._running)
 
     def _dispatch(self, replacement: Callable[..., Any]) -> Callable[[Any], Callable[..., Any]]:
         def make(real: Any) -> Callable[..., Any]:

@@ -26,6 +26,7 @@ from rsim.runtime.trace import BLOCKED, DIED, FAILED, FINISHED, Trace
 from rsim.runtime.wire import Delivery, RunTask
 from rsim.sim.channel import REQUESTS, SimChannel
 from rsim.sim.context import CALL_CONTEXT, StrandContext
+from rsim.sim.departures import Departure, depart
 from rsim.sim.engine import Lane
 from rsim.sim.faults import AT_END, AT_PAUSE, AT_START, NODE, Doom, Injector
 from rsim.sim.greenlets import Hub, Strand
@@ -195,6 +196,7 @@ class Worker:
         self._executor = Executor(client, self)
         self._outbox = Lane()
         self._tasks: deque[RunTask] = deque()
+        self.departures: list[Departure] = []
         """Sent to it, and not begun."""
         self._idle = True
         self._stopping = False
@@ -309,6 +311,7 @@ class Worker:
             while not self._tasks:
                 if self._stopping and not self._executor.busy:
                     self._executor.farewell()
+                    depart(self)
                     self.kill("stopped")
                     return
                 self._hub.suspend()

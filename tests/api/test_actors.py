@@ -72,7 +72,7 @@ def test_what_the_core_is_told(session: rsim.Session) -> None:
             ValueError,
             "allow_out_of_order_execution cannot be False for an actor with max_concurrency > 1",
         ),
-        ({"name": ""}, ValueError, "name must not be an empty str"),
+        ({"name": ""}, ValueError, "name cannot be an empty string"),
         ({"lifetime": "long"}, ValueError, "lifetime must be 'detached'"),
     ],
 )

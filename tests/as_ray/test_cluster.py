@@ -73,6 +73,49 @@ def test_mistakes() -> None:
     cluster.add_node()
     with pytest.raises(ValueError, match="num_cpus"):
         ray.init(cluster.address, num_cpus=4)
+    with pytest.raises(ValueError, match="_system_config"):
+        ray.init(cluster.address, _system_config={"object_timeout_milliseconds": 200})
     with pytest.raises(NotImplementedError, match="AutoscalingCluster"):
         ray.cluster_utils.AutoscalingCluster(head_resources={}, worker_node_types={})
+    cluster.shutdown()
+
+
+def test_where_code_runs_and_what_became_of_actors() -> None:
+    import ray
+    from ray._private import gcs_utils, state
+    from ray._private.worker import global_worker
+    from ray.cluster_utils import Cluster
+
+    assert (global_worker.connected, global_worker.mode) == (False, None)
+    with pytest.raises(RuntimeError, match=r"ray\.init"):
+        global_worker.check_connected()
+    cluster = Cluster(initialize_head=True, head_node_args={"memory": 1e9})
+    node = cluster.add_node(resources={"there": 1}, enable_object_reconstruction=True)
+    ray.init(cluster.address, namespace="here")
+    global_worker.check_connected()
+    assert (global_worker.mode, global_worker.namespace) == (ray.SCRIPT_MODE, "here")
+    assert global_worker.node.is_head()
+
+    @ray.remote(resources={"there": 1})
+    class Actor:
+        def where(self) -> tuple[object, ...]:
+            from ray._private.worker import global_worker as worker
+
+            assert worker.mode == ray.WORKER_MODE and not worker.node.is_head()
+            assert worker.node.node_ip_address == "127.0.0.1"
+            return worker.node.unique_id, worker.current_node_id, worker.worker_id
+
+    actor = Actor.remote()
+    found = ray.get(actor.where.remote())
+    assert found[:2] == (node.unique_id, node.unique_id) and found[2] != global_worker.worker_id
+    assert ray.get_runtime_context().get_job_id() == global_worker.current_job_id.hex()
+    told = state.actors(actor_id=actor._actor_id.hex())
+    assert told == state.actors()[actor._actor_id.hex()]
+    assert (told["State"], told["Address"]["NodeID"]) == (
+        gcs_utils.ActorTableData.ALIVE,
+        node.unique_id,
+    )
+    with pytest.raises(ValueError, match="no actor"):
+        state.actors(actor_id="00")
+    ray.shutdown()
     cluster.shutdown()

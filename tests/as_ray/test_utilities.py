@@ -173,3 +173,30 @@ def test_words_and_ids() -> None:
 
         class B(A):  # type: ignore[misc, valid-type]
             pass
+
+
+def test_values_that_all_processes_share() -> None:
+    import ray
+    from ray.experimental import internal_kv as kv
+
+    assert not kv._internal_kv_initialized()
+    ray.init(num_cpus=2)
+
+    @ray.remote
+    def leave(key: str) -> bool:
+        found: bool = kv._internal_kv_put(key, "by a task", namespace="tasks")
+        return found
+
+    assert kv._internal_kv_initialized()
+    assert ray.get([leave.remote("a1"), leave.remote("a2"), leave.remote("b")]) == [False] * 3
+    assert kv._internal_kv_get(b"a1", namespace=b"tasks") == b"by a task"
+    assert kv._internal_kv_get("a1") is None and not kv._internal_kv_exists("a1")
+    assert kv._internal_kv_put("a1", "other", False, namespace="tasks") is True
+    assert kv._internal_kv_get("a1", namespace="tasks") == b"by a task"
+    assert sorted(kv._internal_kv_list("a", namespace="tasks")) == [b"a1", b"a2"]
+    assert kv._internal_kv_del("a", namespace="tasks") == 0
+    assert kv._internal_kv_del("a", del_by_prefix=True, namespace="tasks") == 2
+    assert kv._internal_kv_del("b", namespace="tasks") == 1
+    with pytest.raises(RuntimeError, match="reserved"):
+        kv._internal_kv_put("@namespace_x", "y")
+    ray.shutdown()

@@ -1,5 +1,6 @@
 """How actors end in good order: sys.exit(), and the method that cleans up."""
 
+import atexit
 import sys
 
 import pytest
@@ -53,6 +54,61 @@ def test_an_actor_that_ends_in_good_order_cleans_up(rt, tmp_path, way):
         actor.__ray_terminate__.remote()
     del actor
     marks.await_marks(tmp_path, "tidied")
+
+
+@rsim.remote
+class Registered:
+    def __init__(self, folder, name="left"):
+        self.folder = folder
+        atexit.register(self.leave, name=name)
+        atexit.register(marks.leave, folder, "never")
+        atexit.unregister(marks.leave)
+        atexit.register(marks.leave, folder, "first")
+
+    def leave(self, name):
+        assert marks.count(self.folder, "first") == 1  # what was registered last
+        marks.leave(self.folder, name)
+
+    def exit(self):
+        rsim.actor.exit_actor()
+
+
+@pytest.mark.parametrize("way", ["exit", "terminate", "handles"])
+def test_what_an_actor_registers_at_exit_runs_when_it_ends_in_good_order(rt, tmp_path, way):
+    actor, other = Registered.remote(tmp_path), Registered.remote(tmp_path / "other")
+    rsim.get([actor.__ray_ready__.remote(), other.__ray_ready__.remote()])
+    if way == "exit":
+        actor.exit.remote()
+    elif way == "terminate":
+        actor.__ray_terminate__.remote()
+    del actor
+    marks.await_marks(tmp_path, "first", "left")
+    rsim.kill(other)
+    assert is_dead(other)
+    assert marks.count(tmp_path, "never") == 0
+    assert marks.count(tmp_path / "other", "first") == 0
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_an_actor_may_end_in_its_constructor(rt, tmp_path, concurrency, asynchronous):
+    class Brief:
+        def __init__(self, folder):
+            atexit.register(marks.leave, folder, "left")
+            rsim.actor.exit_actor()
+
+        def run(self):
+            return "ran"
+
+    class BriefAsync(Brief):
+        async def wait(self):
+            pass
+
+    kind = rsim.remote(max_restarts=2)(BriefAsync if asynchronous else Brief)
+    actor = kind.options(max_concurrency=concurrency).remote(tmp_path)
+    with pytest.raises(ActorDiedError, match=r"exit_actor\(\)"):
+        rsim.get(actor.run.remote())
+    marks.await_marks(tmp_path, "left")
 
 
 def test_an_actor_that_is_killed_does_not(rt, tmp_path):

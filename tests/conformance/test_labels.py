@@ -127,6 +127,16 @@ def test_actors_select_too(labelled):
     assert rsim.wait([other.ready.remote()], timeout=0.1)[0] == []
 
 
+def test_a_class_may_be_declared_with_a_selector(labelled):
+    @rsim.remote(label_selector={"region": "us"}, fallback_strategy=[{"label_selector": {}}])
+    class Declared:
+        def ready(self):
+            return "ready"
+
+    assert rsim.get(Declared.remote().ready.remote()) == "ready"
+    assert rsim.get(Declared.options(num_cpus=1).remote().ready.remote()) == "ready"
+
+
 def test_a_missing_label_is_told(labelled, capfd):
     assert waits(label_selector={"region": "eu"})
     assert "no node with the labels that it selects" in capfd.readouterr().err

@@ -302,11 +302,11 @@ def test_a_worker_that_dies_gives_the_names_of_its_actors_back(rt, tmp_path):
 
 
 def test_mistakes_are_told_where_they_are_made(rt):
-    with pytest.raises(ValueError, match="name must not be an empty str"):
+    with pytest.raises(ValueError, match="name cannot be an empty string"):
         Counter.options(name="")
     with pytest.raises(TypeError, match="name must be a str, not 3"):
         Counter.options(name=3)
-    with pytest.raises(ValueError, match="namespace must not be an empty str"):
+    with pytest.raises(ValueError, match="namespace cannot be an empty string"):
         Counter.options(name="x", namespace="")
     with pytest.raises(ValueError, match="get_if_exists needs the option name"):
         Counter.options(get_if_exists=True)
@@ -320,7 +320,7 @@ def test_mistakes_are_told_where_they_are_made(rt):
         rsim.get_actor("")
     with pytest.raises(TypeError, match="name must be a str"):
         rsim.get_actor(7)
-    with pytest.raises(ValueError, match="namespace must not be"):
+    with pytest.raises(ValueError, match="namespace cannot be"):
         rsim.get_actor("x", "")
     with pytest.raises(rsim.actor.ActorClassInheritanceException):
 

@@ -100,6 +100,60 @@ def test_actors_that_stay_find_the_last_free_places(init, here):
     assert set(rsim.get([actor.value.remote() for actor in actors])) == {"kept"}
 
 
+def test_nodes_have_the_memory_that_they_are_given(init):
+    session = init(num_cpus=2, memory=3 * MIB)
+    session.add_node(name="other", num_cpus=2, memory=5 * MIB)
+    assert {node["NodeID"]: node["Resources"]["memory"] for node in rsim.nodes()} == {
+        session.node_names()[0]: 3 * MIB,
+        "other": 5 * MIB,
+    }
+
+    @rsim.remote(memory=4 * MIB)
+    def where():
+        return rsim.get_runtime_context().get_node_id()
+
+    assert rsim.get(where.remote()) == "other"
+
+
+def test_dynamic_results_are_the_same_again_whatever_else_was_put(init, tmp_path):
+    session = init(num_cpus=1)
+    session.add_node(name="home", num_cpus=1, resources={"home": 1})
+
+    def blocks(folder):
+        marks.leave(folder, "ran")
+        for index in range(3):
+            if marks.count(folder, "ran") > 1:
+                rsim.put(np.full(LARGE, -1))
+            yield np.full(LARGE, index)
+
+    with pytest.warns(DeprecationWarning, match="streaming"):
+        dynamic = rsim.remote(num_returns="dynamic", resources={"home": 1})(blocks)
+    refs = list(rsim.get(dynamic.remote(tmp_path)))
+    session.remove_node("home")
+    session.add_node(name="new home", num_cpus=1, resources={"home": 1})
+    assert [int(rsim.get(ref)[0]) for ref in refs] == [0, 1, 2]
+    assert marks.count(tmp_path, "ran") == 2
+
+
+@pytest.mark.parametrize("held", [True, False], ids=["held", "dropped"])
+def test_what_a_task_put_can_be_lost_again_and_again(init, held):
+    session = init(num_cpus=1)
+    session.add_node(name="home-0", num_cpus=1, resources={"home": 1})
+
+    @rsim.remote(resources={"home": 1})
+    def puts():
+        return [rsim.put(np.full(LARGE, index)) for index in range(3)]
+
+    result = puts.remote()
+    refs = rsim.get(result)
+    if not held:
+        del result
+    for times in range(3):
+        session.remove_node(f"home-{times}")
+        session.add_node(name=f"home-{times + 1}", num_cpus=1, resources={"home": 1})
+        assert [int(rsim.get(ref)[0]) for ref in refs] == [0, 1, 2]
+
+
 # -- captured refs -------------------------------------------------------------------------------
 
 

@@ -180,6 +180,21 @@ def test_a_blocked_task_lends_its_bundle(init):
     assert rsim.get(parent.options(scheduling_strategy=strategy).remote(), timeout=60) == group
 
 
+@pytest.mark.parametrize("index", [-1, 0])
+def test_what_code_in_a_group_holds_is_told_by_plain_names(rt, index):
+    @rsim.remote(memory=100)
+    def held():
+        return rsim.get_runtime_context().get_assigned_resources()
+
+    group = placement_group([{"CPU": 2, "memory": 500}])
+    strategy = In(group, placement_group_bundle_index=index)
+    assert rsim.get(held.options(scheduling_strategy=strategy).remote()) == {
+        "CPU": 1,
+        "memory": 100,
+    }
+    assert rsim.get(held.remote()) == {"CPU": 1, "memory": 100}
+
+
 def test_actors_live_in_the_group(rt):
     group = placement_group([{"CPU": 2}])
     tenant = Tenant.options(scheduling_strategy=In(group)).remote()
@@ -320,6 +335,7 @@ def test_groups_come_and_go(init):
         ({"bundles": [{"GPU": 1.5}]}, r"bundles\[0\]\['GPU'\] must be a whole number or below 1"),
         ({"bundles": [{1: 1}]}, r"a key of bundles\[0\] must be a str"),
         ({"bundles": [3]}, r"bundles\[0\] must be a dict"),
+        ({"bundles": [{"bundle": 1}]}, "bundle.* each bundle is one already"),
         ({"strategy": "BEST"}, "strategy must be one of PACK, SPREAD, STRICT_PACK, STRICT_SPREAD"),
         ({"lifetime": "long"}, "lifetime must be None or 'detached'"),
         ({"_soft_target_node_id": "n0"}, "_soft_target_node_id is for STRICT_PACK only"),

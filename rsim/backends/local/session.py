@@ -111,7 +111,7 @@ class LocalSession:
             name = options.name or self._free_name()
             if name in self.sites or name in self._removed or name == GLOBAL:
                 raise ValueError(f"name: {name!r} is taken; names of nodes are used only once")
-            total = _total(options.num_cpus, options.num_gpus, options.resources)
+            total = _total(options.num_cpus, options.num_gpus, options.memory, options.resources)
             capacity_bytes = options.object_store_memory or self._home.segment.capacity_bytes
             self._introduce(self._open(name, total, options.labels, capacity_bytes))
         return name
@@ -193,7 +193,7 @@ class LocalSession:
         undo.callback(self._close_sites)
         undo.callback(reactor.stop)
         cpus = len(os.sched_getaffinity(0)) if config.num_cpus is None else config.num_cpus
-        total = _total(cpus, config.num_gpus or 0, config.resources)
+        total = _total(cpus, config.num_gpus or 0, config.memory, config.resources)
         capacity_bytes = config.object_store_memory or default_capacity_bytes()
         self._home = home = self._open(_FIRST_NODE, total, config.labels, capacity_bytes)
         post_office.connect(connect_machine(scheduler, shared, home))
@@ -283,9 +283,12 @@ class LocalSession:
         self._reactor.abandon()
 
 
-def _total(num_cpus: float, num_gpus: float, resources: dict[str, float]) -> Demand:
-    memory_bytes = int(available_memory_bytes() * _MEMORY_SHARE)
-    return demand_of(num_cpus, num_gpus, memory_bytes, resources)
+def _total(
+    num_cpus: float, num_gpus: float, memory: int | None, resources: dict[str, float]
+) -> Demand:
+    if memory is None:
+        memory = int(available_memory_bytes() * _MEMORY_SHARE)
+    return demand_of(num_cpus, num_gpus, memory, resources)
 
 
 def _facts(config: SessionConfig, driver_task: bytes, started_ns: int) -> SessionFacts:
