@@ -8,12 +8,14 @@ by ``runtime.concurrency``.
 
 from __future__ import annotations
 
+import os
 import pickle
+import sys
 import traceback
 from collections.abc import Callable
 from functools import partial
 from types import GeneratorType
-from typing import Any
+from typing import Any, NoReturn
 
 from msgspec.structs import replace
 
@@ -303,6 +305,8 @@ class Executor:
             if self.calls is not None:
                 self.calls.close()
             return ActorExited(number)
+        if task.kind == CALL and isinstance(exception, SystemExit):
+            _crash(exception.code)
         times = context.started_ns, self._client.channel.now_ns()
         if isinstance(exception, CallCancelled):
             return TaskFinished(number, task_id, (), True, False, "", True, *times)
@@ -395,6 +399,15 @@ class Executor:
         self._early[task_id] = None
         while len(self._early) > _EARLY_INTERRUPTS:
             self._early.pop(next(iter(self._early)), None)
+
+
+def _crash(code: object) -> NoReturn:
+    """What becomes of an actor's process that calls sys.exit() with an error."""
+    if not isinstance(code, int):
+        print(code, file=sys.stderr)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code if isinstance(code, int) else 1)
 
 
 def _ends_actor(exception: BaseException) -> bool:
