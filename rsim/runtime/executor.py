@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from rsim.core.events import ActorExited, Event, TaskFinished, TasksReturned
 from rsim.core.ids import return_id
 from rsim.core.records import STREAMING, Result
-from rsim.exceptions import UnserializableError, text_of
+from rsim.exceptions import TaskCancelledError, UnserializableError, text_of
 from rsim.runtime import errors
 from rsim.runtime.client import INLINE_LIMIT_BYTES, Client
 from rsim.runtime.concurrency import Calls, ThreadedCalls
@@ -316,6 +316,17 @@ class Executor:
             message = message[:_LONGEST_MESSAGE]
         results = _error_results(exception, task)
         return TaskFinished(number, task_id, results, True, retryable, message, False, *times)
+
+    def called_off(self, task: RunTask, context: TaskContext, in_time: bool) -> Event:
+        """What to report of a cancelled call of an asynchronous actor. What stops it, unless it was
+        in time, is raised in its code, so it counts as an error of that, too.
+        """
+        if in_time or task.num_returns == STREAMING:
+            return self.failure(task, context, CallCancelled())
+        error = TaskCancelledError(f"{task.name} was cancelled", task_id=task.task_id.hex())
+        event = self.failure(task, context, error)
+        assert type(event) is TaskFinished
+        return replace(event, retryable=False)
 
     def report(self, task: RunTask, event: Event) -> None:
         """Tell the node."""
