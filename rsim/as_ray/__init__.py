@@ -6,13 +6,14 @@
 
 Decides when Ray's names are served, and undoes all of it. Must never hide that something is absent:
 what Ray has and rsim does not raises NotImplementedError that names it, at its first use. Owns what
-`install` has changed in this process: the finder, two environment variables, the dialect of options
-and the attributes that only Ray's objects have.
+`install` has changed in this process: the finder, two environment variables, an entry of sys.path,
+the dialect of options and the attributes that only Ray's objects have.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -74,6 +75,15 @@ def _set_up(undo: ExitStack) -> None:
     rsim_session.start_by_itself = session.start_by_itself
     _setenv(undo, "RSIM_PRELOAD", _with("rsim.as_ray.preload", os.environ.get("RSIM_PRELOAD"), " "))
     _setenv(undo, "PYTHONPATH", _with(str(_SHADOW), os.environ.get("PYTHONPATH"), os.pathsep))
+    _lengthen_path(undo)
+
+
+def _lengthen_path(undo: ExitStack) -> None:
+    """Let processes of multiprocessing find the shadow: they take over this one's path."""
+    shadow = str(_SHADOW)
+    if shadow not in sys.path:
+        sys.path.insert(1, shadow)  # before a real Ray, after the program's own folder
+        undo.callback(lambda: shadow in sys.path and sys.path.remove(shadow))
 
 
 def _with(first: str, others: str | None, separator: str) -> str:

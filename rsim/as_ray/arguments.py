@@ -17,7 +17,10 @@ _HARMLESS = frozenset(
         "system_reserved_memory object_spilling_directory _temp_dir _node_name _node_ip_address "
         "_driver_object_store_memory _metrics_export_port _redis_username _redis_password "
         "_plasma_directory _enable_object_reconstruction _raylet_ip_address _redis_max_memory "
-        "_skip_env_hook _internal_config _memory"
+        "_skip_env_hook _internal_config _memory "
+        # of Ray before 1.0
+        "include_webui webui_host driver_object_store_memory huge_pages plasma_directory temp_dir "
+        "node_ip_address redis_max_memory"
     ).split()
 )
 """rsim has no dashboard (the state API works without one), no Redis, no log files of its own; lost
@@ -27,6 +30,9 @@ objects are always made again.
 _REFUSED = frozenset(
     "proxy_server_url storage _tracing_startup_hook cluster_id allow_multiple".split()
 )
+
+_QUIET = ("redirect_output", "redirect_worker_output")
+"""What `log_to_driver=False` was called before there was that."""
 
 _HARMLESS_ENDINGS = tuple(
     "_ms _milliseconds _seconds _s _timeout _period _interval _delay _batch_size".split()
@@ -57,6 +63,11 @@ _HARMLESS_SETTINGS = frozenset(
     ).split()
 )
 """Where and how large, what is recorded, and how many dead things are remembered."""
+
+
+def keeps_quiet(others: dict[str, Any]) -> bool:
+    """Take out the old names of log_to_driver. Whether they ask to keep the workers' output away."""
+    return any([others.pop(name, False) for name in _QUIET])
 
 
 def check_others(others: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import rsim
 from rsim.as_ray import cluster
-from rsim.as_ray.arguments import check_others
+from rsim.as_ray.arguments import check_others, keeps_quiet
 from rsim.as_ray.runtime_env import JobConfig
 
 logger = logging.getLogger("ray")
@@ -121,6 +121,7 @@ def init(
     global _context
     if local_mode:
         raise RuntimeError(_LOCAL_MODE)
+    log_to_driver = not keeps_quiet(others) and log_to_driver
     check_others(others)
     if rsim.is_initialized():
         return _running(ignore_reinit_error)

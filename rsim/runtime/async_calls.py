@@ -98,8 +98,9 @@ class AsyncCalls(Calls):
         RUNNING.set(context)
         self._stage.began(task)
         context.started_ns = self._client.channel.now_ns()
+        in_time = context.cancelled
         try:
-            if context.cancelled:
+            if in_time:
                 raise CallCancelled
             value = executor.call(task)
             if type(value) is CoroutineType:
@@ -109,8 +110,8 @@ class AsyncCalls(Calls):
             else:
                 value = executor.plain(task, value)
             event = executor.success(task, context, value)
-        except asyncio.CancelledError:
-            event = executor.failure(task, context, CallCancelled())
+        except (asyncio.CancelledError, CallCancelled):
+            event = executor.called_off(task, context, in_time)
         except BaseException as exception:
             event = executor.failure(task, context, exception)
         del self._tasks[task_id]

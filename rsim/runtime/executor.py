@@ -8,19 +8,21 @@ by ``runtime.concurrency``.
 
 from __future__ import annotations
 
+import os
 import pickle
+import sys
 import traceback
 from collections.abc import Callable
 from functools import partial
 from types import GeneratorType
-from typing import Any
+from typing import Any, NoReturn
 
 from msgspec.structs import replace
 
 from rsim.core.events import ActorExited, Event, TaskFinished, TasksReturned
 from rsim.core.ids import return_id
 from rsim.core.records import STREAMING, Result
-from rsim.exceptions import UnserializableError, text_of
+from rsim.exceptions import TaskCancelledError, UnserializableError, text_of
 from rsim.runtime import errors
 from rsim.runtime.client import INLINE_LIMIT_BYTES, Client
 from rsim.runtime.concurrency import Calls, ThreadedCalls
@@ -308,6 +310,8 @@ class Executor:
         if task.kind == CREATION and isinstance(exception, ActorExit):
             self._exited = True  # it lived, if not for long
             return self.success(task, context, exception)
+        if task.kind == CALL and isinstance(exception, SystemExit):
+            _crash(exception.code)
         times = context.started_ns, self._client.channel.now_ns()
         if isinstance(exception, CallCancelled):
             return TaskFinished(number, task_id, (), True, False, "", True, *times)
@@ -315,6 +319,17 @@ class Executor:
         message = _in_words(exception, task.kind == CREATION)
         results = _error_results(exception, task)
         return TaskFinished(number, task_id, results, True, retryable, message, False, *times)
+
+    def called_off(self, task: RunTask, context: TaskContext, in_time: bool) -> Event:
+        """What to report of a cancelled call of an asynchronous actor. What stops it, unless it was
+        in time, is raised in its code, so it counts as an error of that, too.
+        """
+        if in_time or task.num_returns == STREAMING:
+            return self.failure(task, context, CallCancelled())
+        error = TaskCancelledError(f"{task.name} was cancelled", task_id=task.task_id.hex())
+        event = self.failure(task, context, error)
+        assert type(event) is TaskFinished
+        return replace(event, retryable=False)
 
     def report(self, task: RunTask, event: Event) -> None:
         """Tell the node."""
@@ -405,6 +420,15 @@ class Executor:
 def _in_words(exception: BaseException, whole: bool = False) -> str:
     message = f"{type(exception).__name__}: {text_of(exception)}"
     return message if whole else message[:_LONGEST_MESSAGE]
+
+
+def _crash(code: object) -> NoReturn:
+    """What becomes of an actor's process that calls sys.exit() with an error."""
+    if not isinstance(code, int):
+        print(code, file=sys.stderr)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code if isinstance(code, int) else 1)
 
 
 def _ends_actor(exception: BaseException) -> bool:

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 import rsim
-from rsim.exceptions import ActorDiedError, RsimTaskError
+from rsim.exceptions import ActorDiedError
 from tests.conformance import marks
 
 
@@ -36,12 +36,51 @@ class Tidy:
 
 def test_sys_exit_ends_an_actor(rt, tmp_path):
     actor = Tidy.options(max_restarts=-1).remote(tmp_path)
-    with pytest.raises(RsimTaskError, match="SystemExit"):
-        rsim.get(actor.exit.remote(3))
     leaving, after = actor.exit.remote(), actor.run.remote()
     for ref in (leaving, after):
         with pytest.raises(ActorDiedError, match=r"sys\.exit"):
             rsim.get(ref)
+
+
+@pytest.mark.parametrize("code", [3, "something is wrong"])
+@pytest.mark.parametrize("options", [{}, {"max_concurrency": 2}])
+def test_sys_exit_with_an_error_is_a_crash(rt, tmp_path, code, options):
+    actor = Tidy.options(**options).remote(tmp_path)
+    with pytest.raises(ActorDiedError, match="exit code"):
+        rsim.get(actor.exit.remote(code))
+    assert is_dead(actor)
+    assert marks.count(tmp_path, "tidied") == 0
+
+
+@rsim.remote(max_restarts=1, max_task_retries=1)
+class Fickle:
+    def __init__(self, folder):
+        marks.leave(folder, "made")
+        self.folder = folder
+
+    def run(self):
+        if marks.count(self.folder, "made") == 1:
+            sys.exit(1)
+        return "ran"
+
+
+@rsim.remote(max_restarts=1, max_task_retries=1)
+class AsyncFickle:
+    def __init__(self, folder):
+        marks.leave(folder, "made")
+        self.folder = folder
+
+    async def run(self):
+        if marks.count(self.folder, "made") == 1:
+            sys.exit(1)
+        return "ran"
+
+
+@pytest.mark.parametrize("kind", [Fickle, AsyncFickle])
+def test_after_sys_exit_with_an_error_it_is_made_again(rt, tmp_path, kind):
+    actor = kind.remote(tmp_path)
+    assert rsim.get(actor.run.remote()) == "ran"
+    assert marks.count(tmp_path, "made") == 2
 
 
 @pytest.mark.parametrize("way", ["exit", "terminate", "handles"])

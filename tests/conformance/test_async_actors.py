@@ -294,10 +294,35 @@ def test_cancelling_a_running_call(rt, tmp_path):
     ref = meeting.linger.remote(tmp_path)
     marks.await_marks(tmp_path, "begun")
     rsim.cancel(ref)
-    with pytest.raises(TaskCancelledError):
+    with pytest.raises(TaskCancelledError) as caught:
         rsim.get(ref)
+    assert isinstance(caught.value, RsimTaskError)
+    assert caught.value.task_id == ref.task_id()
     marks.await_marks(tmp_path, "cancelled")
     assert rsim.get(meeting.present.remote()) == 0
+
+
+def test_a_call_that_was_cancelled_is_not_made_again(rt, tmp_path):
+    @rsim.remote(max_task_retries=-1)
+    class Keen:
+        @rsim.method(retry_exceptions=True)
+        async def linger(self, folder):
+            marks.leave(folder, "begun")
+            await asyncio.sleep(3600)
+
+        @rsim.method(retry_exceptions=True, num_returns=2)
+        async def two(self, folder):
+            await self.linger(folder)
+
+    keen = Keen.remote()
+    refs = [keen.linger.remote(tmp_path), *keen.two.remote(tmp_path)]
+    marks.await_that(lambda: marks.count(tmp_path, "begun") == 2)
+    for ref in refs[:2]:
+        rsim.cancel(ref)
+    for ref in refs:
+        with pytest.raises(TaskCancelledError):
+            rsim.get(ref)
+    assert marks.count(tmp_path, "begun") == 2
 
 
 def test_a_cancelled_call_has_no_result_whatever_it_returns(rt, tmp_path):
@@ -313,8 +338,9 @@ def test_cancelling_a_call_that_waits_for_its_turn(rt, tmp_path):
     running, waiting = meeting.linger.remote(tmp_path), meeting.open.remote()
     marks.await_marks(tmp_path, "begun")
     rsim.cancel(waiting)
-    with pytest.raises(TaskCancelledError):
+    with pytest.raises(TaskCancelledError) as caught:
         rsim.get(waiting)
+    assert not isinstance(caught.value, RsimTaskError)
     rsim.cancel(running)
     with pytest.raises(TaskCancelledError):
         rsim.get(running)
