@@ -83,7 +83,12 @@ def _lengthen_path(undo: ExitStack) -> None:
     shadow = str(_SHADOW)
     if shadow not in sys.path:
         sys.path.insert(1, shadow)  # before a real Ray, after the program's own folder
-        undo.callback(lambda: shadow in sys.path and sys.path.remove(shadow))
+        undo.callback(_shorten_path, shadow)
+
+
+def _shorten_path(shadow: str) -> None:
+    if shadow in sys.path:
+        sys.path.remove(shadow)
 
 
 def _with(first: str, others: str | None, separator: str) -> str:

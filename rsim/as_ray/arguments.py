@@ -66,7 +66,7 @@ _HARMLESS_SETTINGS = frozenset(
 
 
 def keeps_quiet(others: dict[str, Any]) -> bool:
-    """Take out the old names of log_to_driver. Whether they ask to keep the workers' output away."""
+    """Take out the old names of log_to_driver. Whether they ask for the workers to be quiet."""
     return any([others.pop(name, False) for name in _QUIET])
 
 

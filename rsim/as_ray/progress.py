@@ -10,13 +10,13 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import Any
 
 import rsim
 
 
-class tqdm:  # noqa: N801 - as programs know it
+class tqdm:
     """The progress of a loop, in a task, an actor or the driver.
 
     Iterate over it, or call `update`. Without `total`, the length of the iterable is meant, if it
@@ -34,7 +34,7 @@ class tqdm:  # noqa: N801 - as programs know it
         flush_interval_s: float = 1.0,
     ) -> None:
         self.total = total
-        if total is None and hasattr(iterable, "__len__"):
+        if total is None and isinstance(iterable, Sized):
             self.total = len(iterable)
         self.n: float = 0
         self._iterable = iterable
