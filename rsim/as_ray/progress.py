@@ -10,7 +10,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import rsim
@@ -34,7 +34,7 @@ class tqdm:
         flush_interval_s: float = 1.0,
     ) -> None:
         self.total = total
-        if total is None and isinstance(iterable, Sized):
+        if total is None and isinstance(iterable, Collection):
             self.total = len(iterable)
         self.n: float = 0
         self._iterable = iterable
