@@ -11,14 +11,11 @@ import signal
 import sys
 import threading
 import traceback
-from functools import partial
 from types import FrameType
 
 import pytest
 
 LAST_S = 120.0
-
-_set_timer = partial(signal.setitimer, signal.ITIMER_REAL)  # also while a simulation forbids it
 
 _stderr = 2
 
@@ -38,12 +35,12 @@ def restrict(item: pytest.Item, limit_s: float) -> bool:
         pytest.fail(f"{item.nodeid} took more than {limit_s:g} s\n{_stacks()}")
 
     def cancel() -> None:
-        _set_timer(0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         faulthandler.cancel_dump_traceback_later()
 
     signal.signal(signal.SIGALRM, expired)
-    _set_timer(limit_s)
+    signal.setitimer(signal.ITIMER_REAL, limit_s)
     faulthandler.dump_traceback_later(limit_s + LAST_S, exit=True, file=_stderr)
     item.cancel_timeout = cancel  # type: ignore[attr-defined]  # where pytest-timeout looks for it
     return True

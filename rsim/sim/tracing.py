@@ -19,8 +19,7 @@ from rsim.core.events import Event, MessageArrived, TaskSubmitted
 from rsim.core.records import DRIVER
 from rsim.runtime.trace import Trace
 from rsim.sim.engine import Key, World
-
-DRIVER_NAME = "d"
+from rsim.sim.virtual.context import DRIVER_NAME
 
 _MAX_NAMED = 8
 """How many of an event's objects a record names; the rest is only counted."""
