@@ -11,8 +11,11 @@ from hypothesis import HealthCheck, settings
 
 from tests import leaks, timeouts
 
-# How long an example takes says nothing on a busy machine.
-settings.register_profile("rsim", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# How long an example takes says nothing on a busy machine. Examples are the same in every run, so
+# that what passes passes everywhere; --hypothesis-profile=explore looks for new ones.
+_PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("explore", _PATIENT)
+settings.register_profile("rsim", _PATIENT, derandomize=True)
 settings.load_profile("rsim")
 
 
