@@ -49,6 +49,8 @@ class Holdings:
         self._views: dict[int, weakref.ref[Any]] = {}
         self._view_keys = itertools.count()
         self._closed = False
+        self.on_drop: Callable[[], None] | None = None
+        """Told that something was dropped, while the process is at rest: at any moment, too."""
 
     # -- refs --------------------------------------------------------------------------------------
 
@@ -60,6 +62,8 @@ class Holdings:
     def dropped(self, object_id: bytes) -> None:
         """A ref was dropped; called from ``__del__``, so at any moment."""
         self._dropped.append(object_id)
+        if self.on_drop is not None:
+            self.on_drop()
 
     def make_ref(self, object_id: bytes) -> ObjectRef[Any]:
         """A ref to an object that exists elsewhere already."""
@@ -130,6 +134,8 @@ class Holdings:
         def unpin(_ref: object) -> None:
             views.pop(key, None)
             unpinned.append(object_id)
+            if self.on_drop is not None:
+                self.on_drop()
 
         return unpin
 
@@ -139,6 +145,11 @@ class Holdings:
     def has_dropped(self) -> bool:
         """Whether there is something for ``flush`` to tell."""
         return bool(self._dropped or self._unpinned)
+
+    @property
+    def holds_any(self) -> bool:
+        """Whether this process holds anything of its node."""
+        return bool(self._counts or self._views)
 
     def flush_if_due(self) -> None:
         """``flush`` when many refs were dropped."""

@@ -92,10 +92,9 @@ class SimSession:
         self._infeasible: list[str] = []
         self._thread = threading.get_ident()
         streams: tuple[TextIO, TextIO] = (sys.stdout, sys.stderr)
+        self._collector = Collector()
         driver = Strand(DRIVER_NAME, driver_task, streams)
-        self._hub = hub = Hub(
-            world, driver, self._switched, self._stuck, Collector().collect, self._bury
-        )
+        self._hub = hub = Hub(world, driver, self._switched, self._stuck, self._tidy, self._bury)
         self._network = _network_of(cluster, world, tape)
         self._outputs = TaskOutput(0, config.log_to_driver), TaskOutput(1, config.log_to_driver)
         self._processes = Processes(self._running_worker)
@@ -413,6 +412,13 @@ class SimSession:
         if threading.get_ident() != self._thread:
             return None
         return running.process
+
+    def _tidy(self) -> None:
+        """Collect garbage; workers at rest tell of theirs."""
+        self._collector.collect()
+        for workers in self._workers.values():
+            for worker in workers.by_client.values():
+                worker.tidy()
 
     def _stuck(self) -> BaseException:
         clients = [(self._hub.driver, self._channel)]

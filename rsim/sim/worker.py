@@ -261,6 +261,13 @@ class Worker:
         if self._executor.interrupt(task_id):
             self._hub.throw(self.strand, KeyboardInterrupt)
 
+    def tidy(self) -> None:
+        """Tell the node what garbage the worker was found to hold, if nothing else will soon."""
+        client = self.strand.client
+        rests = (self._idle or self._loop is not None) and not self._executor.busy
+        if client.has_dropped and self.alive and rests:
+            client.flush()
+
     @property
     def alive(self) -> bool:
         """Whether the process has not ended yet."""

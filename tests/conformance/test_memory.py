@@ -75,6 +75,63 @@ def test_a_result_that_was_written_before_the_next_one_failed(rt):
     inspecting.await_used_bytes(rt)
 
 
+def entangle(refs):
+    """Leave a cycle that only the garbage collector can resolve."""
+    cycle = [refs]
+    cycle.append(cycle)
+
+
+@rsim.remote
+def entangled(refs):
+    entangle(refs)
+
+
+@rsim.remote
+class Entangled:
+    def call(self, refs):
+        entangle(refs)
+
+
+@rsim.remote
+class AsyncEntangled:
+    async def call(self, refs):
+        entangle(refs)
+
+
+KINDS = [Entangled, Entangled.options(max_concurrency=2), AsyncEntangled]
+
+
+@pytest.mark.parametrize("kind", [None, *KINDS], ids=["task", "actor", "threaded", "async"])
+def test_garbage_of_a_worker_at_rest(rt, kind):
+    actor = None if kind is None else kind.remote()
+    call = entangled if actor is None else actor.call
+    ref = rsim.put(block(1))
+    rsim.get(call.remote([ref]))
+    del ref
+    inspecting.await_used_bytes(rt)
+
+
+@rsim.remote
+class Keeper:
+    """Lets go of what it was given when no call runs any more."""
+
+    def keep(self, refs, folder):
+        threading.Thread(target=self.hold, args=(refs, folder), daemon=True).start()
+
+    def hold(self, refs, folder):
+        marks.await_marks(folder, "let go")
+
+
+@pytest.mark.parametrize("backend", ["local"])
+def test_refs_that_a_thread_drops_while_its_worker_rests(rt, tmp_path):
+    keeper = Keeper.remote()
+    ref = rsim.put(block(1))
+    rsim.get(keeper.keep.remote([ref], tmp_path))
+    del ref
+    marks.leave(tmp_path, "let go")
+    inspecting.await_used_bytes(rt)
+
+
 def test_an_array_keeps_its_object(rt):
     array = rsim.get(rsim.put(block(3)))
     rsim.get([identity.remote(number) for number in range(20)])

@@ -17,6 +17,7 @@ from collections.abc import Callable, Coroutine
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from rsim.backends.local.rest import Rest
 from rsim.backends.local.spinning import Spinner
 from rsim.runtime.async_calls import abandon
 from rsim.runtime.wire import RunTask
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from rsim.backends.local.worker import WorkerChannel
 
 Work = Callable[[], None]
+Ready = list[tuple[selectors.SelectorKey, int]]
 
 
 class LocalStage:
@@ -51,7 +53,8 @@ class LocalStage:
 
     def run_loop(self, life: Coroutine[Any, Any, None]) -> None:
         """Run ``life`` on a loop that reads the socket, too."""
-        selector = ServingSelector(self._channel.sock, self._channel.read)
+        channel = self._channel
+        selector = ServingSelector(channel.sock, channel.read, channel.rest)
         loop = self._loop = asyncio.SelectorEventLoop(selector)
         asyncio.set_event_loop(loop)
         try:
@@ -73,6 +76,8 @@ class LocalStage:
         if self._channel.stopping:
             self._channel.executor.leave()
             self._channel.nudge()
+        elif not self.has_loop and self._channel.rest.behind:  # since ends were reported
+            self._channel.nudge()
 
     def withdraw(self, task_id: bytes) -> bool:
         """Take a call out of the queue."""
@@ -84,6 +89,15 @@ class LocalStage:
     def has_loop(self) -> bool:
         """Whether the loop runs, and takes what comes for the executor."""
         return self._loop is not None
+
+    def rouse(self) -> None:
+        """End the sleep of the main thread; at any moment."""
+        loop = self._loop
+        if loop is None:
+            self._channel.wake()
+        else:
+            with contextlib.suppress(RuntimeError):  # it has ended
+                loop.call_soon_threadsafe(_look_around)
 
     def hand(self, take: Callable[..., object], *args: object) -> None:
         """Call ``take`` on the loop: at once if this is its thread, which may be reading for it, or
@@ -105,26 +119,43 @@ class LocalStage:
                 self._idle_threads += 1
 
 
+def _look_around() -> None:
+    """The loop only needs to turn."""
+
+
 class ServingSelector(selectors.DefaultSelector):
     """Looks at a socket along with what an event loop asks for, and has it read at once."""
 
-    def __init__(self, sock: socket.socket, read: Callable[[], None]) -> None:
+    def __init__(self, sock: socket.socket, read: Callable[[], None], rest: Rest) -> None:
         super().__init__()
         self._sock = sock
         self._read = read
+        self._rest = rest
         self._spinner = Spinner()
         self.register(sock, selectors.EVENT_READ)
 
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+    def select(self, timeout: float | None = None) -> Ready:
         """As ever, but for the socket."""
         look = super().select
         ready = look(0)
         if not ready and (timeout is None or timeout > 0):
-            ready = self._spinner.spin(lambda: look(0)) or look(timeout)
-            self._spinner.rested()
+            ready = self._sleep(look, timeout)
         for index, (key, _) in enumerate(ready):
             if key.fileobj is self._sock:
                 del ready[index]
+                self._rest.ran()
                 self._read()
                 break
+        return ready
+
+    def _sleep(self, look: Callable[[float | None], Ready], timeout: float | None) -> Ready:
+        rest = self._rest
+        rest.begin()
+        limit = rest.patience_s()
+        limited = limit is not None and (timeout is None or limit < timeout)
+        ready = self._spinner.spin(lambda: look(0)) or look(limit if limited else timeout)
+        self._spinner.rested()
+        rest.end()
+        if limited and not ready:
+            rest.slept()
         return ready

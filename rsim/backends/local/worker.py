@@ -28,6 +28,7 @@ from rsim.backends.local.link import READ_BYTES, Link
 from rsim.backends.local.logs import TaskStream
 from rsim.backends.local.parking import Parking
 from rsim.backends.local.pump import Pump
+from rsim.backends.local.rest import Rest
 from rsim.backends.local.segment import Segment
 from rsim.backends.local.stage import LocalStage
 from rsim.core.events import Event, TaskFinished, TasksReturned, WorkerStarted
@@ -65,6 +66,7 @@ class WorkerChannel:
         self.interrupt_target: bytes | None = None
         self.stage = LocalStage(self)
         self.executor: Executor
+        self.rest: Rest
         self.now_ns = monotonic_ns
         self._client = client
         self._link = Link(sock, memoryview(bytearray(READ_BYTES)))
@@ -172,6 +174,8 @@ class WorkerChannel:
                         os.eventfd_read(fd)
                     except BlockingIOError:
                         pass  # another thread was quicker
+                    if self.rest.woken:
+                        self.nudge()
                 else:
                     self.drain()
         return True
@@ -193,11 +197,14 @@ class WorkerChannel:
         """End the sleep of the thread that is in ``turn``; safe in a signal handler."""
         os.eventfd_write(self._wakeup, 1)
 
-    def patience_s(self, rounds: int) -> None:
-        """A worker sleeps until it hears something."""
+    def patience_s(self, rounds: int) -> float | None:
+        """A worker sleeps until it hears something, but for one look around when it rests."""
+        return None if rounds or not self.parking.awaits(_IDLE) else self.rest.patience_s()
 
     def impatient(self, rounds: int, parked: Sequence[int]) -> None:
-        """Never called, as sleep is not limited."""
+        """Let the main thread look around."""
+        self.rest.slept()
+        self.nudge()
 
     def raise_interrupt(self) -> None:
         """Raise the KeyboardInterrupt that was put off, if its task still runs."""
@@ -263,8 +270,11 @@ class WorkerChannel:
             except IndexError:
                 if self.stopping and not self.executor.busy:
                     return None
+                self.rest.begin()
                 self.parking.wait(_IDLE)
+                self.rest.end()
                 continue
+            self.rest.ran()
             if self._functions and task.function is None:
                 blob = self._functions.pop(task.function_id, None)
                 if blob is not None:
@@ -355,6 +365,7 @@ def main(
     client = current.client = Client(channel, number, b"")
     refs.set_factory(client.make_ref)
     executor = channel.executor = Executor(client, channel.stage)
+    channel.rest = Rest(client, lambda: executor.busy, channel.stage.rouse)
     signal.signal(signal.SIGINT, channel.handle_sigint)
     os.register_at_fork(after_in_child=data.close)
     os.register_at_fork(after_in_child=controls.close)
