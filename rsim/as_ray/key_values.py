@@ -80,9 +80,7 @@ def _internal_kv_put(
     return bool(_ask("put", namespace, key, _encoded(value), bool(overwrite)))
 
 
-def _internal_kv_list(
-    prefix: str | bytes, *, namespace: str | bytes | None = None
-) -> list[bytes]:
+def _internal_kv_list(prefix: str | bytes, *, namespace: str | bytes | None = None) -> list[bytes]:
     """The keys that begin like this."""
     found: list[bytes] = _ask("keys", namespace, prefix)
     return found
