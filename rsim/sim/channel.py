@@ -96,11 +96,15 @@ class SimChannel:
 
     def send(self, event: events.Event) -> None:
         if type(event) in REQUESTS:
-            self._asked += 1
-            if self._asked > _FREE_REQUESTS:
-                self._keep_pace()
-            self.request = event
+            self.asking(event)
         self._site.receive(event)
+
+    def asking(self, request: events.Event) -> None:
+        """A request is about to be sent."""
+        self._asked += 1
+        if self._asked > _FREE_REQUESTS:
+            self._keep_pace()
+        self.request = request
 
     def park(self, op: int) -> Delivery:
         reply = self._early.pop(op, None)

@@ -124,7 +124,7 @@ class WorkerChannel(SimChannel):
 
     def send(self, event: events.Event) -> None:
         if type(event) in REQUESTS:
-            self.request = event
+            self.asking(event)
         worker = self._worker
         if type(event) is events.TaskFinished:
             worker.reporting(event)
