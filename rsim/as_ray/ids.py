@@ -9,6 +9,7 @@ import os
 from typing import ClassVar, NoReturn, TypeVar
 
 import rsim
+from rsim.api import placement
 
 Id = TypeVar("Id", bound="BaseID")
 
@@ -100,6 +101,14 @@ class NodeID(UniqueID):
 
     def __reduce__(self) -> tuple[object, ...]:
         return NodeID.from_hex, (self.hex(),)
+
+
+class NodeAffinitySchedulingStrategy(placement.NodeAffinitySchedulingStrategy):
+    """rsim's, which takes a NodeID, too."""
+
+    def __init__(self, node_id: str | NodeID, soft: bool = False, *more: bool, **named: bool):
+        name = node_id.hex() if isinstance(node_id, NodeID) else node_id
+        super().__init__(name, soft, *more, **named)
 
 
 class WorkerID(UniqueID):

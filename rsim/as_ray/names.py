@@ -139,9 +139,8 @@ _UTIL: Names = {
 
 _STRATEGIES = _in(
     "rsim.util.scheduling_strategies",
-    "DoesNotExist Exists In NodeAffinitySchedulingStrategy NodeLabelSchedulingStrategy NotIn "
-    "PlacementGroupSchedulingStrategy",
-)
+    "DoesNotExist Exists In NodeLabelSchedulingStrategy NotIn PlacementGroupSchedulingStrategy",
+) | _in(f"{_HERE}.ids", "NodeAffinitySchedulingStrategy")
 
 _TESTING = _in(
     f"{_HERE}.testing",

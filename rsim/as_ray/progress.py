@@ -42,6 +42,7 @@ class tqdm:
         self._unit = unit or "it"
         self._interval_s = flush_interval_s
         self._told_at = time.monotonic()
+        self._told: float = -1
         self._closed = False
 
     def set_description(self, desc: str | None = None) -> None:
@@ -56,16 +57,16 @@ class tqdm:
 
     def refresh(self) -> None:
         """Say how far it has come, now."""
-        self._told_at = time.monotonic()
+        self._told_at, self._told = time.monotonic(), self.n
         of = "" if self.total is None else f"/{self.total}"
         begin = f"{self._description}: " if self._description else ""
         safe_print(f"{begin}{self.n}{of} {self._unit}", file=sys.stderr)
 
     def close(self) -> None:
         """It has come to its end."""
-        if not self._closed:
-            self._closed = True
+        if not self._closed and self.n != self._told:
             self.refresh()
+        self._closed = True
 
     def __iter__(self) -> Iterator[Any]:
         if self._iterable is None:

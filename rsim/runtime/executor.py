@@ -39,6 +39,8 @@ from rsim.runtime.wire import CALL, CREATION, TASK, RunTask
 
 NANOSECONDS = 1_000_000_000
 
+_LONGEST_TITLE = 100
+
 _EARLY_INTERRUPTS = 64
 """How many interrupts of tasks that are not running are kept: most come too late, not too early."""
 
@@ -100,6 +102,8 @@ class Executor:
         """Tasks to interrupt that had not begun when the interrupt came."""
         self._actor: object = None
         """The actor that lives in this worker."""
+        self.title = ""
+        """How that writes itself, if its class says how: what it prints is marked with this."""
         self._exited = False
         """The actor has ended itself: nobody is left to answer what it was sent before."""
 
@@ -274,7 +278,7 @@ class Executor:
         if context.cancelled:
             raise CallCancelled
         if task.kind == CREATION:
-            self._actor, value = value, None
+            self._actor, self.title, value = value, _title_of(value), None
         client, retryable, message = self._client, False, ""
         if type(value) is Broken:
             retryable, message = value
@@ -420,6 +424,15 @@ class Executor:
 def _in_words(exception: BaseException, whole: bool = False) -> str:
     message = f"{type(exception).__name__}: {text_of(exception)}"
     return message if whole else message[:_LONGEST_MESSAGE]
+
+
+def _title_of(actor: object) -> str:
+    if type(actor).__repr__ is object.__repr__:
+        return ""
+    try:
+        return " ".join(repr(actor).split())[:_LONGEST_TITLE]
+    except Exception:
+        return ""
 
 
 def _crash(code: object) -> NoReturn:

@@ -33,6 +33,11 @@ _POLL_NS = 100_000
 """Who asks again and again whether something is there, in no time at all, would never let time
 pass: after some vain questions at one instant, each takes so long."""
 
+_FREE_REQUESTS = 10_000
+_REQUEST_NS = 100_000
+"""Nor would who waits, again and again, for answers that take no time: after so many requests, each
+takes so long, less what has passed by itself."""
+
 
 REQUESTS = (
     events.ObjectsRequested,
@@ -82,6 +87,8 @@ class SimChannel:
         """Requests whose answers are still to come, though nobody waits for them any more."""
         self._vain_at_ns = -1
         self._vain_polls = 0
+        self._asked_at_ns = 0
+        self._asked = 0
         self.request: events.Event | None = None
         """The last one sent."""
         self.inbox = Lane()
@@ -89,8 +96,15 @@ class SimChannel:
 
     def send(self, event: events.Event) -> None:
         if type(event) in REQUESTS:
-            self.request = event
+            self.asking(event)
         self._site.receive(event)
+
+    def asking(self, request: events.Event) -> None:
+        """A request is about to be sent."""
+        self._asked += 1
+        if self._asked > _FREE_REQUESTS:
+            self._keep_pace()
+        self.request = request
 
     def park(self, op: int) -> Delivery:
         reply = self._early.pop(op, None)
@@ -188,6 +202,13 @@ class SimChannel:
         elif reply.error is None:
             assert isinstance(request, events.AllocationRequested)
             self.send(events.AllocationDropped(self._client, request.object_id))
+
+    def _keep_pace(self) -> None:
+        now_ns = self._world.now_ns
+        self._asked -= min(self._asked, (now_ns - self._asked_at_ns) // _REQUEST_NS)
+        self._asked_at_ns = now_ns
+        if self._asked > _FREE_REQUESTS and self._hub.running is not None:
+            self._hub.sleep(_REQUEST_NS)
 
     def _let_time_pass(self) -> None:
         now_ns = self._world.now_ns

@@ -124,7 +124,7 @@ class WorkerChannel(SimChannel):
 
     def send(self, event: events.Event) -> None:
         if type(event) in REQUESTS:
-            self.request = event
+            self.asking(event)
         worker = self._worker
         if type(event) is events.TaskFinished:
             worker.reporting(event)
@@ -415,16 +415,21 @@ class Worker:
         context = StrandContext(self._hub, strand, path, shared.seed, task.attempt)
         if self._loop is not None:
             CALL_CONTEXT.set(context)
+            if self._executor.title:
+                self._mark(strand, self._executor.title)
         else:
             strand.key, strand.virtual = task.task_id, context
-            strand.label = f"({task.name} pid={self.pid}, node={self.site.name}) "
-            self._hub.refresh()
+            self._mark(strand, self._executor.title or task.name)
         span = shared.trace.span_started(
             self.site.name, self.client_number, task.name, self._hub.world.now_ns, "task", path
         )
         doom = shared.injector.doom(task.task_id, exempt_node=self.site.is_drivers)
         run = self._runs[task.task_id] = _Run(path, context, span, doom)
         self._strike(run, AT_START)
+
+    def _mark(self, strand: Strand, name: str) -> None:
+        strand.label = f"({name} pid={self.pid}, node={self.site.name}) "
+        self._hub.refresh()
 
     def ended(self, task: RunTask) -> None:
         shared, strand = self.shared, self._hub.running

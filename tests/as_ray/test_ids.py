@@ -114,7 +114,8 @@ def test_ids_of_nodes(ray: Any) -> None:
     assert node_id.hex() == name and not node_id.is_nil() and name in repr(node_id)
     assert pickle.loads(pickle.dumps(node_id)) == node_id
     assert ray.NodeID.from_binary(b"a" * 28).hex() == (b"a" * 28).hex()
-    strategy = NodeAffinitySchedulingStrategy(node_id.hex(), soft=False)
+    strategy = NodeAffinitySchedulingStrategy(node_id, soft=False)
+    assert strategy == NodeAffinitySchedulingStrategy(node_id=node_id.hex(), soft=False)
     assert ray.get(ray.remote(abs).options(scheduling_strategy=strategy).remote(-1)) == 1
 
 

@@ -47,6 +47,18 @@ def test_what_is_harmless_is_ignored() -> None:
     assert rsim.init(ignore_reinit_error=True)["namespace"] == "of_the_job"
 
 
+def test_the_old_names_of_arguments(capfd: pytest.CaptureFixture[str]) -> None:
+    import ray
+
+    ray.init(num_cpus=1, redirect_output=True, include_webui=False, driver_object_store_memory=1)
+    assert ray.get(ray.remote(print).remote("from a worker")) is None
+    ray.shutdown()
+    ray.init(num_cpus=1, redirect_worker_output=False)
+    assert ray.get(ray.remote(num_return_vals=2)(divmod).remote(7, 2)) == [3, 1]
+    ray.shutdown()
+    assert "from a worker" not in capfd.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "kind", "word"),
     [

@@ -18,6 +18,7 @@ def _state() -> object:
     return (
         dict(os.environ),
         list(sys.meta_path),
+        list(sys.path),
         sorted(name for name in sys.modules if name.split(".")[0] == "ray"),
         [sorted(vars(owner)) for owner in CHANGED],
         sorted(vars(rsim.exceptions.RsimTaskError)),
@@ -90,3 +91,22 @@ print(subprocess.run([sys.executable, "-c", code], stdout=-1, text=True).stdout.
 """
     done = run("-m", "rsim.as_ray", "--backend", backend, "-", cwd=tmp_path, stdin=program)
     assert done.stdout == "2.60.0\n2.60.0\n", done.stderr
+
+
+def test_and_in_processes_of_multiprocessing(tmp_path: Path) -> None:
+    from tests.as_ray.helpers import run
+
+    (tmp_path / "program.py").write_text("""
+import multiprocessing
+import ray
+
+def name(number):
+    return f"{ray.__name__} {number}"
+
+if __name__ == "__main__":
+    ray.init(num_cpus=1)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        print(pool.map(name, [1, 2]))
+""")
+    done = run("-m", "rsim.as_ray", "--backend", "local", "program.py", cwd=tmp_path)
+    assert done.stdout == "['ray 1', 'ray 2']\n", done.stderr

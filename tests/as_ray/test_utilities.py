@@ -1,7 +1,9 @@
 """ray.util's Pool, Queue and joblib backend, where they differ from rsim's; labels, words, ids."""
 
+import json
 import multiprocessing
 import queue
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -200,3 +202,41 @@ def test_values_that_all_processes_share() -> None:
     with pytest.raises(RuntimeError, match="reserved"):
         kv._internal_kv_put("@namespace_x", "y")
     ray.shutdown()
+
+
+def test_a_progress_bar(capfd: pytest.CaptureFixture[str]) -> None:
+    import ray
+    from ray.experimental import tqdm_ray
+
+    def count() -> list[int]:
+        return list(tqdm_ray.tqdm(range(3), desc="counted"))
+
+    ray.init(num_cpus=1)
+    assert ray.get(ray.remote(count).remote()) == [0, 1, 2]
+    with tqdm_ray.tqdm(total=10, unit="steps", flush_interval_s=0) as bar:
+        bar.update(2)
+        bar.set_description("walked")
+        bar.update(8)
+    bar.close()
+    with pytest.raises(ValueError, match="iterable"):
+        next(iter(tqdm_ray.tqdm(total=1)))
+    ray.shutdown()
+    told = capfd.readouterr().err
+    assert "counted: 3/3 it" in told
+    assert "\n2/10 steps\nwalked: 10/10 steps\n" in "\n" + told.replace("\r", "")
+
+
+def test_the_timeline_of_old(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+    import ray.experimental.ui as ui
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    ray.init(num_cpus=1)
+    ray.get(ray.remote(abs).remote(-1))
+    ui.task_timeline()
+    ray.shutdown()
+    (written,) = tmp_path.iterdir()
+    assert str(written) in capsys.readouterr().out
+    assert any(event["name"].endswith("abs") for event in json.loads(written.read_text()))

@@ -129,3 +129,47 @@ def test_logs_stay_where_the_user_wants_them(init, tmp_path):
     rsim.shutdown()
     kept = {path.suffix: path.read_text() for path in folder.iterdir()}
     assert kept == {".out": "hello 5\n", ".err": "careful 5\n"}
+
+
+def quietly(self):
+    raise ValueError("in the way")
+
+
+@pytest.mark.parametrize("options", [{}, {"max_concurrency": 2}])
+def test_an_actor_that_can_write_itself_is_named_so(heard, rt, options):
+    class Numbered:
+        def __init__(self, number):
+            self.number = number
+
+        def speak(self):
+            print(f"I am {self.number}")
+
+        def __repr__(self):
+            return f"Numbered\n{self.number}"
+
+    class Mute(Numbered):
+        __repr__ = quietly
+
+    for kind in (Numbered, Mute):
+        actors = [rsim.remote(kind).options(**options).remote(number) for number in (7, 8)]
+        rsim.get([actor.speak.remote() for actor in actors])
+        heard.await_text("out", "I am 8\n")
+        heard.await_text("out", "I am 7\n")
+        name = "Numbered 7" if kind is Numbered else r"Mute\S*"
+        assert re.match(rf"\({name} pid=\d+.*\) I am 7$", line_with("I am 7", heard.out))
+        heard.out = ""
+
+
+def test_so_is_an_asynchronous_one(heard, rt):
+    @rsim.remote
+    class Server:
+        async def speak(self):
+            print("I serve")
+
+        def __repr__(self):
+            return "The server"
+
+    server = Server.remote()
+    rsim.get(server.speak.remote())
+    heard.await_text("out", "I serve\n")
+    assert line_with("I serve", heard.out).startswith("(The server pid=")

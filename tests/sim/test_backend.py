@@ -111,6 +111,32 @@ def test_polling_in_no_time_lets_time_pass_all_the_same(quick: int) -> None:
         assert 0.01 <= session.now() < 0.02
 
 
+def test_asking_again_and_again_in_no_time_lets_time_pass_all_the_same() -> None:
+    with simulation(num_cpus=2) as session:
+        while session.now() < 0.01:
+            get(submit(nap, 0))
+
+
+def ask_for_ever() -> None:
+    while True:
+        get(submit(nap, 0))
+
+
+def test_nor_does_time_stand_still_for_a_task_that_asks_for_ever() -> None:
+    with simulation(num_cpus=2) as session:
+        ref = submit(ask_for_ever)
+        with pytest.raises(GetTimeoutError):
+            get(ref, timeout_s=0.01)
+        assert session.now() == 0.01
+
+
+def test_whoever_takes_as_long_by_itself_is_not_held_up() -> None:
+    with simulation(num_cpus=1) as session:
+        for _ in range(11_000):
+            get(submit(nap, 0.001))
+        assert session.now() == pytest.approx(11)
+
+
 def test_a_blocked_task_gives_its_cpu_back() -> None:
     with simulation(num_cpus=1):
         assert get(submit(fib, 7)) == 13

@@ -95,8 +95,11 @@ class WorkerChannel:
     def send(self, event: Event) -> None:
         """Hand an event to the node. Blocks while the socket is full."""
         if type(event) is TaskFinished:
+            title = self.executor.title
             for stream in self._streams:
                 stream.end_line()
+                if title:  # an asynchronous actor is created and called in one run
+                    stream.task = title
         with self.lock:
             link = self._link
             link.append(event)
@@ -373,7 +376,7 @@ def main(
     channel.send(WorkerStarted(number, os.getpid()))
     while (task := channel.next_task()) is not None:
         for stream in streams:
-            stream.task = task.name
+            stream.task = executor.title or task.name
         executor.run(task)
     executor.farewell()
     return 0
