@@ -10,6 +10,7 @@ import rsim
 from rsim.exceptions import (
     ActorDiedError,
     ActorUnavailableError,
+    DeadlockError,
     PendingCallsLimitExceeded,
     RsimTaskError,
     TaskCancelledError,
@@ -558,15 +559,21 @@ def test_killing_frees_its_resources(init):
     assert rsim.get(second.add.remote()) == 11
 
 
-def test_a_waiting_actor_gives_its_cpu_to_others(init):
+@rsim.remote
+class Waiter:
+    def wait_for(self, value):
+        return rsim.get(identity.remote(value))
+
+
+def test_an_actor_that_asked_for_no_cpu_takes_none(init):
     init(num_cpus=1)
-
-    @rsim.remote(num_cpus=1)
-    class Waiter:
-        def wait_for(self, value):
-            return rsim.get(identity.remote(value))
-
     assert rsim.get(Waiter.remote().wait_for.remote(3)) == 3
+
+
+def test_an_actor_that_holds_the_last_cpu_waits_for_others_in_vain(init):
+    init(num_cpus=1)
+    with pytest.raises(DeadlockError, match="identity"):
+        rsim.get(Waiter.options(num_cpus=1).remote().wait_for.remote(3))
 
 
 def test_an_actor_outlives_the_task_that_created_it(rt):
