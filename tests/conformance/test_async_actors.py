@@ -264,11 +264,19 @@ def test_num_returns(rt):
 
 def test_errors(rt):
     caller = Caller.remote()
-    for error in (KeyError("x"), SystemExit(3), KeyboardInterrupt()):
+    for error in (KeyError("x"), KeyboardInterrupt()):
         with pytest.raises(RsimTaskError) as caught:
             rsim.get(caller.raising.remote(error))
         assert isinstance(caught.value.cause, type(error))
     assert rsim.get(caller.one.remote()) == 1
+
+
+def test_a_call_that_exits_with_an_error_crashes_the_actor(rt):
+    caller = Caller.remote()
+    with pytest.raises(ActorDiedError, match="exit code 3"):
+        rsim.get(caller.raising.remote(SystemExit(3)))
+    with pytest.raises(ActorDiedError):
+        rsim.get(caller.one.remote())
 
 
 @rsim.remote
