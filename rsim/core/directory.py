@@ -6,12 +6,14 @@ twice at once, nor wait for a node that is dead. Owns the open questions and the
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from rsim.core.effects import SendObject
 from rsim.core.events import ObjectReceived
 from rsim.core.messages import (
     ObjectAbsence,
+    ObjectAwaited,
     ObjectCopy,
     ObjectDeletion,
     ObjectLocation,
@@ -21,6 +23,7 @@ from rsim.core.messages import (
 from rsim.core.objects import INLINE, LOST, PENDING, REMOTE, STORED, Entry, Waiter
 from rsim.core.records import ErrorInfo
 from rsim.core.shelf import EXISTS
+from rsim.core.work import WAITING, Task
 
 if TYPE_CHECKING:
     from rsim.core.node import Node
@@ -41,6 +44,7 @@ class Directory:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._asked: dict[bytes, str] = {}
+        self._awaited: dict[bytes, None] = {}
         self._pulls: dict[bytes, str] = {}
 
     # -- questions ---------------------------------------------------------------------------------
@@ -76,6 +80,7 @@ class Directory:
         else:
             node.objects.wait(entry, RemoteWaiter(node=source))
             node.need(entry, local=False)
+            node.peers.borrowing.send(source, ObjectAwaited(entry.object_id))
 
     def entry_ready(self, waiter: RemoteWaiter, entry: Entry) -> None:
         """An object that another node asked for exists."""
@@ -98,11 +103,29 @@ class Directory:
         )
         borrowing.send(to, message, refs)
 
+    def awaited(self, source: str, message: ObjectAwaited) -> None:
+        """The owner's first answer, if the object does not exist: tasks of other nodes must not
+        wait for it here, for the room that is kept for them may be what it takes to make it.
+        """
+        object_id = message.object_id
+        if self._asked.get(object_id) != source:
+            return
+        self._awaited[object_id] = None
+        entry = self._node.objects.get(object_id)
+        for waiter in list(entry.waiters or ()) if entry is not None else ():
+            if isinstance(waiter, Task) and waiter.owner and waiter.state == WAITING:
+                self._node.tasks.give_back(waiter)
+
+    def awaits(self, object_ids: Iterable[bytes]) -> bool:
+        """Whether one of these does not exist, as far as its owner has said."""
+        return bool(self._awaited) and any(each in self._awaited for each in object_ids)
+
     def located(self, source: str, message: ObjectLocation) -> None:
         """The owner's answer."""
         node = self._node
         node.peers.borrowing.receive(source, message.contained)
         self._asked.pop(message.object_id, None)
+        self._awaited.pop(message.object_id, None)
         entry = node.objects.get(message.object_id)
         if entry is None or not entry.owner or entry.exists:
             if message.inline is not None and (entry is None or entry.state != INLINE):
@@ -304,6 +327,7 @@ class Directory:
             self._pull_failed(object_id, dead)
         for object_id in [each for each, owner in self._asked.items() if owner == dead]:
             del self._asked[object_id]
+            self._awaited.pop(object_id, None)
         for entry in list(node.objects.entries.values()):
             if not entry.owner:
                 self.location_lost(entry, dead)

@@ -221,13 +221,20 @@ class ConsumptionReport(Message, frozen=True):
 
 
 class ObjectQuery(Message, frozen=True):
-    """Ask an object's owner for it; answered by ``ObjectLocation`` as soon as the object exists.
+    """Ask an object's owner for it; answered by ``ObjectLocation`` as soon as the object exists,
+    and before that by ``ObjectAwaited`` if it does not yet.
 
     ``lost_at``: nodes that turned out not to hold it.
     """
 
     object_id: bytes
     lost_at: tuple[str, ...] = ()
+
+
+class ObjectAwaited(Message, frozen=True):
+    """The object that was asked for does not exist yet, or has to be made again."""
+
+    object_id: bytes
 
 
 class ObjectLocation(Message, frozen=True):

@@ -210,7 +210,7 @@ class Node:
         if fits and (task.owner or options.strategy.kind == "DEFAULT" or self._stays(task)):
             self.scheduler.enqueue(task)
         elif task.owner:  # a bundle that it was placed in is not here any more
-            self.reserved.turned_away(task)
+            self.tasks.give_back(task)
         else:
             self.peers.ask_placement(task)
 

@@ -76,6 +76,7 @@ class Peers:
             m.ConsumptionQuery: node.streams.pauses.asked,
             m.ConsumptionReport: lambda _source, message: node.streams.pauses.told(message),
             m.ObjectQuery: self.directory.queried,
+            m.ObjectAwaited: self.directory.awaited,
             m.ObjectLocation: self.directory.located,
             m.ObjectPull: self.directory.pulled,
             m.ObjectAbsence: self.directory.absent,

@@ -22,9 +22,8 @@ from rsim.core.bundles import (
 from rsim.core.devices import DEVICE, Grant
 from rsim.core.effects import ReplyGroups
 from rsim.core.events import GroupsRequested
-from rsim.core.history import NO_ATTEMPT
 from rsim.core.records import Demand
-from rsim.core.work import ACTOR, Task, Worker
+from rsim.core.work import ACTOR, Worker
 
 if TYPE_CHECKING:
     from rsim.core.node import Node
@@ -176,11 +175,6 @@ class Reserved:
             if not tenants:
                 del self._ending[group_id]
                 self._free(self._of(group_id))
-
-    def turned_away(self, task: Task) -> None:
-        """A task of another node's came for a bundle that is not here (any more)."""
-        self._node.peers.send_back(task)
-        self._node.tasks.conclude(task, NO_ATTEMPT)
 
     # -- checks ------------------------------------------------------------------------------------
 

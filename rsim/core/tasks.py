@@ -155,6 +155,15 @@ class Tasks:
             self.fail_by(task, failed)
         elif not task.missing:
             node.place(task)
+        elif task.owner and node.peers.directory.awaits(task.spec.deps):
+            self.give_back(task)
+
+    def give_back(self, task: Task) -> None:
+        """A task of another node's cannot run here as things are: its owner is to look at its
+        inputs and place it again.
+        """
+        self._node.peers.send_back(task)
+        self.conclude(task, NO_ATTEMPT)
 
     def input_ready(self, task: Task, entry: Entry) -> None:
         """One of the objects that a task waits for exists (the caller has counted it)."""

@@ -154,6 +154,25 @@ def test_what_a_task_put_can_be_lost_again_and_again(init, held):
         assert [int(rsim.get(ref)[0]) for ref in refs] == [0, 1, 2]
 
 
+def test_a_task_with_the_last_cpu_does_not_wait_for_an_input_that_needs_one(init):
+    session = init(num_cpus=0)
+    session.add_node(name="first", num_cpus=1)
+    first = rsim.remote(lambda block: int(block[0]))
+
+    @rsim.remote
+    def puts():
+        return [rsim.put(np.full(LARGE, index)) for index in range(3)]
+
+    refs = rsim.get(puts.remote())
+    session.remove_node("first")
+    session.add_node(name="second", num_cpus=1)
+    assert rsim.get([first.remote(ref) for ref in refs]) == [0, 1, 2]
+    session.add_node(name="third", num_cpus=1, resources={"third": 1})
+    assert rsim.get(first.options(resources={"third": 1}).remote(refs[2])) == 2
+    session.remove_node("second")
+    assert rsim.get(first.remote(refs[0]), timeout=60) == 0
+
+
 # -- captured refs -------------------------------------------------------------------------------
 
 

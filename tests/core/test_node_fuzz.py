@@ -90,6 +90,7 @@ from_peers = st.one_of(
     st.builds(messages.ConsumptionReport, task_ids, indices),
     st.builds(messages.CancelForward, task_ids, st.booleans(), st.booleans()),
     st.builds(messages.ObjectQuery, object_ids, st.sampled_from([(), ("n1",)])),
+    st.builds(messages.ObjectAwaited, object_ids),
     st.builds(
         messages.ObjectLocation, object_ids, st.just(10), st.sampled_from([(), ("n1",)]), refs(),
         st.sampled_from([None, b"v"]), st.booleans(), st.sampled_from(["", "ObjectLostError"]),
