@@ -23,7 +23,7 @@ _SIZES = ("num_cpus", "num_gpus", "resources", "labels", "object_store_memory", 
 _WITHOUT_EFFECT_ENDINGS = ("_port", "_address", "_dir", "_password")
 _WITHOUT_EFFECT = frozenset(
     "node_name dashboard_host include_dashboard log_to_driver namespace "
-    "enable_object_reconstruction".split()
+    "enable_object_reconstruction num_redis_shards redis_max_memory".split()
 )
 
 _HEADS = {"sim": "n0", "local": "local"}

@@ -154,7 +154,7 @@ _TESTING = _in(
     "is_named_tuple convert_actor_state get_actor_node_id chdir check_call_subprocess "
     "no_resource_leaks_excluding_node_resources persistent_gcs_test_enabled "
     "rocksdb_gcs_test_enabled sandbox_test_enabled reset_autoscaler_v2_enabled_cache "
-    "dicts_equal FakeTimer find_free_port kill_raylet",
+    "dicts_equal FakeTimer find_free_port safe_write_to_results_json kill_raylet",
 ) | _in(f"{_HERE}.signals", "SignalActor Semaphore create_remote_signal_actor")
 _UTILITIES = _in(
     f"{_HERE}.helpers",

@@ -90,7 +90,9 @@ def test_where_code_runs_and_what_became_of_actors() -> None:
     with pytest.raises(RuntimeError, match=r"ray\.init"):
         global_worker.check_connected()
     cluster = Cluster(initialize_head=True, head_node_args={"memory": 1e9})
-    node = cluster.add_node(resources={"there": 1}, enable_object_reconstruction=True)
+    node = cluster.add_node(
+        resources={"there": 1}, enable_object_reconstruction=True, num_redis_shards=1
+    )
     ray.init(cluster.address, namespace="here")
     global_worker.check_connected()
     assert (global_worker.mode, global_worker.namespace) == (ray.SCRIPT_MODE, "here")

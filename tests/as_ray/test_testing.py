@@ -1,7 +1,9 @@
 """What tests of Ray import from its test utilities."""
 
+import json
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +26,16 @@ def test_waiting_for_a_condition() -> None:
         wait_for_condition(lambda: 1 / 0, timeout=0.2)
     with pytest.raises(ZeroDivisionError):
         wait_for_condition(lambda: 1 / 0, raise_exceptions=True)
+
+
+def test_results_of_benchmarks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray._private.test_utils import safe_write_to_results_json
+
+    monkeypatch.setenv("TEST_OUTPUT_JSON", str(tmp_path / "found.json"))
+    safe_write_to_results_json({"count": 1})
+    safe_write_to_results_json({"count": 2})
+    (written,) = tmp_path.iterdir()
+    assert json.loads(written.read_text()) == {"count": 2}
 
 
 def test_signals() -> None:
