@@ -73,11 +73,8 @@ class Segment:
     def create(cls, name: str, capacity_bytes: int) -> Segment:
         """Make the segment's file. OSError when /dev/shm cannot hold even its name."""
         path = SHM_ROOT / name
-        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fd = _create(path)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            if not os.fstat(fd).st_nlink:
-                raise FileExistsError(f"{path} was swept away before it was locked")
             os.ftruncate(fd, capacity_bytes)
             return cls(fd, capacity_bytes, path)
         except BaseException:
@@ -188,11 +185,37 @@ class Segment:
 # -- what a killed session left behind -------------------------------------------------------------
 
 
-def lock(path: Path) -> int:
-    """Mark a file or folder as in use until the returned fd, and every copy of it, is closed."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    fcntl.flock(fd, fcntl.LOCK_EX)
-    return fd
+def _create(path: Path) -> int:
+    """Make a file that is in use until the returned fd, and every copy of it, is closed."""
+    while True:
+        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        if _lock(fd):
+            return fd
+
+
+def create_folder(path: Path) -> int:
+    """Make a folder that is in use until the returned fd, and every copy of it, is closed."""
+    while True:
+        path.mkdir(mode=0o700)
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue  # swept away
+        if _lock(fd):
+            return fd
+
+
+def _lock(fd: int) -> bool:
+    """Mark what was just made as in use; False: another session has swept it away before."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        if os.fstat(fd).st_nlink:
+            return True
+    except BaseException:
+        os.close(fd)
+        raise
+    os.close(fd)
+    return False
 
 
 def sweep(root: Path) -> None:

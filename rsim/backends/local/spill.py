@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
 
-from rsim.backends.local.segment import lock
+from rsim.backends.local.segment import create_folder
 from rsim.core.events import Event, RestoreFinished, SpillFinished
 
 
@@ -69,8 +69,7 @@ class SpillFolder:
         path = self._file(object_id)
         try:
             if self._lock_fd < 0:
-                self._path.mkdir(mode=0o700)
-                self._lock_fd = lock(self._path)
+                self._lock_fd = create_folder(self._path)
             with open(path, "wb", buffering=0) as file:
                 rest = data
                 while rest:

@@ -1,6 +1,7 @@
 """The shared-memory segment: reserved before it is used, and gone when nobody uses it."""
 
 import errno
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,9 +85,7 @@ def test_sweep_removes_what_nobody_holds_and_keeps_the_rest(
     abandoned_folder = tmp_path / "rsim-2-dead"
     abandoned_folder.mkdir()
     (abandoned_folder / "object").write_bytes(b"x")
-    held = tmp_path / "rsim-3-alive"
-    held.mkdir()
-    fd = segments.lock(held)
+    fd = segments.create_folder(tmp_path / "rsim-3-alive")
     foreign = tmp_path / "other"
     foreign.write_bytes(b"x")
     sweep(tmp_path)
@@ -94,6 +93,42 @@ def test_sweep_removes_what_nobody_holds_and_keeps_the_rest(
     os.close(fd)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "rsim-3-alive"]
     assert segment.path is not None and segment.path.exists()
+
+
+@pytest.fixture
+def swept_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Another session sweeps at the first moment at which it can do harm."""
+    lock, swept = fcntl.flock, False
+
+    def late(fd: int, how: int) -> None:
+        nonlocal swept
+        if not swept:
+            swept = True
+            sweep(tmp_path)
+        lock(fd, how)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fcntl, "flock", late)
+        patched.setattr(segments, "SHM_ROOT", tmp_path)
+        yield
+    assert swept
+
+
+def test_a_segment_that_was_swept_away_too_soon_is_made_again(
+    tmp_path: Path, swept_once: None
+) -> None:
+    made = Segment.create("rsim-4-new", MIB)
+    assert (tmp_path / "rsim-4-new").exists() and os.fstat(made.fd).st_nlink == 1
+    sweep(tmp_path)
+    assert (tmp_path / "rsim-4-new").exists()
+    made.close()
+
+
+def test_and_so_is_a_folder(tmp_path: Path, swept_once: None) -> None:
+    fd = segments.create_folder(tmp_path / "rsim-4-new")
+    sweep(tmp_path)
+    assert (tmp_path / "rsim-4-new").is_dir()
+    os.close(fd)
 
 
 def test_the_default_capacity_fits_shm() -> None:
