@@ -194,10 +194,9 @@ def init(
     labels: of the node, for tasks that select nodes by them.
     namespace: where the names of actors are unique; by default one that is this session's alone.
     object_store_memory: bytes of shared memory for objects. spill_limit_bytes: how much of them
-        may go to disk when that is full; None: no limit.
+        may go to disk when that is full; None: no limit. memory: bytes that tasks can ask for.
     runtime_env: {"env_vars": {"NAME": "value"}}: what the environment of all workers has beside the
         driver's; that of single tasks and actors may have more.
-    memory: bytes that tasks can ask for by their option of that name.
     log_to_driver: print what workers print. log_dir: a folder to keep their output in.
     seed, cluster, faults, policy: in a simulation only. The seed (by default the environment's
         RSIM_SEED) decides every free choice; cluster is an rsim.sim.Cluster or a list of
