@@ -49,10 +49,9 @@ from rsim.sim.site import (
 )
 from rsim.sim.tape import Seeded, Source, Tape
 from rsim.sim.tracing import MessageKeys, Names, StepTracer
-from rsim.sim.virtual import VirtualContext, Virtualisation
+from rsim.sim.virtual import DRIVER_NAME, VirtualContext, Virtualisation
 from rsim.sim.virtual import install as install_virtualisation
 from rsim.sim.virtual.clock import DEFAULT_EPOCH_NS
-from rsim.sim.virtual.context import DRIVER_NAME
 from rsim.sim.virtual.environ import Variables, encoded
 from rsim.sim.worker import SimWorkers, Surroundings
 
