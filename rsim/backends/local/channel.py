@@ -14,7 +14,7 @@ from typing import Any, Final
 from rsim.backends.local.pump import Pump
 from rsim.backends.local.reactor import Reactor
 from rsim.backends.local.segment import Segment
-from rsim.core.events import Event
+from rsim.core.events import CancelRequested, Event
 from rsim.core.records import DRIVER, ErrorInfo, Inline
 from rsim.exceptions import RsimError
 from rsim.runtime.late import give_back
@@ -56,6 +56,8 @@ class DriverChannel:
         if self._stepping():
             self._late.append(event)  # a finaliser, run in the middle of a step
             return
+        if type(event) is CancelRequested:
+            self._reactor.turn(0)  # what the task has submitted so far is to be cancelled with it
         with self._lock:
             if self.closed:
                 raise RsimError(self.closed)

@@ -53,6 +53,9 @@ from rsim.runtime.wire import (
 _IDLE: Final = -1
 """What the main thread waits for between tasks, in place of the number of a request."""
 
+_REPEAT_MS: Final = 200
+"""When to send an interrupt again: one that comes just before a system call does not end that."""
+
 
 class WorkerChannel:
     """The worker's way to its node, and the queue of tasks it was sent."""
@@ -337,7 +340,11 @@ def control(channel: WorkerChannel, sock: socket.socket) -> None:
     poll.register(sock, select.POLLIN)
     try:
         while True:
-            poll.poll()
+            pending = channel.interrupt_target is not None
+            if not poll.poll(_REPEAT_MS if pending else None):
+                if channel.interrupt_target is not None:
+                    signal.pthread_kill(main_thread, signal.SIGINT)
+                continue
             for frame in link.frames():
                 delivery = decode_delivery(frame)
                 if isinstance(delivery, Interrupt):
