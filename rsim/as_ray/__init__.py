@@ -6,7 +6,7 @@
 
 Decides when Ray's names are served, and undoes all of it. Must never hide that something is absent:
 what Ray has and rsim does not raises NotImplementedError that names it, at its first use. Owns what
-`install` has changed in this process: the finder, two environment variables, an entry of sys.path,
+`install` has changed in this process: the finder, environment variables, an entry of sys.path,
 the dialect of options and the attributes that only Ray's objects have.
 """
 
@@ -22,6 +22,9 @@ __all__ = ["install", "installed", "uninstall"]
 _BACKENDS = ("sim", "local")
 _SHADOW = Path(__file__).parent / "shadow"
 """A folder with a package `ray` that installs this one: for Pythons that the program starts."""
+
+_TIMER_SLACK_S = "50e-6"
+"""In a simulation: Ray's programs were written for clocks by which a sleep of 1 s takes longer."""
 
 _undo: ExitStack | None = None
 
@@ -74,6 +77,8 @@ def _set_up(undo: ExitStack) -> None:
     undo.callback(setattr, rsim_session, "start_by_itself", rsim_session.start_by_itself)
     rsim_session.start_by_itself = session.start_by_itself
     _setenv(undo, "RSIM_PRELOAD", _with("rsim.as_ray.preload", os.environ.get("RSIM_PRELOAD"), " "))
+    if "RSIM_TIMER_SLACK_S" not in os.environ:
+        _setenv(undo, "RSIM_TIMER_SLACK_S", _TIMER_SLACK_S)
     _setenv(undo, "PYTHONPATH", _with(str(_SHADOW), os.environ.get("PYTHONPATH"), os.pathsep))
     _lengthen_path(undo)
 

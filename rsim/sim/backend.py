@@ -27,7 +27,7 @@ from rsim.runtime.session import NodeOptions, SessionConfig
 from rsim.runtime.trace import Trace
 from rsim.runtime.wire import SessionFacts
 from rsim.sim.channel import SimChannel
-from rsim.sim.cluster import Cluster, Node, as_cluster, joining
+from rsim.sim.cluster import Cluster, Node, as_cluster, default_cluster, joining
 from rsim.sim.context import CALL_CONTEXT, StrandContext
 from rsim.sim.deadlock import deadlock
 from rsim.sim.engine import World
@@ -77,8 +77,7 @@ class SimSession:
     address = "sim"
 
     def __init__(self, config: SessionConfig, source: Source | None = None) -> None:
-        cluster = _cluster_of(config)
-        faults = _faults_of(config)
+        cluster, faults = _cluster_of(config), _faults_of(config)
         if source is None:
             source = SeededFaults() if config.seed is None else Seeded(_seed_of(config))
         driver_task = ids.driver_task_id(_JOB)
@@ -94,6 +93,7 @@ class SimSession:
         self._collector = Collector()
         driver = Strand(DRIVER_NAME, driver_task, streams)
         self._hub = hub = Hub(world, driver, self._switched, self._stuck, self._tidy, self._bury)
+        hub.timer_slack_ns = round(cluster.timer_slack_s * NS_PER_S)
         self._network = _network_of(cluster, world, tape)
         self._outputs = TaskOutput(0, config.log_to_driver), TaskOutput(1, config.log_to_driver)
         self._processes = Processes(self._running_worker)
@@ -466,7 +466,7 @@ def _cluster_of(config: SessionConfig) -> Cluster:
     }
     given = {name: value for name, value in given.items() if value is not None}
     if config.cluster is None:
-        return Cluster([Node(**given)])  # type: ignore[arg-type]
+        return default_cluster(Node(**given))  # type: ignore[arg-type]
     if given:
         raise ValueError(
             f"{', '.join(given)} cannot be given together with cluster=: "

@@ -6,6 +6,7 @@ the records are immutable and may be shared between runs.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from math import isfinite
@@ -92,13 +93,17 @@ class Cluster:
     """How long a worker process takes to start."""
     detection_s: float = 0.5
     """How long the others need to learn that a node died."""
+    timer_slack_s: float = 0.0
+    """How much longer than asked for a sleep takes, if it is longer than that. A program that was
+    written for real clocks may count on some: Linux takes 50e-6.
+    """
     members: tuple[Node, ...] = field(init=False, repr=False)
     """The nodes one by one, all with names."""
 
     def __post_init__(self) -> None:
         for name in ("bandwidth_bytes_per_s", "disk_bytes_per_s"):
             _positive(name, getattr(self, name))
-        for name in ("latency_s", "jitter_s", "worker_start_s", "detection_s"):
+        for name in ("latency_s", "jitter_s", "worker_start_s", "detection_s", "timer_slack_s"):
             _at_least_zero(name, getattr(self, name))
         object.__setattr__(self, "members", self._members())
 
@@ -141,6 +146,16 @@ def joining(name: str, options: NodeOptions, like: Node) -> Node:
         object_store_memory=options.object_store_memory or like.object_store_memory,
         memory=like.memory if options.memory is None else options.memory,
     )
+
+
+def default_cluster(node: Node) -> Cluster:
+    """One node; its timers are as RSIM_TIMER_SLACK_S says. ValueError if that is no number."""
+    text = os.environ.get("RSIM_TIMER_SLACK_S") or "0"
+    try:
+        slack_s = float(text)
+    except ValueError:
+        raise ValueError(f"RSIM_TIMER_SLACK_S must be a number of seconds, not {text!r}") from None
+    return Cluster([node], timer_slack_s=slack_s)
 
 
 def as_cluster(given: object) -> Cluster:

@@ -35,7 +35,8 @@ class StrandContext:
         return self._hub.world.now_ns
 
     def sleep_ns(self, duration_ns: int) -> None:
-        self._hub.sleep(duration_ns)
+        slack_ns = self._hub.timer_slack_ns
+        self._hub.sleep(duration_ns + slack_ns if duration_ns > slack_ns else duration_ns)
 
     def entropy_seed(self) -> int:
         attempt = f"#{self._attempt}" if self._attempt else ""

@@ -96,6 +96,8 @@ class Hub:
         self.driver = driver
         self.running: Strand | None = driver
         self.closing = False
+        self.timer_slack_ns = 0
+        """By how much user code sleeps too long."""
         self._switched = switched
         self._stuck = stuck
         self._tidy = tidy

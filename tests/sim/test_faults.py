@@ -75,6 +75,7 @@ def test_bad_rates_are_refused(
         ({"resources": {"tpu": -2}}, ValueError, r"resources\['tpu'\] must be a finite number"),
         ({"latency_s": float("inf")}, ValueError, "latency_s must be a finite number"),
         ({"bandwidth_bytes_per_s": 0}, ValueError, "bandwidth_bytes_per_s must be .* above 0"),
+        ({"timer_slack_s": -1}, ValueError, "timer_slack_s must be a finite number, 0 or more"),
         ({"speed": 0}, ValueError, "speed must be a finite number above 0, not 0"),
     ],
 )

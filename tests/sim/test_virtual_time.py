@@ -3,6 +3,7 @@
 
 # ruff: noqa: PLW0108 - names are to be looked up when the lambda runs
 
+import asyncio
 import copy
 import datetime as datetime_module
 import pickle
@@ -22,6 +23,7 @@ from time import sleep as alias_of_sleep
 import cloudpickle
 import pytest
 
+import rsim
 from rsim.sim.virtual import DEFAULT_EPOCH_NS, install
 from rsim.sim.virtual.clock import BUSY_READINGS
 from tests.sim.virtual_hub import Context, Hub, simulate
@@ -311,3 +313,31 @@ def test_a_busy_wait_ends():
     readings, now = simulate(task)
     assert now == 0.02
     assert readings == pytest.approx(2 * BUSY_READINGS, abs=10)
+
+
+# -- timers that take too long, as real ones do ---------------------------------------------------
+
+
+def test_by_itself_a_sleep_is_exact_to_the_nanosecond():
+    with rsim.init("sim") as session:
+        time.sleep(1)
+        assert session.now() == 1
+
+
+def test_a_cluster_may_have_slack():
+    with rsim.init("sim", cluster=rsim.sim.Cluster(1, timer_slack_s=0.25)) as session:
+        time.sleep(1)
+        asyncio.run(asyncio.sleep(1))
+        time.sleep(0)
+        assert session.now() == 2.5
+        assert rsim.get(rsim.remote(waited).remote(1)) == 1.25
+
+
+def test_without_a_cluster_the_environment_tells_the_slack(monkeypatch):
+    monkeypatch.setenv("RSIM_TIMER_SLACK_S", "0.5")
+    with rsim.init("sim", num_cpus=1) as session:
+        time.sleep(1)
+        assert session.now() == 1.5
+    monkeypatch.setenv("RSIM_TIMER_SLACK_S", "much")
+    with pytest.raises(ValueError, match="RSIM_TIMER_SLACK_S must be a number of seconds"):
+        rsim.init("sim")
