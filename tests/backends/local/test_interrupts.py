@@ -21,7 +21,7 @@ def deaf_at_first(path: str) -> None:
     Path(path).touch()
     assert holds_in_time(lambda: channel.interrupt_target is not None)  # type: ignore[attr-defined]
     signal.signal(signal.SIGINT, handler)
-    time.sleep(10_000)
+    time.sleep(10_000)  # user program
 
 
 def test_a_lost_interrupt_is_sent_again(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_a_lost_interrupt_is_sent_again(tmp_path: Path) -> None:
 
 @rsim.remote
 def child() -> None:
-    time.sleep(10_000)
+    time.sleep(10_000)  # user program
 
 
 @rsim.remote
