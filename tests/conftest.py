@@ -29,13 +29,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> bool | None:
-    return timeouts.restrict(item, settings.timeout) or None
+def pytest_timeout_set_timer(settings: Any) -> None:
+    timeouts.begun(settings.timeout)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_exception_interact(node: pytest.Item | pytest.Collector) -> None:
-    timeouts.restrict_the_end(node)
+    timeouts.failed(node)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_logfinish() -> None:
+    timeouts.ended()
 
 
 @pytest.fixture(autouse=True)

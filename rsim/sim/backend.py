@@ -48,8 +48,8 @@ from rsim.sim.site import (
     Site,
 )
 from rsim.sim.tape import Seeded, Source, Tape
-from rsim.sim.tracing import MessageKeys, Names, StepTracer
-from rsim.sim.virtual import DRIVER_NAME, VirtualContext, Virtualisation
+from rsim.sim.tracing import DRIVER_NAME, MessageKeys, Names, StepTracer
+from rsim.sim.virtual import VirtualContext, Virtualisation
 from rsim.sim.virtual import install as install_virtualisation
 from rsim.sim.virtual.clock import DEFAULT_EPOCH_NS
 from rsim.sim.virtual.environ import Variables, encoded

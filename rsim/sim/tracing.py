@@ -19,7 +19,8 @@ from rsim.core.events import Event, MessageArrived, TaskSubmitted
 from rsim.core.records import DRIVER
 from rsim.runtime.trace import Trace
 from rsim.sim.engine import Key, World
-from rsim.sim.virtual.context import DRIVER_NAME
+
+DRIVER_NAME = "d"
 
 _MAX_NAMED = 8
 """How many of an event's objects a record names; the rest is only counted."""

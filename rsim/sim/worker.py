@@ -196,8 +196,8 @@ class Worker:
         self._executor = Executor(client, self)
         self._outbox = Lane()
         self._tasks: deque[RunTask] = deque()
-        self.departures: list[Departure] = []
         """Sent to it, and not begun."""
+        self.departures: list[Departure] = []
         self._idle = True
         self._stopping = False
         self._loop: VirtualEventLoop | None = None

@@ -21,6 +21,14 @@ def identity(value):
 
 
 @rsim.remote
+def marked(folder, number):
+    """Leaves a mark before each value."""
+    for index in range(number):
+        marks.leave(folder, "made")
+        yield index
+
+
+@rsim.remote
 def divide(a, b):
     return a / b
 

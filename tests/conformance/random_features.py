@@ -84,25 +84,16 @@ class AsyncPlayer(Artist):
 
     @rsim.method(concurrency_group="stage")
     async def play(self, kind: str, mark: Path, seed: int, *values: Any) -> Answer:
-        marks.leave(mark.parent, mark.name)
-        self.turn += 1
-        turn = self.turn
+        turn = self.begin(kind, mark)
         if kind == "slow":
             await asyncio.sleep(NAP_S)
-        elif kind == "raising":
-            raise LookupError(kind)
-        elif kind == "dying":
-            os._exit(1)
-        elif kind == "leave":
-            rsim.actor.exit_actor()
         number = combine(seed, await asyncio.gather(*map(follow, values)))
         if kind == "delegate":
             assert await work.remote("plain", mark.with_suffix(".child"), seed, *values) == number
         return Answer(expand(number) if kind == "array" else number, self.life, turn)
 
     async def keep(self, kind: str, mark: Path, seed: int, refs: list[Any]) -> Answer:
-        marks.leave(mark.parent, mark.name)
-        self.turn += 1
+        self.begin(kind, mark)
         self.kept.append(refs)
         await asyncio.wait(refs, timeout=NAP_S) if refs else None
         return Answer(combine(seed, ()), self.life, self.turn)

@@ -193,23 +193,27 @@ class Artist:
         self.life, self.turn = uuid.uuid4().hex, 0
         self.kept = [combine(0, values)]
 
+    def begin(self, kind: str, mark: Path) -> int:
+        """A call begins: which one it is. Some kinds end here."""
+        marks.leave(mark.parent, mark.name)
+        self.turn += 1
+        if kind == "raising":
+            raise LookupError(kind)
+        if kind == "dying":
+            os._exit(1)
+        if kind == "leave":
+            rsim.actor.exit_actor()
+        return self.turn
+
 
 @rsim.remote
 class Player(Artist):
     """An actor."""
 
     def play(self, kind: str, mark: Path, seed: int, *values: Any) -> Answer:
-        marks.leave(mark.parent, mark.name)
-        self.turn += 1
-        turn = self.turn
+        turn = self.begin(kind, mark)
         if kind == "slow":
             time.sleep(NAP_S)
-        elif kind == "raising":
-            raise LookupError(kind)
-        elif kind == "dying":
-            os._exit(1)
-        elif kind == "leave":
-            rsim.actor.exit_actor()
         number = combine(seed, values)
         if kind == "delegate":
             child = work.remote("plain", mark.with_suffix(".child"), seed, *values)
@@ -217,10 +221,9 @@ class Player(Artist):
         return Answer(expand(number) if kind == "array" else number, self.life, turn)
 
     def keep(self, kind: str, mark: Path, seed: int, refs: list[Any]) -> Answer:
-        marks.leave(mark.parent, mark.name)
-        self.turn += 1
+        turn = self.begin(kind, mark)
         self.kept.append(refs)
-        return Answer(combine(seed, ()), self.life, self.turn)
+        return Answer(combine(seed, ()), self.life, turn)
 
 
 # -- what may come of it ---------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from rsim.exceptions import (
     WorkerCrashedError,
 )
 from tests.conformance import inspecting, marks
+from tests.conformance.programs import marked
 
 MIB = 1 << 20
 
@@ -38,14 +39,6 @@ def fail_after(number):
 def blocks(number, mebibytes=2):
     for index in range(number):
         yield np.full(mebibytes * MIB, index, dtype=np.uint8)
-
-
-@rsim.remote
-def marked(folder, number):
-    """Leaves a mark before each value."""
-    for index in range(number):
-        marks.leave(folder, "made")
-        yield index
 
 
 @rsim.remote

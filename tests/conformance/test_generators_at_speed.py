@@ -7,6 +7,7 @@ import pytest
 
 import rsim
 from tests.conformance import inspecting, marks
+from tests.conformance.programs import marked
 
 NUMBER = 200
 
@@ -122,13 +123,6 @@ def test_questions_between(rt):
     assert generator.is_finished() and not generator.next_ready()
     with pytest.raises(StopIteration):
         next(generator)
-
-
-@rsim.remote
-def marked(folder, number):
-    for index in range(number):
-        marks.leave(folder, "made")
-        yield index
 
 
 @rsim.remote

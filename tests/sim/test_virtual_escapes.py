@@ -46,17 +46,8 @@ def test_every_entry_of_the_table_is_guarded(escape):
     if resolve(escape) is None:
         pytest.skip("this platform lacks it")
     with pytest.raises(SimulationEscapeError, match=re.escape(escape.why)) as caught:
-        simulate(task=lambda: resolve(escape)())
+        simulate(lambda: resolve(escape)())
     assert caught.value.call == f"{escape.module}.{escape.name}"
-
-
-def test_a_test_runner_may_limit_the_time_of_the_driver():
-    def limit():
-        before = signal.setitimer(signal.ITIMER_REAL, 1000)
-        return signal.setitimer(signal.ITIMER_REAL, *before)
-
-    left_s, _ = simulate(limit)
-    assert 0 < left_s <= 1000
 
 
 def test_the_table_is_well_formed():

@@ -12,8 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-DRIVER_NAME = "d"
-
 
 class VirtualContext(Protocol):
     """What simulated user code sees of its world; one object per running driver or task.

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from rsim.exceptions import SimulationEscapeError
-from rsim.sim.virtual.context import DRIVER_NAME, Current, VirtualContext
+from rsim.sim.virtual.context import Current, VirtualContext
 from rsim.sim.virtual.patching import Function, Patcher
 
 
@@ -67,9 +67,6 @@ ESCAPES: tuple[Escape, ...] = tuple(
 )
 """Every forbidden function and method; those that this platform lacks do no harm."""
 
-WATCHDOGS = ("setitimer", "alarm")
-"""Forbidden in tasks only: by these a test runner limits the time of the whole driver."""
-
 LOOP_ESCAPES: dict[str, str] = {
     name: why
     for why, names in (
@@ -91,12 +88,10 @@ def install_escapes(patcher: Patcher, current: Current) -> None:
     """Guard every call of `ESCAPES`. Imports their modules, so that a later import is guarded."""
 
     def guard(escape: Escape) -> Any:
-        watches = escape.name in WATCHDOGS
-
         def make(real: Any) -> Function:
             def guarded(*args: Any, **kwargs: Any) -> Any:
                 context = current()
-                if context is not None and not (watches and context.name == DRIVER_NAME):
+                if context is not None:
                     raise escape_error(f"{escape.module}.{escape.name}", escape.why, context)
                 return real(*args, **kwargs)
 
