@@ -33,7 +33,7 @@ class TimeoutError(multiprocessing.TimeoutError, builtins.TimeoutError):
 
 class AsyncResult:
     """The result of a call of a pool. Callbacks run when it is there, in a thread of their own or
-    in the one that waits for it.
+    in the one that waits for it; it is ready when they have run, as in `multiprocessing`.
     """
 
     def __init__(
@@ -49,8 +49,9 @@ class AsyncResult:
         self._error_callback = error_callback
         self._ready = False
         self._unfinished = len(refs)
-        self._calling_back = threading.Lock()
-        """Held, and never released, by who runs the callbacks."""
+        self._calling_back = threading.RLock()
+        """Held by who runs the callbacks, which may look at the result themselves."""
+        self._called_back = not (callback or error_callback)
         if callback or error_callback:
             for ref in refs:
                 ref.future().add_done_callback(self._finished)
@@ -68,8 +69,12 @@ class AsyncResult:
             _, others = rsim.wait(self._refs, num_returns=len(self._refs), timeout=timeout)
             if others:
                 return
-        self._ready = True
-        self._call_back()
+        if self._calling_back.acquire(timeout=-1 if timeout is None else timeout):
+            try:
+                self._call_back()
+                self._ready = True
+            finally:
+                self._calling_back.release()
 
     def successful(self) -> bool:
         """Whether the call raised nothing. Raises ValueError when it is not over."""
@@ -94,13 +99,13 @@ class AsyncResult:
     def _finished(self, _: object) -> None:
         self._unfinished -= 1  # futures are settled in one thread
         if not self._unfinished:
-            self._call_back()
+            with self._calling_back:
+                self._call_back()
 
     def _call_back(self) -> None:
-        if not (self._callback or self._error_callback):
+        if self._called_back:
             return
-        if not self._calling_back.acquire(blocking=False):
-            return
+        self._called_back = True
         error = self._error()
         if error is None and self._callback:
             self._callback(self._combine(rsim.get(self._refs)))

@@ -1,6 +1,7 @@
 """Pool: every method beside what multiprocessing.Pool would give."""
 
 import os
+import threading
 from functools import partial
 
 import pytest
@@ -54,6 +55,31 @@ def test_imap(rt, tmp_path):
         first = next(unordered)
         marks.leave(tmp_path, "gate")
         assert [first, *unordered] == [1, "gate"]
+
+
+def test_a_result_is_ready_when_its_callback_has_run(rt):
+    values, begun, gate = [], threading.Event(), threading.Event()
+
+    def callback(value):
+        begun.set()
+        gate.wait(60)
+        values.append(value)
+
+    with Pool(1) as pool:
+        result = pool.apply_async(square, (3,), callback=callback)
+        assert begun.wait(60)
+        assert not result.ready()
+        gate.set()
+        result.wait(60)
+        assert values == [9] and result.ready()
+
+
+def test_a_callback_may_look_at_its_result(rt):
+    found = []
+    with Pool(1) as pool:
+        result = pool.apply_async(square, (3,), callback=lambda _: found.append(result.get(60)))
+        result.wait(60)
+    assert found == [9]
 
 
 def test_async_result(rt, tmp_path):
