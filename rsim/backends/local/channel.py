@@ -83,8 +83,7 @@ class DriverChannel:
                 if not isinstance(event, TaskSubmitted):
                     self.take_in()
                 self._receive(event)
-                while self._late:
-                    self._receive(self._late.popleft())
+                self._receive_late()
                 self._settle()
         if turn_due:
             self._reactor.turn(0)
@@ -120,6 +119,12 @@ class DriverChannel:
             if not self.closed:
                 self._receive_all(held)
                 self._settle()
+        if self._late and not self.closed:
+            self._receive_late()
+
+    def _receive_late(self) -> None:
+        while self._late:
+            self._receive(self._late.popleft())
 
     def park(self, op: int) -> Delivery:
         """Block until the node answers request ``op``; return the answer."""

@@ -122,7 +122,17 @@ def test_what_a_finaliser_sends_during_a_step_comes_after_it(rig: Rig) -> None:
 
     rig.on_receive = finalise
     rig.channel.send(ASKED)
-    assert rig.got == [[first], [second], [ASKED], [late]]
+    assert rig.got == [[first], [second], [late], [ASKED]]
+
+
+def test_what_a_finaliser_sends_during_a_turn_comes_with_the_next(rig: Rig) -> None:
+    late = submitted(7)
+    rig.reactor.post(lambda: rig.channel.send(late))
+    rig.reactor.turn(0)
+    assert rig.got == []
+    rig.reactor.post(lambda: None)
+    rig.reactor.turn(0)
+    assert rig.got == [[late]]
 
 
 def test_what_is_held_when_the_session_ends_is_dropped(rig: Rig) -> None:
