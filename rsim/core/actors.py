@@ -24,7 +24,7 @@ from rsim.core.events import ActorExited, ActorKilled
 from rsim.core.ids import creator, return_id
 from rsim.core.messages import ActorDeath, ActorKill, ActorStop
 from rsim.core.objects import PENDING, Entry
-from rsim.core.records import ErrorInfo
+from rsim.core.records import ErrorInfo, TaskSpec
 from rsim.core.work import DONE, Task, cancellation
 
 if TYPE_CHECKING:
@@ -131,6 +131,14 @@ class Actors:
         queue = living.queue_of(task)
         queue.arrived.append(task)
         self._feed(living, queue)
+
+    def would_queue(self, spec: TaskSpec) -> bool:
+        """Whether a call would find as many others at the worker as can run at a time."""
+        living = self._living.get(spec.actor)
+        if living is None or living.ended:
+            return False
+        queue = living.queues.get(spec.options.group) or living.queues[""]
+        return queue.room <= CALLS_AHEAD
 
     def withdraw(self, task: Task) -> None:
         """A call is not to be sent to the worker."""

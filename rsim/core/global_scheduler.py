@@ -149,6 +149,7 @@ class GlobalScheduler:
         elif isinstance(message, BundleReply):
             self._groups.answered(source, message)
             self._out += self._groups.take()
+            self._serve(list(self._shapes.values()))  # a refusal has left room elsewhere
         elif isinstance(message, OrphanReport):
             self._out += self._orphans.report(source, message)
         else:
@@ -306,6 +307,9 @@ class GlobalScheduler:
             if request.message.strategy.group == ended and not request.node:
                 self._drop_quietly(request)
                 self._fail(request.source, request.message, final=True)
+        self._groups.retry()
+        self._out += self._groups.take()
+        self._serve(list(self._shapes.values()))
 
     # -- nodes ------------------------------------------------------------------------------------
 

@@ -40,12 +40,14 @@ class Lanes:
 
     def enlist(self, task: Task) -> None:
         """A client of this node calls an actor: the call has its place from now on."""
-        if task.spec.options.out_of_order:
+        spec = task.spec
+        if spec.options.out_of_order:
             return
         self._calls += 1
         task.order = self._calls
-        task.queued = True
-        self._lane(task.spec.actor).queues.setdefault(task.client, deque()).append(task)
+        if spec.deps or spec.actor in self._lanes:  # else it is sent before there can be another
+            task.queued = True
+            self._lane(spec.actor).queues.setdefault(task.client, deque()).append(task)
 
     def _lane(self, actor_id: bytes) -> Lane:
         lane = self._lanes.get(actor_id)
@@ -60,7 +62,13 @@ class Lanes:
         if task.owner:
             self._node.actors.arrive(task)
             return
-        lane = self._lane(task.spec.actor)
+        actor_id = task.spec.actor
+        if actor_id not in self._lanes:
+            entry = self._node.objects.entries.get(actor_id)
+            if entry is not None and entry.exists:
+                self._send_on(task, entry)
+                return
+        lane = self._lane(actor_id)
         if not task.queued:
             self._line_up(lane, task)
         self._pump(lane)

@@ -10,7 +10,7 @@ and the work lists of the step.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -33,7 +33,7 @@ from rsim.core.messages import TaskOutcome
 from rsim.core.names import Names
 from rsim.core.objects import FREED, INLINE, LOST, PENDING, REMOTE, STORED, Entry, ObjectTable
 from rsim.core.peers import Peers
-from rsim.core.records import DRIVER, STREAMING, Demand, ErrorInfo, Located
+from rsim.core.records import DRIVER, STREAMING, Demand, ErrorInfo, Located, TaskSpec
 from rsim.core.requests import Requests
 from rsim.core.reserved import Reserved
 from rsim.core.resources import Pool
@@ -138,11 +138,24 @@ class Node:
 
     def handle(self, event: events.Event, now_ns: int) -> list[Effect]:
         """One step: what the event leads to, in order."""
+        return self.handle_all((event,), now_ns)
+
+    def handle_all(self, together: Sequence[events.Event], now_ns: int) -> list[Effect]:
+        """One step for events that came together, in order: ready tasks are dispatched, and what
+        nobody holds any more is freed, when all have been taken in.
+        """
         step = self.step
         step.now_ns = now_ns
-        self._handlers[type(event)](event)
-        if self._announced or self._needed:
-            self._settle()
+        handlers = self._handlers
+        for event in together:
+            handlers[type(event)](event)
+            if self._announced or self._needed:
+                self._settle()
+        scheduler = self.scheduler
+        while scheduler.due:
+            scheduler.dispatch()
+            if self._announced or self._needed:
+                self._settle()
         self.objects.collect()
         if self._forgotten:
             step.out.append(ForgetValues(tuple(self._forgotten)))
@@ -270,8 +283,7 @@ class Node:
         self.shelf.abort(event.client, event.object_id)
 
     def _refs_released(self, event: events.RefsReleased) -> None:
-        for object_id, count in zip(event.object_ids, event.counts, strict=True):
-            self.objects.returned(event.client, object_id, count)
+        self.objects.returned_all(event.client, event.object_ids, event.counts)
 
     def _pins_released(self, event: events.PinsReleased) -> None:
         for object_id in event.object_ids:
@@ -300,6 +312,21 @@ class Node:
 
     def _restore_finished(self, event: events.RestoreFinished) -> None:
         self.shelf.restored(event.object_id, event.ok)
+
+    def would_queue(self, spec: TaskSpec) -> bool:
+        """Whether a task that the driver submitted now would only wait, behind others on this node,
+        until one of them ends.
+        """
+        options = spec.options
+        if spec.actor:
+            return self.actors.would_queue(spec)
+        return (
+            spec.creation is None
+            and options.strategy.kind == "DEFAULT"
+            and self._fits.get(options.demand, False)
+            and not self.peers.others
+            and not self.scheduler.pool.fits_now(options.demand)
+        )
 
     # -- values ------------------------------------------------------------------------------------
 

@@ -213,14 +213,24 @@ class ObjectTable:
 
     def returned(self, borrower: int | str, object_id: bytes, count: int) -> None:
         """The borrower dropped its refs, having seen ``count`` loans."""
+        self.returned_all(borrower, (object_id,), (count,))
+
+    def returned_all(
+        self, borrower: int | str, object_ids: Iterable[bytes], counts: Iterable[int]
+    ) -> None:
+        """``returned`` for several objects."""
         loans = self._loans.get(borrower)
         if loans is None:
             return
-        left = loans.get(object_id, 0) - count
-        if left > 0:
-            loans[object_id] = left
-        elif loans.pop(object_id, None) is not None:
-            self.release_entry(self.entries[object_id])
+        for object_id, count in zip(object_ids, counts, strict=True):
+            lent = loans.pop(object_id, 0)
+            if lent > count:
+                loans[object_id] = lent - count
+            elif lent:
+                entry = self.entries[object_id]
+                entry.holds -= 1
+                if not entry.holds:
+                    self._garbage.append(entry)
 
     def close_account(self, borrower: int | str) -> None:
         """The borrower is gone: all that it held is released."""
@@ -290,13 +300,13 @@ class ObjectTable:
         del self.entries[entry.object_id]
         if entry.exists:
             self._on_drop(entry, False)
-        self._release_contained(entry)
+        if entry.contained:
+            self._release_contained(entry)
         self._on_removed(entry)
 
     def _release_contained(self, entry: Entry) -> None:
-        if entry.contained:
-            contained, entry.contained = entry.contained, ()
-            self.release(contained)
+        contained, entry.contained = entry.contained, ()
+        self.release(contained)
 
     # -- checks ------------------------------------------------------------------------------------
 

@@ -55,6 +55,8 @@ class LocalScheduler:
         self.pool = pool
         self.workers: dict[int, Worker] = {}
         self.queued = 0
+        self.due = False
+        """Tasks have been queued that could perhaps be dispatched; the step must not end so."""
         self.starts_failed = 0
         self.grants: dict[int, Grant] = {}
         """The devices of workers that have some."""
@@ -96,7 +98,7 @@ class LocalScheduler:
         queue.tasks.append(task)
         self.queued += 1
         if not queue.stalled or len(queue.tasks) == 1:
-            self.dispatch()
+            self.due = True
         elif self._starting:
             self._start_workers(queue)
 
@@ -127,6 +129,7 @@ class LocalScheduler:
 
     def dispatch(self) -> None:
         """Start all that can be started now."""
+        self.due = False
         for queue in self._queues:
             tasks = queue.tasks
             queue.stalled = True

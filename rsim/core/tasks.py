@@ -59,7 +59,7 @@ class Tasks:
         task = self.table[task_id] = Task(
             spec=spec,
             retries_left=spec.options.max_retries,
-            live=abs(spec.num_returns) + self._superseded(known),
+            live=abs(spec.num_returns) + (0 if known is None else self._superseded(known)),
             client=client,
             submitted_ns=node.step.now_ns,
         )
@@ -106,19 +106,17 @@ class Tasks:
             if task.owner != owner:
                 self._node.peers.ask_again(spec.task_id, owner, attempt)
             return
-        live = self._superseded(task)
+        live = 0 if task is None else self._superseded(task)
         task = self.table[spec.task_id] = Task(spec=spec, retries_left=0, owner=owner)
         task.live = live
         task.attempt = attempt
         task.submitted_ns = self._node.step.now_ns
         self._begin(task)
 
-    def _superseded(self, known: Task | None) -> int:
+    def _superseded(self, known: Task) -> int:
         """A run for another owner is not the record of the task any more; how many objects that it
         put are still known.
         """
-        if known is None:
-            return 0
         live, known.live = known.live, 0
         self._superseded_runs = [each for each in self._superseded_runs if each.state != DONE]
         if known.state != DONE:
@@ -129,10 +127,10 @@ class Tasks:
 
     def _begin(self, task: Task) -> None:
         spec = task.spec
-        objects = self._node.objects
-        objects.hold(spec.deps + spec.borrows)
+        if spec.deps or spec.borrows:
+            self._node.objects.hold(spec.deps + spec.borrows)
         if spec.actor:
-            objects.hold((spec.actor,))
+            self._node.objects.hold((spec.actor,))
         if spec.deps and not (spec.actor and task.owner):
             self.await_inputs(task)
         else:  # the owner of a call has waited; another wait here could let a later call overtake

@@ -135,8 +135,11 @@ class Client(Holdings):
             index = next(context.submissions)
         task_id = child_task_id(context.task_id, index)
         count = OWN_CALL if actor else OWN
-        results = range(abs(num_returns))
-        refs = [self.own_ref(return_id(task_id, which), count) for which in results]
+        if num_returns == 1:
+            refs = [self.own_ref(return_id(task_id, 0), count)]
+        else:
+            results = range(abs(num_returns))
+            refs = [self.own_ref(return_id(task_id, which), count) for which in results]
         spec = TaskSpec(
             task_id,
             context.task_id,

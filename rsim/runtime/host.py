@@ -9,7 +9,7 @@ record of which worker has been sent which function.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -147,6 +147,26 @@ class Host:
         keep = self._keepers.get(type(event))
         if keep is None or keep(event):
             self.handle(event)
+
+    def receive_all(self, together: Sequence[events.Event]) -> None:
+        """Events of one client that came together: one step for all, unless steps are traced."""
+        if len(together) == 1 or self._stepping or self.ports.tracer is not None:
+            for event in together:
+                self.receive(event)
+            return
+        keepers = self._keepers
+        kept = []
+        for event in together:
+            keep = keepers.get(type(event))
+            if keep is None or keep(event):
+                kept.append(event)
+        self._stepping = True
+        try:
+            self._carry_out(self.machine.handle_all(kept, self._now_ns()))
+        finally:
+            self._stepping = False
+        if self._inbox:
+            self.handle(self._inbox.popleft())
 
     def _task_finished(self, event: events.TaskFinished) -> bool:
         if self.machine.wants_results(event.client, event.task_id):

@@ -143,6 +143,46 @@ def test_remote_returns_before_the_task_can_run(rt, tmp_path):
     assert rsim.get(dependant) == "through"
 
 
+def test_queued_tasks_go_on_while_the_driver_asks_for_nothing(init, tmp_path):
+    init(num_cpus=1)
+
+    @rsim.remote
+    def leave(name):
+        marks.leave(tmp_path, name)
+
+    @rsim.remote
+    def hold_up():
+        marks.await_marks(tmp_path, "gate")
+
+    first = hold_up.remote()
+    names = [str(number) for number in range(100)]
+    refs = [leave.remote(name) for name in names]
+    free = leave.options(num_cpus=0).remote("free")
+    marks.await_marks(tmp_path, "free")
+    marks.leave(tmp_path, "gate")
+    marks.await_marks(tmp_path, *names)
+    assert rsim.get([first, free, *refs]) == [None] * 102
+
+
+def test_calls_behind_others_go_on_while_the_driver_asks_for_nothing(rt, tmp_path):
+    @rsim.remote
+    class Scribe:
+        def hold_up(self):
+            marks.await_marks(tmp_path, "gate")
+
+        def leave(self, name):
+            marks.leave(tmp_path, name)
+
+    scribe, other = Scribe.remote(), Scribe.remote()
+    names = [str(number) for number in range(100)]
+    refs = [scribe.hold_up.remote(), *(scribe.leave.remote(name) for name in names)]
+    refs.append(other.leave.remote("other"))
+    marks.await_marks(tmp_path, "other")
+    marks.leave(tmp_path, "gate")
+    marks.await_marks(tmp_path, *names)
+    assert rsim.get(refs) == [None] * 102
+
+
 def test_a_task_starts_only_when_its_inputs_exist(rt, tmp_path):
     @rsim.remote
     def produce(folder):

@@ -41,6 +41,10 @@ from tests.core.clients import CPU, Client
 MIB = 1 << 20
 
 
+ENDS = events.TaskFinished | events.RefsReleased | events.PinsReleased
+"""What a node may be told together, if a client has said it in a row."""
+
+
 class RandomChoices:
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
@@ -155,6 +159,16 @@ class Cluster:
         elif name in self.nodes:
             self.apply(name, self.nodes[name].handle(event, self.now))
             self.nodes[name].check()
+
+    def step_together(self, name: str, together: list[events.Event]) -> None:
+        """Events of one client that came together: one step for all."""
+        if len(together) == 1 or name not in self.nodes:
+            for event in together:
+                self.step(name, event)
+            return
+        self.steps += 1
+        self.apply(name, self.nodes[name].handle_all(together, self.now))
+        self.nodes[name].check()
 
     def post(self, lane: tuple[str, str], name: str, event: Any) -> None:
         self.channels.setdefault(lane, deque()).append((name, event))
@@ -612,8 +626,14 @@ class Cluster:
         which = rng.randrange(len(lanes) + len(ready))
         self.now += 1000
         if which < len(lanes):
-            name, event = self.channels[lanes[which]].popleft()
-            self.step(name, event)
+            lane = self.channels[lanes[which]]
+            name, event = lane.popleft()
+            together = [event]
+            while isinstance(event, ENDS) and lane and isinstance(lane[0][1], ENDS):
+                if rng.random() < 0.5:
+                    break
+                together.append(lane.popleft()[1])
+            self.step_together(name, together)
         else:
             name, number = ready[which - len(lanes)]
             start = self.queued[name, number].popleft()

@@ -6,7 +6,7 @@ import pytest
 from rsim.core import effects as fx
 from rsim.core import events
 from rsim.core.actors import CALLS_AHEAD
-from rsim.core.ids import return_id
+from rsim.core.ids import put_id, return_id
 from rsim.core.objects import REMOTE
 from rsim.core.records import ActorOptions
 from tests.core.cluster import Cluster
@@ -165,8 +165,9 @@ def test_a_call_that_is_cancelled_while_its_inputs_come_does_not_hold_up_the_nex
     cluster = Cluster(0, nodes=2)
     actor = new_actor(cluster)
     node = cluster.nodes["n0"]
-    far = submit(cluster)
-    cluster.run()
+    far = put_id(cluster.driver.task_id, 0)
+    cluster.driver.lent((far,))
+    cluster.step("n0", events.ObjectPut(0, far, 10, (), False))
     entry = node.objects.entries[far]
     entry.state, entry.locations = REMOTE, ["n1"]  # as if it had been made there
     call = submit(cluster, (far,), actor=actor)
@@ -220,3 +221,15 @@ def test_a_call_made_again_does_not_queue_behind_the_one_that_wants_its_result()
     assert error_of(cluster, third) == error_of(cluster, second) == ""
     driver = cluster.driver.task_id
     assert [index for caller, index in cluster.calls[actor] if caller == driver] == [1, 1, 2, 3]
+
+
+def test_calls_that_an_actor_can_begin_are_not_said_to_queue() -> None:
+    cluster = Cluster(0, nodes=1)
+    actor = new_actor(cluster, THREADED)
+    node = cluster.nodes["n0"]
+    kind = cluster.actors[actor]
+    assert kind is not None
+    for _ in range(kind.calls_at_a_time):
+        assert not node.would_queue(cluster.driver.spec((), (), 0, None, actor=actor, kind=kind))
+        submit(cluster, actor=actor)
+    assert node.would_queue(cluster.driver.spec((), (), 0, None, actor=actor, kind=kind))

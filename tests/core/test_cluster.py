@@ -28,11 +28,19 @@ def run_program(
     """
     driver, rng = cluster.driver, cluster.rng
     refs: list[bytes] = []
+    held: list[events.Event] = []
+    """Submissions that the node would only queue: it gets them together."""
+
+    def take_in() -> None:
+        cluster.step_together("n0", held)
+        held.clear()
+
     for _ in range(tasks):
         if rng.random() < 0.2:
             object_id = put_id(driver.task_id, driver.puts)
             driver.puts += 1
             driver.lent((object_id,))
+            take_in()
             cluster.step("n0", events.ObjectPut(0, object_id, 10, (), False))
         else:
             known = tuple(refs)
@@ -56,16 +64,22 @@ def run_program(
             if creation is not None:
                 cluster.actors[object_id] = creation
             driver.lent((object_id,))
-            cluster.step("n0", events.TaskSubmitted(0, spec))
+            held.append(events.TaskSubmitted(0, spec))
+            if not cluster.nodes["n0"].would_queue(spec):
+                take_in()
         refs.append(object_id)
         if trouble and rng.random() < trouble:
+            take_in()
             victim, force = rng.choice(refs), rng.random() < 0.5
             if victim in cluster.actors:
                 cluster.step("n0", events.ActorKilled(0, victim, force))
             else:
                 cluster.step("n0", events.CancelRequested(0, victim, force, True))
-        for _ in range(rng.randint(0, 30)):
-            cluster.turn()
+        if rng.random() < 0.6:
+            take_in()
+            for _ in range(rng.randint(0, 50)):
+                cluster.turn()
+    take_in()
     errors = []
     for op, object_id in enumerate(refs, start=1000):
         cluster.step("n0", events.ObjectsRequested(0, op, (object_id,)))

@@ -142,6 +142,25 @@ def test_removal_returns_all_and_fails_who_waits() -> None:
     assert isinstance(late, PlacementFailure) and late.final and late.removed
 
 
+def test_room_kept_for_a_group_that_is_removed_serves_those_who_wait() -> None:
+    desk = GroupDesk("a", "b", cpus=1)
+    desk.create()
+    assert desk.tell("a", PlacementRequest(task_id(1), ONE, Strategy("SPREAD"), ())) == []
+    *returned, placed = desk.ask_about(GroupRemoval(G))
+    assert returned == [("a", BundleReturn(G)), ("b", BundleReturn(G))]
+    assert placed == ("a", TaskPlacement(task_id(1), "a"))
+
+
+def test_room_kept_for_a_group_that_is_refused_serves_those_who_wait() -> None:
+    desk = GroupDesk("a", "b", cpus=1)
+    desk.create()
+    assert desk.tell("a", PlacementRequest(task_id(1), ONE, Strategy("SPREAD"), ())) == []
+    desk.replied("a", 1)
+    returned, placed = desk.replied("b", 2, False)
+    assert returned == ("a", BundleReturn(G, 1))
+    assert placed == ("a", TaskPlacement(task_id(1), "a"))
+
+
 def test_a_group_is_made_once_and_named_once() -> None:
     desk = GroupDesk("a", cpus=4)
     spec = GroupSpec(G, (ONE,), name="mine")

@@ -1,7 +1,9 @@
 """The driver's way to the node that it embeds: a function call.
 
-Decides how often a thread that submits lets the event loop take a turn, so that workers stay fed.
-Must never re-enter the node. Owns the events that finalisers sent in the middle of a step.
+Decides how often a thread that submits lets the event loop take a turn, so that workers stay fed,
+and which submissions the node can take in together. Must never re-enter the node, nor hold back a
+task that the node could start, or what anybody waits for. Owns the submissions that are held back,
+and the events that finalisers sent in the middle of a step.
 """
 
 from __future__ import annotations
@@ -14,9 +16,10 @@ from typing import Any, Final
 from rsim.backends.local.pump import Pump
 from rsim.backends.local.reactor import Reactor
 from rsim.backends.local.segment import Segment
-from rsim.core.events import CancelRequested, Event
-from rsim.core.records import DRIVER, ErrorInfo, Inline
+from rsim.core.events import CancelRequested, Event, TaskSubmitted
+from rsim.core.records import DRIVER, TaskSpec
 from rsim.exceptions import RsimError
+from rsim.runtime.host import Host
 from rsim.runtime.late import give_back
 from rsim.runtime.wire import AllocationReply, Delivery, FunctionExported
 
@@ -24,17 +27,20 @@ _SENDS_PER_TURN: Final = 64
 
 
 class DriverChannel:
-    """``receive`` takes an event into the node; ``settle`` ends the step."""
+    """``settle`` ends a step of the ``host``.
+
+    While as many tasks run as can, another one like the last would only queue. Such submissions
+    are held back, until there are some or anything else happens: the node cannot change meanwhile.
+    """
 
     def __init__(
         self,
         reactor: Reactor,
         segment: Segment,
-        receive: Callable[[Event], None],
+        host: Host,
         settle: Callable[[], None],
-        values: dict[bytes, bytes | Inline | ErrorInfo],
     ) -> None:
-        self.peek = values.get
+        self.peek = host.values.get
         self.now_ns = monotonic_ns
         self.closed = ""
         """Why this channel can no longer be used."""
@@ -44,8 +50,15 @@ class DriverChannel:
         self.pump = Pump(self._parking, reactor.lock)
         self._lock = reactor.lock
         self._stepping = reactor.lock._is_owned  # type: ignore[attr-defined]
-        self._receive = receive
+        self._receive = host.receive
+        self._receive_all = host.receive_all
+        self._would_queue = host.machine.would_queue
         self._settle = settle
+        self._held: list[Event] = []
+        self._last: TaskSpec | None = None
+        """The last submission, if nothing else has happened since."""
+        self._queues: bool | None = None
+        """Whether another one like that would only queue, if the node was asked."""
         self._segment = segment
         self._late: deque[Event] = deque()
         self._sent = 0
@@ -61,17 +74,57 @@ class DriverChannel:
         with self._lock:
             if self.closed:
                 raise RsimError(self.closed)
-            self._receive(event)
-            while self._late:
-                self._receive(self._late.popleft())
-            self._settle()
-        self._sent += 1
-        if not self._sent % _SENDS_PER_TURN:
+            self._sent += 1
+            turn_due = not self._sent % _SENDS_PER_TURN
+            if isinstance(event, TaskSubmitted) and self._hold(event):
+                if turn_due:
+                    self.take_in()
+            else:
+                if not isinstance(event, TaskSubmitted):
+                    self.take_in()
+                self._receive(event)
+                self._receive_late()
+                self._settle()
+        if turn_due:
             self._reactor.turn(0)
             if self._parking.background_leads:
                 self._parking.relieve()
         if self._parking.interrupted:
             self._parking.see_to_interrupt()
+
+    def _hold(self, event: TaskSubmitted) -> bool:
+        """Hold a submission back, if that makes no difference. False: the node is to have it, after
+        those that are held.
+        """
+        spec, last = event.spec, self._last
+        if last is None or spec.options is not last.options or spec.actor != last.actor:
+            self.take_in()
+            self._last = spec
+            self._queues = None
+            return False
+        queues = self._queues
+        if queues is None:
+            queues = self._queues = self._would_queue(spec)
+        if queues:
+            self._held.append(event)
+        return queues
+
+    def take_in(self) -> None:
+        """Let the node have what is held back. The lock is held; to be called before anything else
+        happens to the node.
+        """
+        self._last = None
+        if self._held:
+            held, self._held = self._held, []
+            if not self.closed:
+                self._receive_all(held)
+                self._settle()
+        if self._late and not self.closed:
+            self._receive_late()
+
+    def _receive_late(self) -> None:
+        while self._late:
+            self._receive(self._late.popleft())
 
     def park(self, op: int) -> Delivery:
         """Block until the node answers request ``op``; return the answer."""

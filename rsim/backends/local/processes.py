@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import select
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic_ns
 from typing import Any, Final
 
@@ -94,7 +94,7 @@ class WorkerProcesses:
         output: Output,
         to_driver: Callable[[Any], None],
     ) -> None:
-        self.receive: Callable[[ClientEvent], None]
+        self.receive: Callable[[Sequence[ClientEvent]], None]
         self.exited: Callable[[int, str, bool, int], None]
         self.memory_short: Callable[[int, int], None]
         self._node = node
@@ -160,22 +160,23 @@ class WorkerProcesses:
         worker = self._workers.get(client)
         if worker is None or worker.gone:
             return
-        kind = type(message)
-        if kind is Recall or kind is Interrupt:
+        data = worker.data
+        if isinstance(message, RunTask):
+            data.append(message)
+            worker.tasks += 1
+            if message.creation is not None:
+                worker.enough = _LAZY_TASKS + message.creation.calls_at_a_time - 1
+            if worker.tasks <= worker.enough or len(data.out) >= _LAZY_BYTES:
+                self._urgent = True
+        elif isinstance(message, Recall | Interrupt):
             self._say_now(worker, message)
             return
-        data = worker.data
-        data.append(message)
+        else:
+            data.append(message)
+            self._urgent = True
         if not worker.pending:
             worker.pending = True
             self._pending.append(worker)
-        if isinstance(message, RunTask):
-            worker.tasks += 1
-            if worker.tasks > worker.enough and len(data.out) < _LAZY_BYTES:
-                return
-            if message.creation is not None:
-                worker.enough = _LAZY_TASKS + message.creation.calls_at_a_time - 1
-        self._urgent = True
 
     def _say_now(self, worker: _Worker, message: Delivery) -> None:
         if type(message) is Recall:
@@ -217,20 +218,27 @@ class WorkerProcesses:
 
     def _read(self, worker: _Worker) -> bool:
         """Take in what the worker has said. False: nothing."""
-        receive = self.receive
+        finished: list[TaskFinished] = []
         any_frame = False
         try:
             for frame in worker.data.frames():
+                any_frame = True
                 event = decode_client_event(frame)
                 kind = type(event)
                 if kind is TaskFinished:
                     worker.tasks -= 1
-                elif kind is TasksReturned:
+                    finished.append(event)
+                    continue
+                if finished:
+                    self.receive(finished)
+                    finished = []
+                if kind is TasksReturned:
                     worker.tasks -= len(event.task_ids)
                 elif kind is WorkerStarted:  # may be heard of before the guardian's word
                     worker.know(event.pid)
-                receive(event)
-                any_frame = True
+                self.receive((event,))
+            if finished:
+                self.receive(finished)
         except EOFError:
             worker.gone = True
             worker.stuck = False

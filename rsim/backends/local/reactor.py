@@ -53,6 +53,8 @@ class Reactor:
         self.raise_interrupt = interrupts.raise_now
         self.idle: Callback = lambda: None
         """Called by the background thread, without the lock, when nothing happens for a while."""
+        self.begin: Callback = lambda: None
+        """Called under the lock before anything is handled."""
         self._settle = settle
         self._turns = 0
         self._closed = False
@@ -133,11 +135,13 @@ class Reactor:
             ready = self._epoll.poll(0)
         else:
             with self.lock:
+                self.begin()
                 self._settle()  # nobody may be waiting in vain for what is still to be sent
             ready = self._sleep(self._epoll.poll, timeout_s)
         if not ready and monotonic_ns() < self._due_ns:
             return False
         with self.lock:
+            self.begin()
             if len(ready) > 1:
                 ranks = self._ranks
                 ready.sort(key=lambda event: ranks.get(event[0], 0))
@@ -215,7 +219,7 @@ class Reactor:
             self._handlers.clear()
             self._timers.clear()
             self._see_what_is_due()
-            self._settle = lambda: None
+            self._settle = self.begin = lambda: None
         os.eventfd_write(self._wakeup, 1)
         if self._background.is_alive() and self._background is not threading.current_thread():
             self._background.join()

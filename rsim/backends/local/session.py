@@ -199,8 +199,12 @@ class LocalSession:
         post_office.connect(connect_machine(scheduler, shared, home))
         host = home.host
         self._channel = DriverChannel(
-            reactor, home.segment, host.receive, self._end_step, host.values
+            reactor,
+            home.segment,
+            host,
+            self._end_step,
         )
+        reactor.begin = self._channel.take_in
         self.client = Client(self._channel, DRIVER, driver_task)
         undo.callback(self._disconnect)
         with reactor.lock:
@@ -242,6 +246,7 @@ class LocalSession:
         with self._reactor.lock:
             if self._channel.closed:
                 raise RsimError(self._channel.closed)
+            self._channel.take_in()
             yield
             self._end_turn()
         if parking.interrupted:

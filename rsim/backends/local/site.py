@@ -110,7 +110,7 @@ class Site:
         )
         self.host = host = Host(self.node, ports)
         self._timers.handle = host.handle
-        self.workers.receive = host.receive
+        self.workers.receive = host.receive_all
         self.workers.exited = host.worker_gone
         self.workers.memory_short = lambda used, limit: host.handle(MemoryRanShort(used, limit))
 
