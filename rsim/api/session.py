@@ -185,6 +185,7 @@ def init(
     spill_limit_bytes: int | None = None,
     runtime_env: Mapping[str, Any] | None = None,
     memory: int | None = None,
+    tape: object = None,
 ) -> Session:
     """Start a runtime in this process, and return its session. Any first call does so by itself.
 
@@ -198,9 +199,10 @@ def init(
     runtime_env: {"env_vars": {"NAME": "value"}}: what the environment of all workers has beside the
         driver's; that of single tasks and actors may have more.
     log_to_driver: print what workers print. log_dir: a folder to keep their output in.
-    seed, cluster, faults, policy: in a simulation only. The seed (by default the environment's
-        RSIM_SEED) decides every free choice; cluster is an rsim.sim.Cluster or a list of
-        rsim.sim.Node; faults an rsim.sim.Faults.
+    seed, cluster, faults, policy, tape: in a simulation only. The seed (by default the
+        environment's RSIM_SEED) decides every free choice; cluster is an rsim.sim.Cluster or a list
+        of rsim.sim.Node; faults an rsim.sim.Faults. tape, in place of the seed: choices to make
+        again, as a file that `session.tape.save` wrote, an rsim.sim.Tape or rsim.sim.Replay.
 
     Raises RuntimeError when a runtime is running already, unless `ignore_reinit_error`: then its
     session is returned, and the other arguments are ignored. Raises TypeError or ValueError for a
@@ -218,7 +220,7 @@ def init(
             )
         config = _configured(
             address or os.environ.get("RSIM_ADDRESS") or _DEFAULT_ADDRESS,
-            {"seed": seed, "cluster": cluster, "faults": faults, "policy": policy},
+            {"seed": seed, "cluster": cluster, "faults": faults, "policy": policy, "tape": tape},
             num_cpus=_given(checks.quantity, "num_cpus", num_cpus),
             num_gpus=_given(checks.quantity, "num_gpus", num_gpus),
             resources=_given(checks.resources, "resources", resources) or {},
@@ -246,7 +248,7 @@ def _configured(
     if not isinstance(address, str):
         raise TypeError(f"address must be a str or None, not {address!r}")
     if address == _SIM:
-        if scenario["seed"] is None:
+        if scenario["seed"] is None and scenario["tape"] is None:
             scenario["seed"] = _seed_of_environment()
     else:
         for name, value in scenario.items():
