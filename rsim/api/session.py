@@ -185,22 +185,22 @@ def init(
     spill_limit_bytes: int | None = None,
     runtime_env: Mapping[str, Any] | None = None,
     memory: int | None = None,
+    tape: object = None,
 ) -> Session:
     """Start a runtime in this process, and return its session. Any first call does so by itself.
 
-    address: "local" (worker processes on this machine) or "sim" (a simulated cluster); None reads
-        the environment's RSIM_ADDRESS, else it is "local".
+    address: "local" (worker processes on this machine) or "sim" (a simulated cluster); by default
+        the environment's RSIM_ADDRESS, else "local".
     num_cpus, num_gpus, resources: what the node has to give; by default the CPUs of this machine.
-    labels: of the node, for tasks that select nodes by them.
-    namespace: where the names of actors are unique; by default one that is this session's alone.
+    labels: of the node. namespace: where names of actors are unique; by default this session's own.
     object_store_memory: bytes of shared memory for objects. spill_limit_bytes: how much of them
         may go to disk when that is full; None: no limit. memory: bytes that tasks can ask for.
     runtime_env: {"env_vars": {"NAME": "value"}}: what the environment of all workers has beside the
         driver's; that of single tasks and actors may have more.
     log_to_driver: print what workers print. log_dir: a folder to keep their output in.
-    seed, cluster, faults, policy: in a simulation only. The seed (by default the environment's
-        RSIM_SEED) decides every free choice; cluster is an rsim.sim.Cluster or a list of
-        rsim.sim.Node; faults an rsim.sim.Faults.
+    seed, cluster, faults, policy, tape: for a simulation. The seed (by default RSIM_SEED) decides
+        every free choice; in its place, a tape (a path, an rsim.sim.Tape or Replay) has choices to
+        make again. cluster: an rsim.sim.Cluster or a list of rsim.sim.Node; faults: rsim.sim.Faults
 
     Raises RuntimeError when a runtime is running already, unless `ignore_reinit_error`: then its
     session is returned, and the other arguments are ignored. Raises TypeError or ValueError for a
@@ -218,7 +218,7 @@ def init(
             )
         config = _configured(
             address or os.environ.get("RSIM_ADDRESS") or _DEFAULT_ADDRESS,
-            {"seed": seed, "cluster": cluster, "faults": faults, "policy": policy},
+            {"seed": seed, "cluster": cluster, "faults": faults, "policy": policy, "tape": tape},
             num_cpus=_given(checks.quantity, "num_cpus", num_cpus),
             num_gpus=_given(checks.quantity, "num_gpus", num_gpus),
             resources=_given(checks.resources, "resources", resources) or {},
@@ -246,7 +246,7 @@ def _configured(
     if not isinstance(address, str):
         raise TypeError(f"address must be a str or None, not {address!r}")
     if address == _SIM:
-        if scenario["seed"] is None:
+        if scenario["seed"] is None and scenario["tape"] is None:
             scenario["seed"] = _seed_of_environment()
     else:
         for name, value in scenario.items():

@@ -34,6 +34,7 @@ class SessionConfig:
     spill_limit_bytes: int | None = None
     env_vars: EnvVars = ()
     memory: int | None = None
+    tape: object = None
 
 
 @dataclass(frozen=True)

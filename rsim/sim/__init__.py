@@ -2,6 +2,7 @@
 
 from rsim.sim.cluster import Cluster, Node
 from rsim.sim.faults import Faults
-from rsim.sim.tape import Fifo, Replay, Seeded, Tape
+from rsim.sim.sources import Fifo, Replay, Seeded
+from rsim.sim.tape import Tape
 
 __all__ = ["Cluster", "Faults", "Fifo", "Node", "Replay", "Seeded", "Tape"]

@@ -31,7 +31,7 @@ from rsim.sim.cluster import Cluster, Node, as_cluster, default_cluster, joining
 from rsim.sim.context import CALL_CONTEXT, StrandContext
 from rsim.sim.deadlock import deadlock
 from rsim.sim.engine import World
-from rsim.sim.faults import Faults, Injector, SeededFaults
+from rsim.sim.faults import Faults, Injector
 from rsim.sim.greenlets import Hub, Strand
 from rsim.sim.network import NS_PER_S, Network
 from rsim.sim.output import TaskOutput
@@ -47,7 +47,8 @@ from rsim.sim.site import (
     SimTransport,
     Site,
 )
-from rsim.sim.tape import Seeded, Source, Tape
+from rsim.sim.sources import Replay, Source
+from rsim.sim.tape import Tape, source_of
 from rsim.sim.tracing import DRIVER_NAME, MessageKeys, Names, StepTracer
 from rsim.sim.virtual import VirtualContext, Virtualisation
 from rsim.sim.virtual import install as install_virtualisation
@@ -79,11 +80,12 @@ class SimSession:
     def __init__(self, config: SessionConfig, source: Source | None = None) -> None:
         cluster, faults = _cluster_of(config), _faults_of(config)
         if source is None:
-            source = SeededFaults() if config.seed is None else Seeded(_seed_of(config))
+            source = source_of(config.seed, config.tape)
+        seed = source.seed if isinstance(source, Replay) else config.seed or 0
         driver_task = ids.driver_task_id(_JOB)
         self._names = names = Names(driver_task)
         self.trace = Trace()
-        self.tape = tape = Tape(source, namer=names)
+        self.tape = tape = Tape(source, namer=names, seed=seed)
         self._world = world = World(tape)
         self._cluster = cluster
         self._closed = False
@@ -104,7 +106,7 @@ class SimSession:
             processes=self._processes,
             outputs=self._outputs,
             injector=Injector(faults, tape),
-            seed=config.seed or 0,
+            seed=seed,
             environ=_environ(config),
             worker_start_ns=round(cluster.worker_start_s * NS_PER_S),
             kill_node=self.kill_node,
@@ -128,7 +130,7 @@ class SimSession:
         )
         self._build(config)
         driver.client = self.client = Client(self._channel, DRIVER, driver_task)
-        driver.virtual = StrandContext(hub, driver, DRIVER_NAME, config.seed or 0)
+        driver.virtual = StrandContext(hub, driver, DRIVER_NAME, seed)
         driver.pausing = self._release
         self._virtualisation: Virtualisation | None = None
         self._context: VirtualContext | None = None
@@ -491,10 +493,3 @@ def _faults_of(config: SessionConfig) -> Faults:
     if not isinstance(config.faults, Faults):
         raise TypeError(f"faults must be an rsim.sim.Faults, not {config.faults!r}")
     return config.faults
-
-
-def _seed_of(config: SessionConfig) -> int:
-    seed = config.seed
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise TypeError(f"seed must be an int or None, not {seed!r}")
-    return seed

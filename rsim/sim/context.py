@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 
 from rsim.sim.greenlets import Hub, Strand
-from rsim.sim.tape import subseed
+from rsim.sim.sources import subseed
 
 
 class StrandContext:

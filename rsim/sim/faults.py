@@ -7,18 +7,15 @@ Owns the number of faults so far.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rsim.sim.tape import Seeded, Tape
+from rsim.sim.tape import Tape
 
 AT_START, AT_PAUSE, AT_END = range(3)
 """When in an execution death comes: before user code runs, the first time that it waits or sleeps
 (if never, at the end), and after it has run but before anybody hears of its result."""
 
 WORKER, NODE = "worker", "node"
-
-_FAULT_LABELS = "fault."
 
 
 @dataclass(frozen=True)
@@ -77,15 +74,3 @@ class Injector:
             return None
         self._left -= 1
         return Doom(victim, tape.draw("fault.when", 3, task_id))
-
-
-class SeededFaults:
-    """A source for runs without a seed: the canonical schedule, with the faults of seed 0."""
-
-    def __init__(self) -> None:
-        self._seeded = Seeded(0)
-
-    def choose(self, label: str, n: int, candidates: Sequence[object], rate: float) -> int:
-        if label.startswith(_FAULT_LABELS):
-            return self._seeded.choose(label, n, candidates, rate)
-        return 0

@@ -1,9 +1,7 @@
 """The choice tape: every free choice of a simulated run, as one labelled bounded draw.
 
-Decides which alternative is taken wherever several are legal, by asking a source: canonical order
-(`Fifo`), a seed (`Seeded`) or a recording (`Replay`). Must never be bypassed, and a source must
-never know anything that the tape does not show: the choices alone reproduce the run.
-Owns the recorded draws and the source's random streams.
+Decides which alternative is taken wherever several are legal, by asking a source (`sources.py`).
+Must never be bypassed. Owns the recorded draws.
 
 Choice 0 is always canonical: first in, first out, no delay, no fault. So a run is described by
 where it deviates from 0, and a recording stays playable after edits: choices out of range are
@@ -14,121 +12,21 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
-from random import Random
-from typing import Protocol
+from typing import Any
 
 import msgspec
 
 from rsim.exceptions import NondeterminismError
+from rsim.sim.sources import Draw, Fifo, Replay, Seeded, SeededFaults, Source
 
 FORMAT = "rsim-tape"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raised whenever an old recording would be read or played differently."""
 
 MAX_NAMED_CANDIDATES = 16
 """How many candidates a draw keeps, so that a tape grows by draws and not by queue lengths."""
-
-
-class Draw(msgspec.Struct, frozen=True, gc=False):
-    """One contested decision and its outcome. Keys are raw until the tape names them."""
-
-    label: str
-    """The kind of decision: "ready", "place", "delay", "fault.kill_worker"."""
-    n: int
-    """How many alternatives there were, at least 2."""
-    choice: int
-    """The alternative taken, 0 <= choice < n."""
-    entity: object = ""
-    """The candidate picked, or for a plain draw whom it was about."""
-    candidates: tuple[object, ...] = ()
-    """What was picked from, the first MAX_NAMED_CANDIDATES; empty for a plain draw."""
-    rate: float = 0.0
-    """The chance of choice 1 if this is a fault, else 0."""
-
-
-class Source(Protocol):
-    """What decides. A strategy is a class with this one method."""
-
-    def choose(self, label: str, n: int, candidates: Sequence[object], rate: float) -> int:
-        """Return the alternative to take, 0 <= choice < n.
-
-        `candidates` holds the n keys of a pick, or the one entity of a plain draw; `rate` is the
-        chance of choice 1 if the draw is a fault (n is 2 then), else 0.
-        """
-        ...
-
-
-class Fifo:
-    """Always the canonical choice."""
-
-    def choose(self, label: str, n: int, candidates: Sequence[object], rate: float) -> int:
-        return 0
-
-
-class Seeded:
-    """Pseudo-random choices: uniform, and faults at their rate.
-
-    Each label has its own stream, so one more draw of one kind does not shift the others.
-    """
-
-    def __init__(self, seed: int | str) -> None:
-        self.seed = seed
-        self._streams: dict[str, Random] = {}
-
-    def choose(self, label: str, n: int, candidates: Sequence[object], rate: float) -> int:
-        stream = self._streams.get(label)
-        if stream is None:
-            stream = self._streams[label] = Random(subseed(self.seed, label))
-        if rate:
-            return 1 if stream.random() < rate else 0
-        # Random.randrange may change between Python versions, getrandbits does not.
-        bits = (n - 1).bit_length()
-        choice = stream.getrandbits(bits)
-        while choice >= n:
-            choice = stream.getrandbits(bits)
-        return choice
-
-
-class Replay:
-    """The choices of a recording: plain numbers (a shrinker's), or the draws of a tape.
-
-    Past the end every choice is `past_end`; a choice out of range becomes the nearest legal one.
-    With `strict` the recording must hold draws, and a run that does not ask for exactly these
-    gets a NondeterminismError from its tape.
-    """
-
-    def __init__(
-        self, recording: Iterable[int | Draw], *, past_end: int = 0, strict: bool = False
-    ) -> None:
-        items = tuple(recording)
-        self.expected: tuple[Draw, ...] | None = None
-        if strict:
-            self.expected = tuple(item for item in items if isinstance(item, Draw))
-            if len(self.expected) != len(items):
-                raise ValueError("strict=True needs recorded draws to compare with, not numbers")
-        choices = tuple(item.choice if isinstance(item, Draw) else item for item in items)
-        for index, choice in enumerate((*choices, past_end)):
-            if choice < 0:
-                where = "past_end" if index == len(choices) else f"recording[{index}]"
-                raise ValueError(f"{where} is {choice}, but a choice is 0 or more")
-        self._next = iter(choices).__next__
-        self._past_end = past_end
-
-    def choose(self, label: str, n: int, candidates: Sequence[object], rate: float) -> int:
-        try:
-            choice = self._next()
-        except StopIteration:
-            choice = self._past_end
-        return choice if choice < n else n - 1
-
-
-def subseed(seed: int | str, label: str) -> int:
-    """Derive the seed of an independent random stream; the same on every Python and machine."""
-    kind = "str" if isinstance(seed, str) else "int"
-    text = f"{kind}\0{seed}\0{label}".encode()
-    return int.from_bytes(blake2b(text, digest_size=16).digest(), "big")
 
 
 def hex_name(key: object) -> str:
@@ -149,12 +47,18 @@ class Tape:
     """The draws of one run, decided by `source` and recorded in order.
 
     `namer` renders a key as a stable path; it is only called to save, to format or to compare.
-    Draws with a single alternative are no decision and are not recorded.
+    Draws with a single alternative are no decision and are not recorded. `seed` is that of the
+    run's other randomness, of which the tape knows nothing else.
     """
 
     def __init__(
-        self, source: Source | None = None, *, namer: Callable[[object], str] = hex_name
+        self,
+        source: Source | None = None,
+        *,
+        namer: Callable[[object], str] = hex_name,
+        seed: int = 0,
     ) -> None:
+        self.seed = seed
         self.source: Source = Fifo() if source is None else source
         self.namer = namer
         self._draws: list[Draw] = []
@@ -208,6 +112,10 @@ class Tape:
         """All that is needed to replay the run."""
         return tuple(draw.choice for draw in self._draws)
 
+    def replay(self) -> Replay:
+        """What plays the tape again, and tells when a run differs from it."""
+        return Replay(self._draws, strict=True, seed=self.seed)
+
     def edited(self, index: int, choice: int) -> tuple[int, ...]:
         """Return the choices with one of them changed; the tape stays as it is.
 
@@ -236,19 +144,25 @@ class Tape:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the tape as JSON lines: a header with the format version, then the draws."""
-        header = {"format": FORMAT, "version": FORMAT_VERSION, "draws": len(self._draws)}
+        header = {
+            "format": FORMAT,
+            "version": FORMAT_VERSION,
+            "seed": self.seed,
+            "draws": len(self._draws),
+        }
         with open(path, "w", encoding="ascii", newline="\n") as file:
             file.write(json.dumps(header) + "\n")
             file.writelines(self._lines())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Tape:
-        """Read a saved tape, its keys as names. Play it again with `Replay(tape.draws)`.
+        """Read a saved tape, its keys as names; `rsim.init("sim", tape=...)` plays it again.
 
         Raises ValueError, with the line, when the file is broken or of another version.
         """
-        tape = cls()
-        tape._draws.extend(_read(os.fspath(path)))
+        lines = _read(os.fspath(path))
+        tape = cls(seed=next(lines))
+        tape._draws.extend(lines)
         return tape
 
     def _draw(self, label: str, n: int, entity: object, rate: float) -> int:
@@ -319,8 +233,8 @@ def _out_of_range(source: Source, label: str, n: int, choice: int) -> ValueError
     )
 
 
-def _read(path: str) -> Iterator[Draw]:
-    """Yield the draws of a saved tape."""
+def _read(path: str) -> Iterator[Any]:
+    """Yield the seed of a saved tape, then its draws."""
     with open(path, encoding="utf-8", errors="replace") as file:
         first = file.readline()
         try:
@@ -334,6 +248,9 @@ def _read(path: str) -> Iterator[Draw]:
                 f"{path}, line 1: tape format version {header.get('version')!r}, "
                 f"but this release plays version {FORMAT_VERSION} only; record it again"
             )
+        if not isinstance(header.get("seed"), int):
+            raise ValueError(f"{path}, line 1: the seed is {header.get('seed')!r}, not a number")
+        yield header["seed"]
         number = 1
         for number, line in enumerate(file, start=2):
             yield _parse(path, number, line)
@@ -342,6 +259,26 @@ def _read(path: str) -> Iterator[Draw]:
                 f"{path}, line {number}: the file ends after {number - 1} draws, "
                 f"but its header promises {header.get('draws')!r}"
             )
+
+
+def source_of(seed: object, tape: object) -> Source:
+    """What decides in a session with these arguments of `rsim.init`.
+
+    Raises TypeError or ValueError for bad ones.
+    """
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
+        raise TypeError(f"seed must be an int or None, not {seed!r}")
+    if tape is None:
+        return SeededFaults() if seed is None else Seeded(seed)
+    if seed is not None:
+        raise ValueError("seed cannot be given together with tape, which has one of its own")
+    if isinstance(tape, str | os.PathLike):
+        tape = Tape.load(tape)
+    if isinstance(tape, Tape):
+        tape = tape.replay()
+    if not isinstance(tape, Replay):
+        raise TypeError(f"tape must be a path, an rsim.sim.Tape or a Replay, not {tape!r}")
+    return tape
 
 
 class _Saved(Draw, frozen=True, forbid_unknown_fields=True):

@@ -14,7 +14,7 @@ from rsim.runtime.refs import ObjectRef
 from rsim.runtime.serialization import serialize_function
 from rsim.runtime.session import SessionConfig
 from rsim.sim.backend import SimSession, start
-from rsim.sim.tape import Source
+from rsim.sim.sources import Source
 
 
 @contextmanager

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from simpy.core import EmptySchedule
 
 from rsim.sim.engine import Lane, World
-from rsim.sim.tape import Replay, Seeded, Tape
+from rsim.sim.sources import Replay, Seeded
+from rsim.sim.tape import Tape
 
 
 class Last:

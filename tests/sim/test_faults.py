@@ -13,7 +13,8 @@ import pytest
 from rsim.exceptions import WorkerCrashedError
 from rsim.sim import Cluster, Faults, Node
 from rsim.sim.faults import AT_END, AT_PAUSE, AT_START, Injector
-from rsim.sim.tape import Seeded, Tape
+from rsim.sim.sources import Seeded
+from rsim.sim.tape import Tape
 from tests.sim.driving import get, get_all, simulation, submit
 
 

@@ -12,7 +12,8 @@ from simpy.core import EmptySchedule
 
 from rsim.sim.engine import World
 from rsim.sim.network import Flow, Link, Network, share_fairly
-from rsim.sim.tape import Seeded, Source, Tape
+from rsim.sim.sources import Seeded, Source
+from rsim.sim.tape import Tape
 
 
 class Note(msgspec.Struct, frozen=True):

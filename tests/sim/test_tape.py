@@ -15,16 +15,8 @@ from hypothesis import strategies as st
 
 from rsim.core.choices import Choices, FirstChoice
 from rsim.exceptions import NondeterminismError
-from rsim.sim.tape import (
-    MAX_NAMED_CANDIDATES,
-    Draw,
-    Fifo,
-    Replay,
-    Seeded,
-    Tape,
-    hex_name,
-    subseed,
-)
+from rsim.sim.sources import Draw, Fifo, Replay, Seeded, subseed
+from rsim.sim.tape import MAX_NAMED_CANDIDATES, Tape, hex_name
 
 PICKS = [2, 1, 2, 0, 0, 0, 1, 1, 1, 2, 0, 1]
 DELAYS = [729, 759, 437, 372]
@@ -304,7 +296,7 @@ def test_any_name_survives_saving(tmp_path: Path) -> None:
     assert Tape.load(tmp_path / "run.tape").draws[0].candidates == tuple(names)
 
 
-HEADER = json.dumps({"format": "rsim-tape", "version": 1, "draws": 1})
+HEADER = json.dumps({"format": "rsim-tape", "version": 2, "seed": 7, "draws": 1})
 DRAW = '{"label":"ready","n":2,"choice":1}'
 
 
@@ -314,7 +306,8 @@ DRAW = '{"label":"ready","n":2,"choice":1}'
         ("", "line 1: not a choice tape"),
         ("hello\n", "line 1: not a choice tape"),
         ('{"format": "other"}\n', "line 1: not a choice tape"),
-        (HEADER.replace("1,", "9,"), "line 1: tape format version 9, but .* version 1 only"),
+        (HEADER.replace("2,", "9,"), "line 1: tape format version 9, but .* version 2 only"),
+        (HEADER.replace("7", '"seven"'), "line 1: the seed is 'seven', not a number"),
         (f"{HEADER}\nnonsense\n", "line 2: not a draw"),
         (f'{HEADER}\n{{"label":"x"}}\n', "line 2: not a draw: .*`n`"),
         (f"{HEADER}\n{DRAW.replace('1}', '2}')}\n", "line 2: not a draw: choice 2 of 2"),
@@ -331,7 +324,8 @@ def test_a_broken_file_is_named_with_its_line(tmp_path: Path, text: str, message
 
 
 PROGRAM = """
-from rsim.sim.tape import Seeded, Tape
+from rsim.sim.sources import Seeded
+from rsim.sim.tape import Tape
 tape = Tape(Seeded("abc"))
 for i in range(2, 60):
     tape.pick("ready", [f"driver/{j}" for j in range(i)])
