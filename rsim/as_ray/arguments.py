@@ -59,7 +59,12 @@ _HARMLESS_SETTINGS = frozenset(
         "enable_open_telemetry max_grpc_message_size max_spilling_file_size_bytes "
         "maximum_gcs_dead_worker_cached_count plasma_store_usage_trigger_gc_threshold "
         "process_group_cleanup_enabled start_python_gc_manager_thread "
-        "raylet_client_num_connect_attempts nums_py_gcs_reconnect_retry"
+        "raylet_client_num_connect_attempts nums_py_gcs_reconnect_retry "
+        "timeout_ms_task_wait_for_death_info start_python_importer_thread support_fork "
+        "put_small_object_in_memory_store ping_gcs_rpc_server_max_retries "
+        "num_candidate_nodes_for_scheduling gcs_actor_scheduling_enabled "
+        "worker_niceness worker_oom_score_adjustment gcs_storage "
+        "kill_child_processes_on_worker_exit"
     ).split()
 )
 """Where and how large, what is recorded, and how many dead things are remembered."""

@@ -107,6 +107,21 @@ def _ids(context: RuntimeContext) -> dict[str, Any]:
     return found
 
 
+_task_error = RsimTaskError.__init__
+
+
+def _init_task_error(error: RsimTaskError, *args: Any, **kwargs: Any) -> None:
+    """Take Ray's arguments (function_name, traceback_str, cause, ...), or rsim's own."""
+    if "traceback_str" in kwargs or (args and isinstance(args[0], str)):
+        given = {
+            **dict(zip(("function_name", "traceback_str", "cause"), args, strict=False)),
+            **kwargs,
+        }
+        args = given["cause"], given["function_name"], given["traceback_str"]
+        kwargs = {}
+    _task_error(error, *args, **kwargs)
+
+
 _CONTEXT: dict[str, Any] = {
     "get": _ids,
     "get_resource_ids": lambda context: context.get_accelerator_ids(),
@@ -116,7 +131,7 @@ _CONTEXT: dict[str, Any] = {
     "actor_id": _old("actor_id", _actor_id),
     "current_placement_group_id": _old("current_placement_group_id", _group_id),
 }
-_INSTEAD = ("task_id", "get")
+_INSTEAD = ("task_id", "get", "__init__")
 _ADDED: dict[type, dict[str, Any]] = {
     rsim.ActorClass: _CLASS,
     rsim.ActorHandle: _HANDLE,
@@ -125,7 +140,11 @@ _ADDED: dict[type, dict[str, Any]] = {
     ActorMethod: {"_remote": _remote, "bind": _bind},
     RuntimeContext: _CONTEXT,
     RsimActorError: {"preempted": False},
-    RsimTaskError: {"traceback_str": property(lambda error: error.remote_traceback)},
+    RsimTaskError: {
+        "__init__": _init_task_error,
+        "make_dual_exception_instance": lambda error: error.as_instanceof_cause(),
+        "traceback_str": property(lambda error: error.remote_traceback),
+    },
 }
 
 _attached: list[tuple[type, str, Any]] = []

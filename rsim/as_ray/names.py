@@ -277,7 +277,8 @@ MODULES: dict[str, Names] = {
     "ray._private.state": _in("rsim", "available_resources cluster_resources nodes timeline")
     | _in(
         f"{_HERE}.tables",
-        "actors jobs workers available_resources_per_node total_resources_per_node node_ids",
+        "actors jobs workers available_resources_per_node total_resources_per_node node_ids "
+        "current_node_id",
     ),
     "ray._private.client_mode_hook": _in(
         f"{_HERE}.helpers",

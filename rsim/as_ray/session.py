@@ -132,7 +132,7 @@ def init(
         "resources": resources,
         "labels": labels,
         "object_store_memory": _whole(object_store_memory),
-        "memory": _whole(others.get("_memory")),
+        "memory": _floor(others.get("_memory")),
     }
     settings: dict[str, Any] = {
         "namespace": job.ray_namespace if namespace is None else namespace,
@@ -156,6 +156,11 @@ def init(
 def _whole(amount: float | None) -> float | None:
     """A number of bytes; Ray takes 1e9 for one, too."""
     return int(amount) if isinstance(amount, float) and amount.is_integer() else amount
+
+
+def _floor(amount: float | None) -> float | None:
+    """A number of bytes, cut off; None for none, which is as good as rsim's default."""
+    return None if amount is None else int(amount) or None
 
 
 def _running(ignore_reinit_error: bool) -> RayContext:

@@ -288,6 +288,33 @@ def test_errors_of_the_system_pass_through_tasks(rt):
     assert len(error.actor_id) == 40
 
 
+def test_an_error_of_the_system_as_an_argument_is_an_error_of_the_task(rt):
+    @rsim.remote(max_retries=0)
+    def die():
+        os._exit(3)
+
+    @rsim.remote
+    def consume(_value):
+        raise AssertionError("it has no argument to run with")
+
+    @rsim.remote
+    class Consumer:
+        def consume(self, _value):
+            raise AssertionError("it has no argument to run with")
+
+    crashed = die.remote()
+    first = consume.remote(crashed)
+    for ref in (first, consume.remote(first), Consumer.remote().consume.remote(crashed)):
+        error = error_of(ref)
+        assert isinstance(error, WorkerCrashedError)
+        assert isinstance(error, RsimTaskError)
+        assert type(error.cause) is WorkerCrashedError
+        assert "consume() " in str(error)
+    with pytest.raises(WorkerCrashedError) as raised:
+        rsim.get(crashed)
+    assert not isinstance(raised.value, RsimTaskError)
+
+
 def test_an_error_raised_from_another_tasks(rt):
     @rsim.remote
     def translate():
