@@ -7,6 +7,7 @@ while it is there.
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable
 from types import GenericAlias, SimpleNamespace
@@ -18,7 +19,7 @@ from rsim.api.runtime_context import RuntimeContext
 from rsim.as_ray.helpers import RayDeprecationWarning
 from rsim.as_ray.ids import ActorID, NodeID, PlacementGroupID, TaskID, current_job
 from rsim.core.ids import TASK_ID_BYTES
-from rsim.exceptions import RsimActorError, RsimTaskError
+from rsim.exceptions import RsimActorError, RsimTaskError, type_name
 from rsim.runtime.refs import NIL_ID
 
 
@@ -108,6 +109,20 @@ def _ids(context: RuntimeContext) -> dict[str, Any]:
 
 
 _task_error = RsimTaskError.__init__
+_as_cause = RsimTaskError.as_instanceof_cause
+_logger = logging.getLogger("ray.exceptions")
+
+
+def _as_instanceof_cause(error: RsimTaskError) -> RsimTaskError:
+    """Say, as Ray does, when it cannot be of the user's type, too."""
+    dual = _as_cause(error)
+    if type(dual) is RsimTaskError and isinstance(error.cause, Exception):
+        _logger.warning(
+            "The class %s cannot be subclassed. This exception is raised as RayTaskError only. You "
+            "can use `ray_task_error.cause` to access the user exception.",
+            type_name(error.cause),
+        )
+    return dual
 
 
 def _init_task_error(error: RsimTaskError, *args: Any, **kwargs: Any) -> None:
@@ -131,7 +146,7 @@ _CONTEXT: dict[str, Any] = {
     "actor_id": _old("actor_id", _actor_id),
     "current_placement_group_id": _old("current_placement_group_id", _group_id),
 }
-_INSTEAD = ("task_id", "get", "__init__")
+_INSTEAD = ("task_id", "get", "__init__", "as_instanceof_cause")
 _ADDED: dict[type, dict[str, Any]] = {
     rsim.ActorClass: _CLASS,
     rsim.ActorHandle: _HANDLE,
@@ -142,6 +157,7 @@ _ADDED: dict[type, dict[str, Any]] = {
     RsimActorError: {"preempted": False},
     RsimTaskError: {
         "__init__": _init_task_error,
+        "as_instanceof_cause": _as_instanceof_cause,
         "make_dual_exception_instance": lambda error: error.as_instanceof_cause(),
         "traceback_str": property(lambda error: error.remote_traceback),
     },

@@ -122,7 +122,7 @@ def init(
     if local_mode:
         raise RuntimeError(_LOCAL_MODE)
     log_to_driver = not keeps_quiet(others) and log_to_driver
-    check_others(others)
+    meant = check_others(others)
     if rsim.is_initialized():
         return _running(ignore_reinit_error)
     job = job_config or JobConfig()
@@ -147,7 +147,7 @@ def init(
         used = {name: value for name, value in given.items() if value is not None}
         used["resources"] = cluster.head_resources(resources)
         used["labels"] = cluster.labels_of(cluster.head_name(), labels)
-        session = rsim.init(**used, **settings)
+        session = rsim.init(**used, **settings, **meant)
     where = found.address if found is not None else None
     _context = RayContext(session, where or session.address)
     return _context
