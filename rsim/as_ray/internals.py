@@ -90,7 +90,9 @@ class GlobalWorker:
 
     @property
     def current_job_id(self) -> JobID:
-        """The id of what the driver runs."""
+        """The id of what the driver runs; nil: rsim does not run."""
+        if not self.connected:
+            return JobID.nil()
         return JobID.from_hex(rsim.get_runtime_context().get_job_id())
 
     @property

@@ -226,7 +226,8 @@ MODULES: dict[str, Names] = {
         "AutoscalingCluster": (),
     },
     "ray.cloudpickle": _in("cloudpickle", "CloudPickler Pickler dump dumps load loads")
-    | _in("cloudpickle", "register_pickle_by_value unregister_pickle_by_value"),
+    | _in("cloudpickle", "register_pickle_by_value unregister_pickle_by_value")
+    | _in(f"{_HERE}.helpers", "dumps_debug"),
     "ray.util": _UTIL,
     "ray.util.actor_pool": _in("rsim.util", "ActorPool"),
     "ray.util.annotations": _ANNOTATIONS,
