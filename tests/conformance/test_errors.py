@@ -353,6 +353,36 @@ class Fragile:
         return "pong"
 
 
+@rsim.remote
+class SlowToReturn:
+    """Its constructor waits for a mark from the second time on."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        marks.leave(folder, "made")
+        if marks.count(folder, "made") > 1:
+            marks.await_marks(folder, "go")
+
+    def die(self):
+        os._exit(3)
+
+    def ping(self):
+        return "pong"
+
+
+@pytest.mark.parametrize("far", [False, True])
+def test_a_lost_call_does_not_wait_until_the_actor_lives_again(init, tmp_path, far):
+    session = init(num_cpus=1)
+    session.add_node(name="other", num_cpus=1, resources={"far": 1})
+    place = {"resources": {"far": 1}} if far else {}
+    actor = SlowToReturn.options(max_restarts=1, **place).remote(tmp_path)
+    assert rsim.get(actor.ping.remote()) == "pong"
+    with pytest.raises(ActorUnavailableError, match=r"it ran SlowToReturn\.die"):
+        rsim.get(actor.die.remote(), timeout=50)
+    marks.leave(tmp_path, "go")
+    assert rsim.get(actor.ping.remote(), timeout=50) == "pong"
+
+
 def death_of(actor):
     """The error that says that the actor is dead, once it is."""
     while True:
