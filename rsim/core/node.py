@@ -393,9 +393,7 @@ class Node:
             return
         if entry.owner:
             entry.state = PENDING
-            entry.cached = False
             self.peers.copy_dropped(entry)
-            self.objects.touch(entry)
         else:
             entry.state = REMOTE if entry.locations else FREED
 
