@@ -68,8 +68,17 @@ def quantity(name: str, value: object) -> float:
     return amount
 
 
-def gpus(name: str, value: object) -> float:
-    """How many GPUs: a whole number, or a part of one. Raises TypeError or ValueError."""
+def amount_of(resource: str, name: str, value: object) -> float:
+    """How much of this resource. Raises TypeError or ValueError."""
+    from rsim.core.devices import KINDS
+
+    return devices(name, value) if resource in KINDS else quantity(name, value)
+
+
+def devices(name: str, value: object) -> float:
+    """How many GPUs, or other accelerators: a whole number, or a part of one. Raises TypeError or
+    ValueError.
+    """
     amount = quantity(name, value)
     if amount > 1 and amount != int(amount):
         raise ValueError(f"{name} must be a whole number or below 1, not {value!r}")
@@ -101,7 +110,7 @@ def resources(name: str, value: object) -> dict[str, float]:
             raise ValueError(f"{name} must not contain {key!r}: use {_OPTION_OF[key]}=")
         if key == _NO_RESOURCE:
             raise ValueError(f"{name} must not contain {key!r}: it cannot be asked for")
-    return {key: quantity(f"{name}[{key!r}]", amount) for key, amount in amounts.items()}
+    return {key: amount_of(key, f"{name}[{key!r}]", amount) for key, amount in amounts.items()}
 
 
 def labels(name: str, value: object) -> dict[str, str]:

@@ -228,10 +228,9 @@ def _bundle(name: str, bundle: object) -> dict[str, float]:
     for resource, amount in bundle.items():
         if resource == "bundle":
             raise ValueError(f"{name} must not contain 'bundle': each bundle is one already")
-        check = checks.gpus if resource == "GPU" else checks.quantity
         try:
             checks.text(f"a key of {name}", resource)
-            found[resource] = check(f"{name}[{resource!r}]", amount)
+            found[resource] = checks.amount_of(resource, f"{name}[{resource!r}]", amount)
         except TypeError as error:  # Ray's is a ValueError in either case
             raise ValueError(str(error)) from None
     if not any(found.values()):
@@ -331,9 +330,20 @@ def _ask(request: GroupRequest) -> tuple[GroupState, ...]:
     return ask(_client(), request)
 
 
-def get_gpu_ids() -> list[int]:
-    """The GPUs that the task or actor may use which calls this, by their index on the node; in the
-    driver none. CUDA_VISIBLE_DEVICES says the same.
+def get_gpu_ids() -> list[int] | list[str]:
+    """The GPUs that the task or actor may use which calls this; in the driver none.
+    CUDA_VISIBLE_DEVICES says the same.
+
+    Their indices on the node; where the node's own CUDA_VISIBLE_DEVICES names its GPUs, their names
+    there.
     """
-    tenancy = _client().tenancy
-    return [] if tenancy is None else list(tenancy.gpus)
+    return device_ids("GPU")
+
+
+def device_ids(kind: str) -> list[int] | list[str]:
+    """The accelerators of this kind that the task or actor may use: see get_gpu_ids()."""
+    client = _client()
+    tenancy = client.tenancy
+    found = [] if tenancy is None else [index for its, index in tenancy.devices if its == kind]
+    names = [client.environment.name(kind, index) for index in found]
+    return found if None in names else [str(name) for name in names]

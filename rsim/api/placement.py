@@ -98,7 +98,7 @@ def _flag(name: str, value: object) -> bool:
 
 PLACEMENT: Checks = {
     "num_cpus": checks.quantity,
-    "num_gpus": checks.gpus,
+    "num_gpus": checks.devices,
     "memory": checks.quantity,
     "resources": checks.resources,
     "accelerator_type": checks.text,

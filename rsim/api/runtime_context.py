@@ -10,7 +10,7 @@ import json
 import pickle
 from typing import TYPE_CHECKING, Any
 
-from rsim.api.groups import get_gpu_ids
+from rsim.api.groups import device_ids
 from rsim.api.handles import ActorHandle, Interface, methods_of
 from rsim.api.runtime_env import RuntimeEnv
 from rsim.api.session import running_client
@@ -137,7 +137,9 @@ class RuntimeContext:
 
     def get_accelerator_ids(self) -> dict[str, list[str]]:
         """The ids of the accelerators that the task, or the actor, may use, by resource."""
-        return {"GPU": [str(index) for index in get_gpu_ids()]}
+        from rsim.core.devices import KINDS
+
+        return {kind: list(map(str, device_ids(kind))) for kind in KINDS}
 
     def _in_worker(self, name: str) -> None:
         if self._task is None:

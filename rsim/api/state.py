@@ -54,7 +54,8 @@ def nodes() -> list[dict[str, Any]]:
     """The nodes of the cluster, dead ones included, as Ray describes them.
 
     "NodeID" and "NodeName" are the node's name; "Resources": quantities by name, memory in bytes.
-    What rsim does not have, such as ports, is -1 or empty. Raises RuntimeError when no runtime is
+    What rsim does not have, such as ports, is -1 or empty; an object store is called like its node.
+    Raises RuntimeError when no runtime is
     running, GetTimeoutError when a node does not answer within 30 s.
     """
     return [_described(node) for node in node_facts(client_of("nodes"))]
@@ -68,7 +69,7 @@ def _described(node: NodeFact) -> dict[str, Any]:
         "NodeManagerHostname": node.hostname,
         "NodeManagerPort": _NO_PORT,
         "ObjectManagerPort": _NO_PORT,
-        "ObjectStoreSocketName": "",
+        "ObjectStoreSocketName": node.node,
         "RayletSocketName": "",
         "MetricsExportPort": _NO_PORT,
         "MetricsAgentPort": _NO_PORT,

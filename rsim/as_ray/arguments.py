@@ -59,7 +59,12 @@ _HARMLESS_SETTINGS = frozenset(
         "enable_open_telemetry max_grpc_message_size max_spilling_file_size_bytes "
         "maximum_gcs_dead_worker_cached_count plasma_store_usage_trigger_gc_threshold "
         "process_group_cleanup_enabled start_python_gc_manager_thread "
-        "raylet_client_num_connect_attempts nums_py_gcs_reconnect_retry"
+        "raylet_client_num_connect_attempts nums_py_gcs_reconnect_retry "
+        "timeout_ms_task_wait_for_death_info start_python_importer_thread support_fork "
+        "put_small_object_in_memory_store ping_gcs_rpc_server_max_retries "
+        "num_candidate_nodes_for_scheduling gcs_actor_scheduling_enabled "
+        "worker_niceness worker_oom_score_adjustment gcs_storage "
+        "kill_child_processes_on_worker_exit"
     ).split()
 )
 """Where and how large, what is recorded, and how many dead things are remembered."""
@@ -70,14 +75,15 @@ def keeps_quiet(others: dict[str, Any]) -> bool:
     return any([others.pop(name, False) for name in _QUIET])
 
 
-def check_others(others: dict[str, Any]) -> None:
-    """Look at the arguments that have no meaning here.
+def check_others(others: dict[str, Any]) -> dict[str, Any]:
+    """Look at the arguments that have no meaning here; what some mean as arguments of rsim.init.
 
     Raises NotImplementedError for what would matter, RuntimeError for what Ray does not have.
     """
+    meant: dict[str, Any] = {}
     for name, value in others.items():
         if name == "_system_config":
-            check_settings(value)
+            meant = check_settings(value)
         elif name in _REFUSED:
             if value:
                 raise NotImplementedError(f"the argument {name} of ray.init is not in rsim")
@@ -85,18 +91,25 @@ def check_others(others: dict[str, Any]) -> None:
             raise RuntimeError(
                 f"Unknown keyword argument(s): {name}: ray.init has no such argument"
             )
+    return meant
 
 
-def check_settings(config: object) -> None:
-    """Look at a `_system_config`. Raises NotImplementedError for a setting that would matter."""
+def check_settings(config: object) -> dict[str, Any]:
+    """What a `_system_config` means as arguments of rsim.init. Raises NotImplementedError for a
+    setting that would matter.
+    """
     if isinstance(config, str):
         config = json.loads(config)
     if config is None:
-        return
+        return {}
     if not isinstance(config, dict):
         raise TypeError(f"The _system_config must be a dict, not {config!r}")
+    meant: dict[str, Any] = {}
     for name, value in config.items():
-        if name == "automatic_object_spilling_enabled" and value:
+        if name == "automatic_object_spilling_enabled":
+            if not value:
+                meant["spill_limit_bytes"] = 0
             continue
         if name not in _HARMLESS_SETTINGS and not str(name).endswith(_HARMLESS_ENDINGS):
             raise NotImplementedError(f"_system_config={{{name!r}: ...}} of Ray is not in rsim")
+    return meant

@@ -7,6 +7,7 @@ while it is there.
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable
 from types import GenericAlias, SimpleNamespace
@@ -18,7 +19,7 @@ from rsim.api.runtime_context import RuntimeContext
 from rsim.as_ray.helpers import RayDeprecationWarning
 from rsim.as_ray.ids import ActorID, NodeID, PlacementGroupID, TaskID, current_job
 from rsim.core.ids import TASK_ID_BYTES
-from rsim.exceptions import RsimActorError, RsimTaskError
+from rsim.exceptions import RsimActorError, RsimTaskError, type_name
 from rsim.runtime.refs import NIL_ID
 
 
@@ -107,6 +108,35 @@ def _ids(context: RuntimeContext) -> dict[str, Any]:
     return found
 
 
+_task_error = RsimTaskError.__init__
+_as_cause = RsimTaskError.as_instanceof_cause
+_logger = logging.getLogger("ray.exceptions")
+
+
+def _as_instanceof_cause(error: RsimTaskError) -> RsimTaskError:
+    """Say, as Ray does, when it cannot be of the user's type, too."""
+    dual = _as_cause(error)
+    if type(dual) is RsimTaskError and isinstance(error.cause, Exception):
+        _logger.warning(
+            "The class %s cannot be subclassed. This exception is raised as RayTaskError only. You "
+            "can use `ray_task_error.cause` to access the user exception.",
+            type_name(error.cause),
+        )
+    return dual
+
+
+def _init_task_error(error: RsimTaskError, *args: Any, **kwargs: Any) -> None:
+    """Take Ray's arguments (function_name, traceback_str, cause, ...), or rsim's own."""
+    if "traceback_str" in kwargs or (args and isinstance(args[0], str)):
+        given = {
+            **dict(zip(("function_name", "traceback_str", "cause"), args, strict=False)),
+            **kwargs,
+        }
+        args = given["cause"], given["function_name"], given["traceback_str"]
+        kwargs = {}
+    _task_error(error, *args, **kwargs)
+
+
 _CONTEXT: dict[str, Any] = {
     "get": _ids,
     "get_resource_ids": lambda context: context.get_accelerator_ids(),
@@ -116,7 +146,7 @@ _CONTEXT: dict[str, Any] = {
     "actor_id": _old("actor_id", _actor_id),
     "current_placement_group_id": _old("current_placement_group_id", _group_id),
 }
-_INSTEAD = ("task_id", "get")
+_INSTEAD = ("task_id", "get", "__init__", "as_instanceof_cause")
 _ADDED: dict[type, dict[str, Any]] = {
     rsim.ActorClass: _CLASS,
     rsim.ActorHandle: _HANDLE,
@@ -125,7 +155,12 @@ _ADDED: dict[type, dict[str, Any]] = {
     ActorMethod: {"_remote": _remote, "bind": _bind},
     RuntimeContext: _CONTEXT,
     RsimActorError: {"preempted": False},
-    RsimTaskError: {"traceback_str": property(lambda error: error.remote_traceback)},
+    RsimTaskError: {
+        "__init__": _init_task_error,
+        "as_instanceof_cause": _as_instanceof_cause,
+        "make_dual_exception_instance": lambda error: error.as_instanceof_cause(),
+        "traceback_str": property(lambda error: error.remote_traceback),
+    },
 }
 
 _attached: list[tuple[type, str, Any]] = []

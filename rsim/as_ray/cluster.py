@@ -23,7 +23,7 @@ _SIZES = ("num_cpus", "num_gpus", "resources", "labels", "object_store_memory", 
 _WITHOUT_EFFECT_ENDINGS = ("_port", "_address", "_dir", "_password")
 _WITHOUT_EFFECT = frozenset(
     "node_name dashboard_host include_dashboard log_to_driver namespace "
-    "enable_object_reconstruction num_redis_shards redis_max_memory".split()
+    "enable_object_reconstruction num_redis_shards redis_max_memory _system_config".split()
 )
 
 _HEADS = {"sim": "n0", "local": "local"}
@@ -110,6 +110,10 @@ class Cluster:
         self.head_node: ClusterNode | None = None
         self.worker_nodes: list[ClusterNode] = []
         self.connected = False
+        self.left: list[str] = []
+        """The ids of nodes that were removed in good order."""
+        self._settings: dict[str, Any] = {}
+        """What the head's `_system_config` means for the session."""
         self._session: rsim.Session | None = None
         self._numbers = itertools.count(1)
         self._address = f"127.0.0.1:{next(_ports)}"
@@ -139,7 +143,9 @@ class Cluster:
         NotImplementedError for other arguments that would matter.
         """
         node = ClusterNode(self, next(self._numbers), _sizes(arguments))
+        settings = check_settings(arguments.get("_system_config"))
         if self.head_node is None:
+            self._settings = settings
             self.head_node = node
             node.node_id = head_name()
             _clusters[self._address] = self
@@ -202,7 +208,7 @@ class Cluster:
             "resources": head_resources(head.sizes.get("resources")),
             "labels": labels_of(head.node_id, head.sizes.get("labels")),
         }
-        self._session = rsim.init(**sizes, **settings)
+        self._session = rsim.init(**sizes, **settings, **self._settings)
         head.node_id = self._session.node_names()[0]
         head.runs = True
         for node in self.worker_nodes:
@@ -226,6 +232,8 @@ class Cluster:
 
     def _end(self, node: ClusterNode, graceful: bool) -> None:
         runs, node.runs, node.dead = node.runs, False, True
+        if graceful:
+            self.left.append(node.node_id)
         if runs and self._runs():
             assert self._session is not None
             self._session.remove_node(node.node_id, graceful=graceful)
@@ -253,8 +261,6 @@ def _sizes(arguments: Mapping[str, Any]) -> dict[str, Any]:
             given = json.loads(value) if isinstance(value, str) else value
             if given is not None:
                 sizes[name] = int(given) if name.endswith("memory") else given
-        elif name == "_system_config":
-            check_settings(value)
         elif name not in _WITHOUT_EFFECT and not name.endswith(_WITHOUT_EFFECT_ENDINGS):
             raise NotImplementedError(f"add_node({name}=...) of Ray's Cluster is not in rsim")
     return sizes
@@ -288,6 +294,11 @@ def find(address: str | None) -> Cluster | None:
         f"there is no cluster at {address!r}: rsim connects to a Cluster that was made in this "
         "process, or starts a session of its own"
     )
+
+
+def has_left(node_id: str) -> bool:
+    """Whether a cluster's node was removed in good order."""
+    return any(node_id in each.left for each in _clusters.values())
 
 
 def addresses() -> list[str]:

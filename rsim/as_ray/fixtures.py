@@ -255,6 +255,16 @@ def maybe_setup_external_redis() -> None:
     """Does nothing; the newer name."""
 
 
+@pytest.fixture
+def error_pubsub() -> Iterator[Any]:
+    """The errors that come from now on."""
+    from rsim.as_ray.errors import init_error_pubsub
+
+    subscriber = init_error_pubsub()
+    yield subscriber
+    subscriber.close()
+
+
 def _absent(name: str, what: str) -> Any:
     """A fixture for what rsim does not have."""
 
@@ -266,7 +276,6 @@ def _absent(name: str, what: str) -> Any:
 
 
 call_ray_stop_only = _absent("call_ray_stop_only", "the command ray")
-error_pubsub = _absent("error_pubsub", "the stream of errors")
 log_pubsub = _absent("log_pubsub", "the stream of logs")
 external_redis = _absent("external_redis", "Redis")
 ray_start_regular_with_external_redis = _absent("ray_start_regular_with_external_redis", "Redis")

@@ -28,6 +28,19 @@ def get_node_instance_id() -> str:
     return ""
 
 
+def dumps_debug(obj: Any, *args: Any, **kwargs: Any) -> bytes:
+    """cloudpickle.dumps; what it raises is preceded by a report on what cannot be pickled."""
+    import cloudpickle
+
+    from rsim.util import inspect_serializability
+
+    try:
+        return bytes(cloudpickle.dumps(obj, *args, **kwargs))
+    except Exception:
+        inspect_serializability(obj)
+        raise
+
+
 def log_once(key: str) -> bool:
     """True the first time that it is called with this key."""
     first = key not in _logged

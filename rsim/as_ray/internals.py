@@ -42,6 +42,12 @@ class _ThisNode:
         """All nodes are on this machine."""
         return "127.0.0.1"
 
+    @property
+    def plasma_store_socket_name(self) -> str:
+        """What ray.nodes() calls the node's object store."""
+        mine = (node for node in rsim.nodes() if node["NodeID"] == self.unique_id)
+        return str(next(mine)["ObjectStoreSocketName"])
+
     def is_head(self) -> bool:
         """Whether it is the driver's."""
         return bool(rsim.nodes()[0]["NodeID"] == self.unique_id)
@@ -84,7 +90,9 @@ class GlobalWorker:
 
     @property
     def current_job_id(self) -> JobID:
-        """The id of what the driver runs."""
+        """The id of what the driver runs; nil: rsim does not run."""
+        if not self.connected:
+            return JobID.nil()
         return JobID.from_hex(rsim.get_runtime_context().get_job_id())
 
     @property

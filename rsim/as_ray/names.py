@@ -142,33 +142,41 @@ _STRATEGIES = _in(
     "DoesNotExist Exists In NodeLabelSchedulingStrategy NotIn PlacementGroupSchedulingStrategy",
 ) | _in(f"{_HERE}.ids", "NodeAffinitySchedulingStrategy")
 
-_TESTING = _in(
-    f"{_HERE}.testing",
-    "wait_for_condition async_wait_for_condition run_string_as_driver "
-    "run_string_as_driver_nonblocking run_string_as_driver_stdout_stderr wait_for_pid_to_exit "
-    "wait_for_num_actors kill_actor_and_wait_for_failure wait_for_assertion "
-    "wait_until_succeeded_without_exception same_elements put_object get_other_nodes "
-    "get_non_head_nodes is_placement_group_removed placement_group_assert_no_leak "
-    "generate_system_config_map client_test_enabled external_redis_test_enabled "
-    "enable_external_redis redis_replicas redis_sentinel_replicas object_memory_usage "
-    "is_named_tuple convert_actor_state get_actor_node_id chdir check_call_subprocess "
-    "no_resource_leaks_excluding_node_resources persistent_gcs_test_enabled "
-    "rocksdb_gcs_test_enabled sandbox_test_enabled reset_autoscaler_v2_enabled_cache "
-    "dicts_equal FakeTimer find_free_port safe_write_to_results_json kill_raylet",
-) | _in(f"{_HERE}.signals", "SignalActor Semaphore create_remote_signal_actor")
+_TESTING = (
+    _in(
+        f"{_HERE}.testing",
+        "wait_for_condition async_wait_for_condition run_string_as_driver "
+        "run_string_as_driver_nonblocking run_string_as_driver_stdout_stderr wait_for_pid_to_exit "
+        "wait_for_num_actors kill_actor_and_wait_for_failure wait_for_assertion "
+        "wait_until_succeeded_without_exception same_elements put_object get_other_nodes "
+        "get_non_head_nodes is_placement_group_removed placement_group_assert_no_leak "
+        "generate_system_config_map client_test_enabled external_redis_test_enabled "
+        "enable_external_redis redis_replicas redis_sentinel_replicas object_memory_usage "
+        "is_named_tuple convert_actor_state get_actor_node_id chdir check_call_subprocess "
+        "no_resource_leaks_excluding_node_resources persistent_gcs_test_enabled "
+        "rocksdb_gcs_test_enabled sandbox_test_enabled reset_autoscaler_v2_enabled_cache "
+        "dicts_equal FakeTimer find_free_port safe_write_to_results_json kill_raylet",
+    )
+    | _in(f"{_HERE}.errors", "init_error_pubsub get_error_message")
+    | _in(f"{_HERE}.signals", "SignalActor Semaphore create_remote_signal_actor")
+)
 _UTILITIES = _in(
     f"{_HERE}.helpers",
     "reset_ray_address get_or_create_event_loop hex_to_binary binary_to_hex decode "
     "get_system_memory run_background_task get_num_cpus format_error_message build_address "
     "get_node_ip_address env_bool env_integer env_float get_ray_doc_version",
 )
-_CONSTANTS = _in(
-    f"{_HERE}.constants",
-    "DEFAULT_MAX_CONCURRENCY_ASYNC DEFAULT_TASK_MAX_RETRIES ID_SIZE "
-    "OBJECT_STORE_MINIMUM_MEMORY_BYTES DEFAULT_DASHBOARD_AGENT_LISTEN_PORT NODE_DEFAULT_IP "
-    "AUTOSCALER_EVENTS HEAD_NODE_RESOURCE_NAME RESOURCE_CONSTRAINT_PREFIX "
-    "KV_NAMESPACE_FUNCTION_TABLE",
-) | _in(f"{_HERE}.internals", "gcs_actor_scheduling_enabled")
+_CONSTANTS = (
+    _in(
+        f"{_HERE}.constants",
+        "DEFAULT_MAX_CONCURRENCY_ASYNC DEFAULT_TASK_MAX_RETRIES ID_SIZE "
+        "OBJECT_STORE_MINIMUM_MEMORY_BYTES DEFAULT_DASHBOARD_AGENT_LISTEN_PORT NODE_DEFAULT_IP "
+        "AUTOSCALER_EVENTS HEAD_NODE_RESOURCE_NAME RESOURCE_CONSTRAINT_PREFIX "
+        "KV_NAMESPACE_FUNCTION_TABLE FUNCTION_SIZE_WARN_THRESHOLD FUNCTION_SIZE_ERROR_THRESHOLD",
+    )
+    | _in(f"{_HERE}.internals", "gcs_actor_scheduling_enabled")
+    | _in(f"{_HERE}.errors", "WORKER_DIED_PUSH_ERROR REMOVED_NODE_ERROR EXCESS_QUEUEING_WARNING")
+)
 _ANNOTATIONS = _in(f"{_HERE}.helpers", "Deprecated DeveloperAPI PublicAPI RayDeprecationWarning")
 
 _ACTOR: Names = {
@@ -218,7 +226,8 @@ MODULES: dict[str, Names] = {
         "AutoscalingCluster": (),
     },
     "ray.cloudpickle": _in("cloudpickle", "CloudPickler Pickler dump dumps load loads")
-    | _in("cloudpickle", "register_pickle_by_value unregister_pickle_by_value"),
+    | _in("cloudpickle", "register_pickle_by_value unregister_pickle_by_value")
+    | _in(f"{_HERE}.helpers", "dumps_debug"),
     "ray.util": _UTIL,
     "ray.util.actor_pool": _in("rsim.util", "ActorPool"),
     "ray.util.annotations": _ANNOTATIONS,
@@ -277,7 +286,8 @@ MODULES: dict[str, Names] = {
     "ray._private.state": _in("rsim", "available_resources cluster_resources nodes timeline")
     | _in(
         f"{_HERE}.tables",
-        "actors jobs workers available_resources_per_node total_resources_per_node node_ids",
+        "actors jobs workers available_resources_per_node total_resources_per_node node_ids "
+        "current_node_id",
     ),
     "ray._private.client_mode_hook": _in(
         f"{_HERE}.helpers",

@@ -62,6 +62,8 @@ def translated(given: Mapping[str, Any], what: str) -> dict[str, Any]:
     for name, reason in _REFUSED.items():
         if options.pop(name, None):
             raise NotImplementedError(f"the option {name} of Ray is not in rsim: {reason}")
+    if isinstance(options.get("memory"), float):
+        options["memory"] = int(options["memory"])
     _object_store_memory(options, what)
     _accelerator_type(options)
     _placement_group(options)

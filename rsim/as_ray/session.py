@@ -122,7 +122,7 @@ def init(
     if local_mode:
         raise RuntimeError(_LOCAL_MODE)
     log_to_driver = not keeps_quiet(others) and log_to_driver
-    check_others(others)
+    meant = check_others(others)
     if rsim.is_initialized():
         return _running(ignore_reinit_error)
     job = job_config or JobConfig()
@@ -132,7 +132,7 @@ def init(
         "resources": resources,
         "labels": labels,
         "object_store_memory": _whole(object_store_memory),
-        "memory": _whole(others.get("_memory")),
+        "memory": _floor(others.get("_memory")),
     }
     settings: dict[str, Any] = {
         "namespace": job.ray_namespace if namespace is None else namespace,
@@ -147,7 +147,7 @@ def init(
         used = {name: value for name, value in given.items() if value is not None}
         used["resources"] = cluster.head_resources(resources)
         used["labels"] = cluster.labels_of(cluster.head_name(), labels)
-        session = rsim.init(**used, **settings)
+        session = rsim.init(**used, **settings, **meant)
     where = found.address if found is not None else None
     _context = RayContext(session, where or session.address)
     return _context
@@ -156,6 +156,11 @@ def init(
 def _whole(amount: float | None) -> float | None:
     """A number of bytes; Ray takes 1e9 for one, too."""
     return int(amount) if isinstance(amount, float) and amount.is_integer() else amount
+
+
+def _floor(amount: float | None) -> float | None:
+    """A number of bytes, cut off; None for none, which is as good as rsim's default."""
+    return None if amount is None else int(amount) or None
 
 
 def _running(ignore_reinit_error: bool) -> RayContext:

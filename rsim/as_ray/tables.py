@@ -95,6 +95,11 @@ def total_resources_per_node() -> dict[str, dict[str, float]]:
     }
 
 
+def current_node_id() -> str:
+    """The resource of the node on which the code runs that asks."""
+    return f"node:{rsim.get_runtime_context().get_node_id()}"
+
+
 def node_ids() -> list[str]:
     """The resource of each living node by which tasks ask for it."""
     return [f"node:{node['NodeID']}" for node in rsim.nodes() if node["Alive"]]

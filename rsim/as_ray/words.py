@@ -31,6 +31,7 @@ _WORDS: tuple[tuple[type[RsimError], str, str], ...] = (
         "",
         "The worker died unexpectedly while executing this task",
     ),
+    (exceptions.UnserializableCauseError, "", "The task's exception isn't serializable"),
     (exceptions.GetTimeoutError, "", "Get timed out: some object(s) not ready"),
     (exceptions.PendingCallsLimitExceeded, "", "More tasks are queued on the actor than may be"),
 )

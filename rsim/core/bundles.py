@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
-from rsim.core.devices import DEVICE
 from rsim.core.labels import meets
 from rsim.core.policies import NodeView
 from rsim.core.records import RESOURCE_UNITS, Demand, LabelSelector, Strategy
@@ -166,9 +165,9 @@ def plan(
 def _scarcity(bundle: Bundle) -> tuple[object, ...]:
     """Sorts what is hardest to place to the front: GPUs, custom resources, memory, CPUs."""
     units = dict(bundle.demand)
-    custom = sorted(-units[name] for name in units if name not in (DEVICE, "memory", "CPU"))
+    custom = sorted(-units[name] for name in units if name not in ("GPU", "memory", "CPU"))
     usual = (-units.get(name, 0) for name in ("memory", "CPU"))
-    return (-units.get(DEVICE, 0), not custom, custom, *usual, bundle.index)
+    return (-units.get("GPU", 0), not custom, custom, *usual, bundle.index)
 
 
 def _best(rooms: Sequence[_Room], bundle: Bundle) -> _Room | None:

@@ -1,4 +1,4 @@
-"""Devices: which of a node's GPUs a task gets.
+"""Devices: which of a node's GPUs, or other accelerators, a task gets.
 
 Decides on concrete indices where a quantity alone is not enough: whole devices are given to one
 task each, fractions share one. Must never give more of a device than there is. Owns what is free of
@@ -10,11 +10,19 @@ from __future__ import annotations
 
 from rsim.core.records import RESOURCE_UNITS, Demand
 
-DEVICE = "GPU"
-"""The resource whose units are devices."""
+KINDS = ("GPU", "HPU", "NPU", "RBLN", "TPU", "neuron_cores")
+"""The resources whose units are devices."""
 
-Grant = tuple[tuple[int, int], ...]
-"""Devices given to somebody: (index, units) by index."""
+Grant = tuple[tuple[str, int, int], ...]
+"""Devices given to somebody: (kind, index, units), by kind and index."""
+
+_IN_BUNDLE = "_group_"
+
+
+def kind_of(name: str) -> str:
+    """The kind of device that goes by the name, which may be one in a bundle; "": none."""
+    kind = name.partition(_IN_BUNDLE)[0]
+    return kind if kind in KINDS else ""
 
 
 class Devices:
@@ -25,7 +33,7 @@ class Devices:
     def __init__(self, total: Demand) -> None:
         self.free: dict[str, dict[int, int]] = {}
         for name, units in total:
-            if name == DEVICE:
+            if name in KINDS:
                 self.free[name] = {
                     index: min(RESOURCE_UNITS, units - index * RESOURCE_UNITS)
                     for index in range(-(-units // RESOURCE_UNITS))
@@ -37,30 +45,20 @@ class Devices:
     def choose(self, demand: Demand) -> Grant | None:
         """The devices for a demand; None when no choice of them fits now.
 
-        Several names for devices in one demand mean the same ones. Whole devices are taken from the
-        lowest index, a fraction from the fullest device that still has room for it.
+        Several names for devices of a kind in one demand mean the same ones. Whole devices are
+        taken from the lowest index, a fraction from the fullest device that still has room for it.
         """
-        named = [(self.free[name], units) for name, units in demand if name in self.free]
-        if not named:
-            return ()
-        first, wanted = named[0]
-        free = {  # what all of the names have left
-            index: min(each.get(index, 0) for each, _ in named) for index in sorted(first)
-        }
-        wholes, rest = divmod(wanted, RESOURCE_UNITS)
-        grant = [(index, left) for index, left in free.items() if left == RESOURCE_UNITS]
-        if len(grant) < wholes:
-            return None
-        grant = grant[:wholes]
-        if rest:
-            taken = dict(grant)
-            shares = [
-                (left, index) for index, left in free.items() if left >= rest and index not in taken
-            ]
-            if not shares:
+        named: dict[str, list[tuple[dict[int, int], int]]] = {}
+        for name, units in demand:
+            if name in self.free:
+                named.setdefault(kind_of(name), []).append((self.free[name], units))
+        grant: Grant = ()
+        for kind in sorted(named):
+            chosen = _choose(named[kind])
+            if chosen is None:
                 return None
-            grant.append((min(shares)[1], rest))
-        return tuple(sorted(grant))
+            grant += tuple((kind, index, units) for index, units in chosen)
+        return grant
 
     def take(self, demand: Demand, grant: Grant) -> None:
         """Take devices that were chosen for the demand."""
@@ -74,15 +72,41 @@ class Devices:
         for name, _ in demand:
             free = self.free.get(name)
             if free is not None:
-                for index, units in grant:
-                    free[index] += sign * units
+                kind = kind_of(name)
+                for its, index, units in grant:
+                    if its == kind:
+                        free[index] += sign * units
 
     def add(self, name: str, grant: Grant) -> None:
         """Devices go by one more name."""
         free = self.free.setdefault(name, {})
-        for index, units in grant:
+        for _, index, units in grant:
             free[index] = free.get(index, 0) + units
 
     def drop(self, name: str) -> None:
         """A name is no more."""
         self.free.pop(name, None)
+
+
+def _choose(named: list[tuple[dict[int, int], int]]) -> list[tuple[int, int]] | None:
+    """(index, units) of devices of one kind; `named`: what each of their names has free, and how
+    much is wanted.
+    """
+    first, wanted = named[0]
+    free = {  # what all of the names have left
+        index: min(each.get(index, 0) for each, _ in named) for index in sorted(first)
+    }
+    wholes, rest = divmod(wanted, RESOURCE_UNITS)
+    chosen = [(index, left) for index, left in free.items() if left == RESOURCE_UNITS]
+    if len(chosen) < wholes:
+        return None
+    chosen = chosen[:wholes]
+    if rest:
+        taken = dict(chosen)
+        shares = [
+            (left, index) for index, left in free.items() if left >= rest and index not in taken
+        ]
+        if not shares:
+            return None
+        chosen.append((min(shares)[1], rest))
+    return sorted(chosen)

@@ -111,6 +111,7 @@ class Directory:
         if self._asked.get(object_id) != source:
             return
         self._awaited[object_id] = None
+        self._node.lanes.actor_awaited(object_id)
         entry = self._node.objects.get(object_id)
         for waiter in list(entry.waiters or ()) if entry is not None else ():
             if isinstance(waiter, Task) and waiter.owner and waiter.state == WAITING:
@@ -236,6 +237,7 @@ class Directory:
         node.shelf.seal(NODE_ITSELF, entry.object_id)
         if entry.state == STORED:
             if entry.owner:
+                entry.cached = True
                 node.peers.borrowing.send(entry.owner, ObjectCopy(entry.object_id, True))
             node.announce(entry)
             node.shelf.set_evictable(entry.object_id, True)
@@ -286,7 +288,9 @@ class Directory:
             return
         if not message.present:
             self.location_lost(entry, source)
-        elif entry.exists and source not in (entry.locations or ()):
+        elif not entry.exists:  # it is being made again: that may turn out differently
+            self._delete_at(entry.object_id, source)
+        elif source not in (entry.locations or ()):
             entry.locations = [*(entry.locations or ()), source]
 
     def _give_up(self, entry: Entry, where: str) -> None:
@@ -313,11 +317,11 @@ class Directory:
         entry.locations = None
 
     def deleted(self, message: ObjectDeletion) -> None:
-        """The owner freed objects that we keep for it."""
+        """The owner freed objects of which we have copies."""
         for object_id in message.object_ids:
             entry = self._node.objects.get(object_id)
-            if entry is not None and entry.primary:
-                entry.primary = False
+            if entry is not None and (entry.primary or entry.cached):
+                entry.primary = entry.cached = False
                 self._node.objects.touch(entry)
 
     def node_died(self, dead: str) -> None:

@@ -31,8 +31,8 @@ class StartTask(Effect, frozen=True):
     attempt: int
     lent: tuple[bytes, ...] = ()
     """Refs in the payload and in the deps: lent to the client."""
-    gpus: tuple[int, ...] = ()
-    """The GPUs of the node that it may use."""
+    devices: tuple[tuple[str, int], ...] = ()
+    """The accelerators of the node that it may use: kind and index."""
 
 
 class RecallTasks(Effect, frozen=True):
@@ -169,10 +169,15 @@ class StoreError(Effect, frozen=True):
 
 
 class CopyError(Effect, frozen=True):
-    """Let the error that ``source`` holds be the local value of ``target`` too."""
+    """Let the error that ``source`` holds be the local value of ``target`` too.
+
+    ``dependent``: the name of the task whose result ``target`` is, if it cannot run for that error;
+    an error of the system then becomes an error of that task.
+    """
 
     source: bytes
     target: bytes
+    dependent: str = ""
 
 
 class ForgetValues(Effect, frozen=True):

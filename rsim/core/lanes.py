@@ -121,13 +121,19 @@ class Lanes:
             if entry.is_error:
                 self._node.tasks.fail_by(task, entry)
             else:
-                text = f"the actor died while it ran {task.spec.name}, and was restarted"
+                text = f"the actor died while it ran {task.spec.name}, and is restarted"
                 error = ErrorInfo("ActorUnavailableError", text, lane.actor_id)
                 self._node.tasks.fail(task, error)
 
     def entry_ready(self, lane: Lane) -> None:
         """The actor exists, or is known to be dead."""
         self._pump(lane)
+
+    def actor_awaited(self, actor_id: bytes) -> None:
+        """The owner elsewhere is making the actor again."""
+        lane = self._lanes.get(actor_id)
+        if lane is not None and lane.lost:
+            self._judge_lost(lane, self._node.objects.entries[actor_id])
 
     def actor_died(self, actor_id: bytes) -> None:
         """An actor of this node's own will not live again: its calls are answered."""
@@ -155,6 +161,8 @@ class Lanes:
         else:
             task.state = READY
             lane.lost.append(task)
+            if not entry.owner:  # and so it is decided already whether the actor lives again
+                self._judge_lost(lane, entry)
         self._pump(lane)
 
     @staticmethod

@@ -346,10 +346,12 @@ class Node:
                 self._forgotten.append(object_id)
                 entry.is_error = False
         elif entry.state == STORED:
-            if keep:
+            if not keep:
+                self.shelf.delete(object_id)
+            else:
                 self.shelf.set_evictable(object_id, True)
-                return entry.state == STORED
-            self.shelf.delete(object_id)
+                if entry.state == STORED:
+                    return True
         if entry.locations and not entry.owner and not stays:
             self.peers.delete_copies(entry)
         return stays

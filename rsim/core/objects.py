@@ -50,6 +50,10 @@ class Entry(msgspec.Struct, gc=False, eq=False):
     is_error: bool = False
     primary: bool = False
     """Foreign, and this node keeps the copy that the owner relies on."""
+    cached: bool = False
+    """Foreign, and this node has a copy that may be of use again. The owner knows of it, and says
+    when the object is freed.
+    """
     actor_at: str = ""
     """It stands for an actor that lives on this node."""
     received: int = 0
@@ -70,7 +74,7 @@ class ObjectTable:
     ``on_drop(entry, keep)`` must release the value of an owned or borrowed entry (``keep``: lineage
     may still want the object, so a value that can stay for free may stay; it returns whether it
     did). ``on_removed(entry)`` is told that the entry is gone, ``on_unheld(entry)`` that it stays
-    though nobody here holds it: the owner elsewhere keeps this node's copy, or it is still to come.
+    though nobody here holds it: this node keeps its copy, or the object is still to come.
     ``on_missing(object_id)`` makes an entry for an object that is to be held, and that the table
     does not know.
     """
@@ -285,7 +289,7 @@ class ObjectTable:
             entry = garbage.pop()
             if entry.holds or self.entries.get(entry.object_id) is not entry:
                 continue
-            if entry.primary:
+            if entry.primary or entry.cached:
                 self._on_unheld(entry)
             elif entry.lineage_holds:
                 if entry.exists and not self._on_drop(entry, True):

@@ -442,6 +442,8 @@ class Peers:
 
     def copy_dropped(self, entry: Entry) -> None:
         """Our store evicted a copy of another node's object."""
+        entry.cached = False
+        self._node.objects.touch(entry)
         self.borrowing.send(entry.owner, m.ObjectCopy(entry.object_id, False))
 
     # -- births and deaths -------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from rsim.core.bundles import (
     resources_of,
     uses,
 )
-from rsim.core.devices import DEVICE, Grant
+from rsim.core.devices import Grant
 from rsim.core.effects import ReplyGroups
 from rsim.core.events import GroupsRequested
 from rsim.core.records import Demand
@@ -97,9 +97,9 @@ class Reserved:
 
     def _open(self, bundle: _Bundle) -> None:
         devices = {}
-        if bundle.grant:
-            names = names_in(DEVICE, bundle.group_id, bundle.index)
-            devices = dict.fromkeys(names, bundle.grant)
+        for kind in dict.fromkeys(kind for kind, _, _ in bundle.grant):
+            names = names_in(kind, bundle.group_id, bundle.index)
+            devices.update(dict.fromkeys(names, tuple(g for g in bundle.grant if g[0] == kind)))
         more = resources_of(bundle.demand, bundle.group_id, bundle.index)
         self._node.scheduler.pool.add(more, devices)
 

@@ -35,7 +35,14 @@ class Succession:
     def node_died(self, dead: str) -> None:
         """Report what the dead node owned; keep what was lent to it for a while."""
         node = self._node
-        self.report_orphans(dead, list(node.objects.owned_by(dead)))
+        orphans = []
+        for entry in node.objects.owned_by(dead):
+            if entry.cached and not entry.holds:  # nobody here wants it
+                entry.cached = False
+                node.objects.touch(entry)
+            else:
+                orphans.append(entry)
+        self.report_orphans(dead, orphans)
         timer = node.step.next_op()
         self._burials[timer] = dead
         node.step.out.append(SetTimer(timer, node.step.now_ns + BURIAL_NS))
@@ -87,7 +94,7 @@ class Succession:
                 continue
             entry.owner = ""
             entry.received = 0
-            entry.primary = False
+            entry.primary = entry.cached = False
             for holder in holders:
                 if holder in self._node.peers.others:
                     node.objects.lend_once(holder, object_id)

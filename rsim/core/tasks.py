@@ -194,8 +194,10 @@ class Tasks:
                 objects.lend(client, object_id)
             lent = spec.borrows + self._node.requests.lend_contained(client, spec.deps)
         grants = self._node.scheduler.grants
-        gpus = tuple(index for index, _ in grants.get(client, ())) if grants else ()
-        self._node.step.out.append(StartTask(client, spec, task.attempt, lent, gpus))
+        devices = (
+            tuple((kind, index) for kind, index, _ in grants.get(client, ())) if grants else ()
+        )
+        self._node.step.out.append(StartTask(client, spec, task.attempt, lent, devices))
 
     def returned(self, client: int, task_ids: tuple[bytes, ...]) -> None:
         """A worker gave tasks back unopened: what was lent and pinned with them comes back too."""
@@ -391,7 +393,7 @@ class Tasks:
         self.conclude(task, error)
 
     def fail_by(self, task: Task, source: Entry) -> None:
-        """An input is an error: so is each result."""
+        """An input is an error, or the actor is: so is each result."""
         objects = self._node.objects
         if task.spec.creation is not None:
             self._node.actors.never_created(task)
@@ -403,8 +405,11 @@ class Tasks:
             self._node.peers.send_error_of(task, source)
             self.conclude(task, INPUT_ERROR)
             return
+        spec = task.spec
+        is_input = spec.creation is None and source.object_id != spec.actor
+        dependent = spec.name if is_input else ""
         for entry in self._node.lineage.unfinished(task):
-            self._node.step.out.append(CopyError(source.object_id, entry.object_id))
+            self._node.step.out.append(CopyError(source.object_id, entry.object_id, dependent))
             objects.set_contained(entry, source.contained)
             self.resolve_error(entry)
         self.conclude(task, INPUT_ERROR)

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from rsim import exceptions
 from rsim.core import events
 from rsim.core.ids import child_task_id, put_id, return_id
 from rsim.core.records import (
@@ -25,7 +24,7 @@ from rsim.core.records import (
     TaskSpec,
     Value,
 )
-from rsim.exceptions import GetTimeoutError, RsimError
+from rsim.exceptions import GetTimeoutError
 from rsim.runtime import errors, wire
 from rsim.runtime.consumer import Consumer
 from rsim.runtime.context import RUNNING, TaskContext
@@ -226,7 +225,7 @@ class Client(Holdings):
         if reply.error is not None:
             if reply.error.kind == "exists":
                 return
-            raise exception_of(reply.error)
+            raise errors.exception_of(reply.error)
         try:
             pack_into(payload, self.channel.view(reply.offset, size_bytes))
         except BaseException:
@@ -282,7 +281,7 @@ class Client(Holdings):
 
     def _open(self, refs: Sequence[ObjectRef[Any]], reply: wire.ObjectsReply) -> list[Any]:
         if reply.error is not None:
-            raise exception_of(reply.error)
+            raise errors.exception_of(reply.error)
         peek = self.channel.peek
         self.borrow(reply.lent)
         try:
@@ -315,7 +314,7 @@ class Client(Holdings):
                 raise errors.deserialize_error(value.payload)
             return deserialize(value.payload)
         assert isinstance(value, ErrorInfo)
-        raise exception_of(value)
+        raise errors.exception_of(value)
 
     def load_located(self, object_id: bytes, value: Located) -> Any:
         """A value in shared memory as Python: its arrays look into it, and keep it pinned."""
@@ -393,7 +392,7 @@ class Client(Holdings):
         """An answer to a request other than for values; raises if it is an error instead."""
         if isinstance(reply, wire.ObjectsReply):
             assert reply.error is not None
-            raise exception_of(reply.error)
+            raise errors.exception_of(reply.error)
         return reply
 
 
@@ -402,22 +401,3 @@ def _overdue(missing: Sequence[bytes], wanted: int, timeout_s: float | None) -> 
     if missing:
         text += f": {len(missing)} of {wanted} objects were not ready, first {missing[0].hex()}"
     return text
-
-
-_SUBJECTS = (
-    (exceptions.RsimActorError, "actor_id"),
-    (exceptions.ObjectLostError, "object_id"),
-    (exceptions.TaskCancelledError, "task_id"),
-)
-"""What the subject of an error is, by the kind of error."""
-
-
-def exception_of(error: ErrorInfo) -> RsimError:
-    """The exception that an ``ErrorInfo`` stands for."""
-    kind = getattr(exceptions, error.kind, RsimError)
-    fields = {}
-    if error.subject:
-        fields = {field: error.subject.hex() for of, field in _SUBJECTS if issubclass(kind, of)}
-    exception = kind(error.message, **fields)
-    assert isinstance(exception, RsimError)
-    return exception

@@ -1,9 +1,10 @@
 """The environment variables of a worker.
 
 Decides which of them come and go with what the worker runs: those that its task or actor was given
-beside the worker's own, and CUDA_VISIBLE_DEVICES, by which libraries learn of their GPUs. Must
-never let what a task with variables of its own does to the environment reach another task. Owns
-what the environment is without them, while they are there.
+beside the worker's own, and CUDA_VISIBLE_DEVICES and its like, by which libraries learn of their
+accelerators; and what these are called, which such a variable of the node says. Must never let what
+a task with variables of its own does to the environment reach another task. Owns what the
+environment is without them, while they are there.
 """
 
 from __future__ import annotations
@@ -11,12 +12,21 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, MutableMapping
+from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from rsim.core.records import EnvVars
 
-_VISIBLE: Final = "CUDA_VISIBLE_DEVICES"
+_VISIBLE: Final = {
+    "GPU": "CUDA_VISIBLE_DEVICES",
+    "HPU": "HABANA_VISIBLE_MODULES",
+    "NPU": "ASCEND_RT_VISIBLE_DEVICES",
+    "RBLN": "RBLN_DEVICES",
+    "TPU": "TPU_VISIBLE_CHIPS",
+    "neuron_cores": "NEURON_RT_VISIBLE_CORES",
+}
+"""The variable by which libraries learn which devices of a kind they may use."""
 _REFERENCE: Final = re.compile(r"\$(?:(\w+)|\{(\w+)\})", re.ASCII)
 
 
@@ -24,30 +34,39 @@ class Environment:
     """`os.environ` as what a worker runs is to see it; `start`: as the worker has found it."""
 
     def __init__(self, start: Mapping[str, str] = os.environ) -> None:
-        self._node_gpus = start.get(_VISIBLE)
-        self._shows_gpus = False
+        self._of_node = {kind: start.get(variable) for kind, variable in _VISIBLE.items()}
+        self._shown: list[str] = []
+        """The kinds of devices of which some are shown."""
         self._without: dict[str, str] | None = None
         """What to go back to; None: nothing was given."""
 
-    def show(self, env_vars: EnvVars, gpus: tuple[int, ...]) -> None:
-        """What runs from now on has these variables, and sees these GPUs (none: the node's)."""
-        if self._shows_gpus:
-            self._shows_gpus = False
-            if self._node_gpus is None:
-                os.environ.pop(_VISIBLE, None)
+    def name(self, kind: str, index: int) -> str | None:
+        """What the node's environment calls its device of this index; None: it says nothing."""
+        given = self._of_node[kind]
+        names = given.split(",") if given else []
+        return names[index] if index < len(names) else None
+
+    def show(self, env_vars: EnvVars, devices: tuple[tuple[str, int], ...]) -> None:
+        """What runs from now on has these variables, and sees these devices (of a kind that is not
+        among them, the node's).
+        """
+        for kind in self._shown:
+            before = self._of_node[kind]
+            if before is None:
+                os.environ.pop(_VISIBLE[kind], None)
             else:
-                os.environ[_VISIBLE] = self._node_gpus
+                os.environ[_VISIBLE[kind]] = before
+        self._shown.clear()
         if self._without is not None:
             _become(os.environ, self._without)
             self._without = None
         if env_vars:
             self._without = dict(os.environ)
             add(os.environ, env_vars)
-        if gpus:
-            self._shows_gpus = True
-            names = self._node_gpus.split(",") if self._node_gpus else []
-            shown = (names[each] if each < len(names) else str(each) for each in gpus)
-            os.environ[_VISIBLE] = ",".join(shown)
+        for kind, its in groupby(devices, lambda device: device[0]):
+            self._shown.append(kind)
+            names = (self.name(kind, index) or str(index) for _, index in its)
+            os.environ[_VISIBLE[kind]] = ",".join(names)
 
 
 def _become(environ: MutableMapping[str, str], wanted: Mapping[str, str]) -> None:

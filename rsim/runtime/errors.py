@@ -1,9 +1,9 @@
 """User exceptions to bytes and back.
 
-Decides how what a task raised travels: the exception with its chain, notes and attributes if all
-of that pickles and loads again, without its chain if only that does, else a stand-in; and always
-the traceback as text, without the frames of rsim. Never fails, whatever the exception. Owns no
-state.
+Decides which exception an error of the system is, and how what a task raised travels: the
+exception with its chain, notes and attributes if all of that pickles and loads again, without its
+chain if only that does, else a stand-in; and always the traceback as text, without the frames of
+rsim. Never fails, whatever the exception. Owns no state.
 
 A blob is a pickled tuple: function name, traceback, pickled exception, its type's name, its text.
 The exception is a pickle of its own, so that a reader without its module still gets the rest.
@@ -19,7 +19,10 @@ from typing import Any
 
 import cloudpickle
 
+from rsim import exceptions
+from rsim.core.records import ErrorInfo
 from rsim.exceptions import (
+    RsimError,
     RsimTaskError,
     UnserializableCauseError,
     blank_arguments,
@@ -33,6 +36,13 @@ from rsim.exceptions import (
 from rsim.runtime.unpicklable import describe, find_unpicklable
 
 _RSIM = os.path.dirname(os.path.dirname(__file__)) + os.sep
+
+_SUBJECTS = (
+    (exceptions.RsimActorError, "actor_id"),
+    (exceptions.ObjectLostError, "object_id"),
+    (exceptions.TaskCancelledError, "task_id"),
+)
+"""What the subject of an error is, by the kind of error."""
 
 
 def serialize_error(exception: BaseException, function_name: str) -> bytes:
@@ -61,6 +71,27 @@ def deserialize_error(blob: bytes | memoryview) -> RsimTaskError:
     except Exception as error:
         cause = _stand_in(name, text, remote_traceback, "", f"it cannot be loaded here: {error!r}")
     return RsimTaskError(cause, function_name, remote_traceback).as_instanceof_cause()
+
+
+def exception_of(error: ErrorInfo) -> RsimError:
+    """The exception that an ``ErrorInfo`` stands for."""
+    kind = getattr(exceptions, error.kind, RsimError)
+    fields = {}
+    if error.subject:
+        fields = {field: error.subject.hex() for of, field in _SUBJECTS if issubclass(kind, of)}
+    exception = kind(error.message, **fields)
+    assert isinstance(exception, RsimError)
+    return exception
+
+
+def serialize_input_error(error: ErrorInfo, function_name: str) -> bytes:
+    """Pack why a task cannot run one of whose inputs the system failed to produce."""
+    exception = exception_of(error)
+    reason = f"It did not run, because one of its arguments is an error:\n{text_of(exception)}"
+    pickled = _pickle(exception, chain=False)
+    assert pickled is not None, "errors of rsim can be pickled"
+    packed = (function_name, reason, pickled, type_name(exception), text_of(exception))
+    return pickle.dumps(packed, 5)
 
 
 def format_remote_traceback(exception: BaseException) -> str:

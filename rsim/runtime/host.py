@@ -28,7 +28,7 @@ from rsim.core.records import (
     Result,
     Value,
 )
-from rsim.runtime import wire
+from rsim.runtime import errors, wire
 from rsim.runtime.ports import Ports
 
 Stored = bytes | Inline | ErrorInfo
@@ -295,9 +295,11 @@ class Host:
         deps = tuple(map(self.value, spec.deps)) if spec.deps else ()
         tenancy = None
         options = spec.options
-        if effect.gpus or options.strategy.group or options.env_vars:
+        if effect.devices or options.strategy.group or options.env_vars:
             strategy = options.strategy
-            tenancy = wire.Tenancy(effect.gpus, strategy.group, strategy.captures, options.env_vars)
+            tenancy = wire.Tenancy(
+                effect.devices, strategy.group, strategy.captures, options.env_vars
+            )
         message = wire.RunTask(
             spec.task_id,
             spec.name,
@@ -369,7 +371,10 @@ class Host:
         self.values[effect.object_id] = effect.error
 
     def _copy_error(self, effect: fx.CopyError) -> None:
-        self.values[effect.target] = self.values[effect.source]
+        value = self.values[effect.source]
+        if effect.dependent and isinstance(value, ErrorInfo):
+            value = Inline(errors.serialize_input_error(value, effect.dependent), is_error=True)
+        self.values[effect.target] = value
 
     def _forget_values(self, effect: fx.ForgetValues) -> None:
         for object_id in effect.object_ids:

@@ -1,5 +1,5 @@
-"""What a worker has on its node beside its CPU: GPUs of its own, environment variables, and a place
-in a placement group.
+"""What a worker has on its node beside its CPU: accelerators of its own, environment variables, and
+a place in a placement group.
 
 Decides that what code submits has the same variables, and may stay in the same group. Must never
 wait but for an answer about groups, which the global scheduler gives at once. Owns nothing: each
@@ -39,8 +39,8 @@ def enter(client: Client, task: wire.RunTask) -> None:
     """
     tenancy = task.tenancy or _NOTHING
     before = client.tenancy or _NOTHING
-    if tenancy.env_vars != before.env_vars or tenancy.gpus != before.gpus:
-        client.environment.show(tenancy.env_vars, tenancy.gpus)
+    if tenancy.env_vars != before.env_vars or tenancy.devices != before.devices:
+        client.environment.show(tenancy.env_vars, tenancy.devices)
     client.tenancy = task.tenancy
 
 

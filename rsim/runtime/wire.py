@@ -31,8 +31,8 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False)
 class Tenancy(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a task has on the node that runs it, or the actor that it creates for life."""
 
-    gpus: tuple[int, ...] = ()
-    """The GPUs that it may use, by index."""
+    devices: tuple[tuple[str, int], ...] = ()
+    """The accelerators that it may use: kind and index."""
     group: bytes = b""
     """The placement group that it runs in."""
     captures: bool = False

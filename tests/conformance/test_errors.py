@@ -288,6 +288,33 @@ def test_errors_of_the_system_pass_through_tasks(rt):
     assert len(error.actor_id) == 40
 
 
+def test_an_error_of_the_system_as_an_argument_is_an_error_of_the_task(rt):
+    @rsim.remote(max_retries=0)
+    def die():
+        os._exit(3)
+
+    @rsim.remote
+    def consume(_value):
+        raise AssertionError("it has no argument to run with")
+
+    @rsim.remote
+    class Consumer:
+        def consume(self, _value):
+            raise AssertionError("it has no argument to run with")
+
+    crashed = die.remote()
+    first = consume.remote(crashed)
+    for ref in (first, consume.remote(first), Consumer.remote().consume.remote(crashed)):
+        error = error_of(ref)
+        assert isinstance(error, WorkerCrashedError)
+        assert isinstance(error, RsimTaskError)
+        assert type(error.cause) is WorkerCrashedError
+        assert "consume() " in str(error)
+    with pytest.raises(WorkerCrashedError) as raised:
+        rsim.get(crashed)
+    assert not isinstance(raised.value, RsimTaskError)
+
+
 def test_an_error_raised_from_another_tasks(rt):
     @rsim.remote
     def translate():
@@ -324,6 +351,36 @@ class Fragile:
 
     def ping(self):
         return "pong"
+
+
+@rsim.remote
+class SlowToReturn:
+    """Its constructor waits for a mark from the second time on."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        marks.leave(folder, "made")
+        if marks.count(folder, "made") > 1:
+            marks.await_marks(folder, "go")
+
+    def die(self):
+        os._exit(3)
+
+    def ping(self):
+        return "pong"
+
+
+@pytest.mark.parametrize("far", [False, True])
+def test_a_lost_call_does_not_wait_until_the_actor_lives_again(init, tmp_path, far):
+    session = init(num_cpus=1)
+    session.add_node(name="other", num_cpus=1, resources={"far": 1})
+    place = {"resources": {"far": 1}} if far else {}
+    actor = SlowToReturn.options(max_restarts=1, **place).remote(tmp_path)
+    assert rsim.get(actor.ping.remote()) == "pong"
+    with pytest.raises(ActorUnavailableError, match=r"it ran SlowToReturn\.die"):
+        rsim.get(actor.die.remote(), timeout=50)
+    marks.leave(tmp_path, "go")
+    assert rsim.get(actor.ping.remote(), timeout=50) == "pong"
 
 
 def death_of(actor):

@@ -157,3 +157,36 @@ def test_simulated_workers_do_not_share_an_environment(monkeypatch):
     seen = rsim.get([actor.visible.remote() for actor in actors])
     assert seen == [str(gpu) for (gpu,) in found]
     assert visible() is None
+
+
+def test_gpus_have_the_names_that_the_node_gives_them(init, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "first,second")
+    init(num_cpus=1, num_gpus=3)
+    assert rsim.get(gpus.options(num_gpus=2).remote()) == ["first", "second"]
+    assert rsim.get(gpus.options(num_gpus=3).remote()) == [0, 1, 2], "one has no name"
+
+
+def test_other_accelerators_are_devices_too(init, monkeypatch):
+    monkeypatch.delenv("TPU_VISIBLE_CHIPS", raising=False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    init(num_cpus=2, num_gpus=1, resources={"TPU": 4})
+
+    @rsim.remote
+    class Chips:
+        def told(self):
+            variables = (os.environ.get(f"{name}_VISIBLE_{of}") for name, of in names)
+            return rsim.get_runtime_context().get_accelerator_ids()["TPU"], *variables
+
+    names = ("TPU", "CHIPS"), ("CUDA", "DEVICES")
+    first = Chips.options(resources={"TPU": 2}).remote()
+    second = Chips.options(resources={"TPU": 1}, num_gpus=1).remote()
+    assert rsim.get(first.told.remote()) == (["0", "1"], "0,1", None)
+    assert rsim.get(second.told.remote()) == (["2"], "2", "0")
+    assert rsim.get(Chips.remote().told.remote()) == ([], None, None)
+    group = placement_group([{"TPU": 1}])
+    strategy = PlacementGroupSchedulingStrategy(group, 0)
+    options = {"num_cpus": 0, "resources": {"TPU": 1}, "scheduling_strategy": strategy}
+    third = Chips.options(**options).remote()
+    assert rsim.get(third.told.remote(), timeout=60) == (["3"], "3", None)
+    with pytest.raises(ValueError, match=r"'TPU'.*must be a whole number or below 1"):
+        Chips.options(resources={"TPU": 1.5})

@@ -149,15 +149,17 @@ def test_all_calls_at_a_worker_that_dies_end(options: ActorOptions) -> None:
     assert errors == ["ActorUnavailableError", ""] * 3
 
 
-def test_a_lost_call_can_be_cancelled() -> None:
+def test_a_lost_call_ends_before_the_actor_lives_again() -> None:
     cluster = Cluster(0, nodes=1)
     actor = new_actor(cluster, ActorOptions(max_restarts=1))
     node = cluster.nodes["n0"]
     call = submit(cluster, actor=actor)
     worker = node.actors._living[actor].client
     cluster.step("n0", events.WorkerExited(worker, "crashed"))
+    assert cluster.errors["n0", call].kind == "ActorUnavailableError"
+    assert not node.objects.entries[actor].exists
     cluster.step("n0", events.CancelRequested(0, call, False, False))
-    assert error_of(cluster, call) == "TaskCancelledError"
+    assert error_of(cluster, call) == "ActorUnavailableError"
     node.check()
 
 

@@ -97,7 +97,7 @@ def test_what_is_out_and_what_is_free_add_up(
             before = dict(pool.available())
             assert fits(before, demand)
             grant = pool.take(demand)
-            assert sum(units for _, units in grant) == dict(demand).get("GPU", 0)
+            assert sum(units for _, _, units in grant) == dict(demand).get("GPU", 0)
             out.append((demand, grant))
         else:
             with pytest.raises(ValueError):
@@ -123,15 +123,15 @@ def test_an_idle_pool_holds_all_that_fits_it_in_total(total: Demand) -> None:
 def test_fractions_share_a_device_and_whole_ones_are_exclusive() -> None:
     pool = Pool(demand_of(8, 3))
     half, one, two = demand_of(0, 0.5), demand_of(0, 1), demand_of(0, 2)
-    assert pool.take(half) == ((0, 5000),)
-    assert pool.take(one) == ((1, UNIT),)
-    assert pool.take(half) == ((0, 5000),)
+    assert pool.take(half) == (("GPU", 0, 5000),)
+    assert pool.take(one) == (("GPU", 1, UNIT),)
+    assert pool.take(half) == (("GPU", 0, 5000),)
     assert not pool.fits_now(two)
-    pool.give(half, ((0, 5000),))
-    assert pool.take(one) == ((2, UNIT),)
-    pool.give(one, ((1, UNIT),))
-    assert pool.take(demand_of(0, 0.2)) == ((0, 2000),), "the fullest that has room"
-    assert pool.take(demand_of(0, 0.4)) == ((1, 4000),)
+    pool.give(half, (("GPU", 0, 5000),))
+    assert pool.take(one) == (("GPU", 2, UNIT),)
+    pool.give(one, (("GPU", 1, UNIT),))
+    assert pool.take(demand_of(0, 0.2)) == (("GPU", 0, 2000),), "the fullest that has room"
+    assert pool.take(demand_of(0, 0.4)) == (("GPU", 1, 4000),)
     assert not pool.fits_now(one), "0.9 are free, on two devices"
     pool.check()
 
@@ -139,14 +139,30 @@ def test_fractions_share_a_device_and_whole_ones_are_exclusive() -> None:
 def test_more_names_for_the_same_devices() -> None:
     pool = Pool(demand_of(0, 2))
     grant = pool.take(demand_of(0, 1))
-    pool.add((("GPU_group_0_x", UNIT), ("GPU_group_x", UNIT)), {"GPU_group_0_x": ((0, UNIT),)})
-    pool.add((), {"GPU_group_x": ((0, UNIT),)})
+    pool.add(
+        (("GPU_group_0_x", UNIT), ("GPU_group_x", UNIT)), {"GPU_group_0_x": (("GPU", 0, UNIT),)}
+    )
+    pool.add((), {"GPU_group_x": (("GPU", 0, UNIT),)})
     both = (("GPU_group_0_x", 5000), ("GPU_group_x", 5000))
-    assert pool.take((("GPU_group_x", 5000),)) == ((0, 5000),)
-    assert pool.take(both) == ((0, 5000),)
+    assert pool.take((("GPU_group_x", 5000),)) == (("GPU", 0, 5000),)
+    assert pool.take(both) == (("GPU", 0, 5000),)
     assert not pool.fits_now((("GPU_group_0_x", 5000), ("GPU_group_x", 1)))
     pool.check()
     for name in ("GPU_group_0_x", "GPU_group_x"):
         pool.drop(name)
     pool.give(demand_of(0, 1), grant)
     assert pool.available() == pool.total == demand_of(0, 2)
+
+
+def test_devices_of_several_kinds() -> None:
+    pool = Pool((("GPU", 2 * UNIT), ("TPU", UNIT)))
+    both = (("GPU", UNIT), ("TPU", UNIT))
+    grant = pool.take(both)
+    assert grant == (("GPU", 0, UNIT), ("TPU", 0, UNIT))
+    assert not pool.fits_now(both)
+    assert pool.take((("GPU", UNIT),)) == (("GPU", 1, UNIT),)
+    pool.give(both, grant)
+    pool.check()
+    assert pool.take((("TPU", UNIT),)) == (("TPU", 0, UNIT),)
+    assert not pool.fits_now(both)
+    pool.check()

@@ -7,6 +7,7 @@ import pytest
 from rsim.core import effects as fx
 from rsim.core import events
 from rsim.core.ids import put_id, return_id
+from rsim.core.messages import ObjectDeletion
 from rsim.core.objects import STORED
 from rsim.core.records import STREAMING, Result, Strategy
 from tests.core.cluster import MIB, Cluster
@@ -165,18 +166,43 @@ def test_a_worker_dies_that_waits_for_a_copy() -> None:
     pulling.go_on(retries_left=1)
 
 
+def read_on_n1(cluster: Cluster, array: bytes) -> int:
+    """A task reads the array on n1, and keeps looking at it; the worker."""
+    driver = cluster.driver
+    spec = driver.spec((array,), (), 3, Strategy("AFFINITY", "n1"))
+    driver.lent((return_id(spec.task_id, 0),))
+    cluster.step("n0", events.TaskSubmitted(0, spec))
+    deliver(cluster)
+    worker = begun(cluster, "n1").client
+    finish(cluster, "n1", Result(b"v", 1))
+    deliver(cluster)
+    assert cluster.nodes["n1"].shelf.is_pinned(array)
+    return worker
+
+
+def test_a_copy_stays_for_the_next_who_wants_it_until_the_object_is_freed() -> None:
+    cluster = Cluster(0, nodes=2, cpus=1)
+    deliver(cluster)
+    array = put(cluster)
+    n1 = cluster.nodes["n1"]
+    worker = read_on_n1(cluster, array)
+    assert n1.objects.entries[array].state == STORED
+    assert not n1.objects.entries[array].received, "n1 holds no ref"
+    entry = n1.objects.entries[array]
+    assert read_on_n1(cluster, array) == worker
+    assert n1.objects.entries[array] is entry, "it was not pulled again"
+    for _ in range(2):
+        cluster.step("n1", events.PinsReleased(worker, (array,)))
+    drop_all(cluster)
+
+
 def test_a_copy_that_was_let_go_of_while_somebody_looks_at_it_is_wanted_again() -> None:
     cluster = Cluster(0, nodes=2, cpus=1)
     deliver(cluster)
-    driver, array = cluster.driver, put(cluster)
+    array = put(cluster)
     for _ in range(2):
-        spec = driver.spec((array,), (), 3, Strategy("AFFINITY", "n1"))
-        driver.lent((return_id(spec.task_id, 0),))
-        cluster.step("n0", events.TaskSubmitted(0, spec))
-        deliver(cluster)
-        worker = begun(cluster, "n1").client
-        finish(cluster, "n1", Result(b"v", 1))
-        deliver(cluster)
+        worker = read_on_n1(cluster, array)
+        cluster.step("n1", events.MessageArrived("n0", ObjectDeletion((array,))))
         assert array not in cluster.nodes["n1"].objects.entries
         assert cluster.nodes["n1"].shelf.is_pinned(array)
     for _ in range(2):
