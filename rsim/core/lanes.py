@@ -86,15 +86,17 @@ class Lanes:
         self._judge_lost(lane, entry)
         for client in list(lane.queues):
             queue = lane.queues.get(client)
-            while queue and queue[0].state in (READY, DONE):
+            while queue and entry.exists and queue[0].state in (READY, DONE):
                 task = queue.popleft()
                 task.queued = False
                 if task.state != DONE:
                     self._send_on(task, entry)
             if not queue:
                 lane.queues.pop(client, None)
-        loose, lane.loose = lane.loose, {}
-        for task in loose.values():
+        while (
+            lane.loose and entry.exists
+        ):  # a call that comes back tells that it does not, after all
+            task = lane.loose.pop(next(iter(lane.loose)))
             task.queued = False
             self._send_on(task, entry)
         self._close_if_idle(lane, entry)
@@ -133,7 +135,9 @@ class Lanes:
         """The owner elsewhere is making the actor again."""
         lane = self._lanes.get(actor_id)
         if lane is not None and lane.lost:
-            self._judge_lost(lane, self._node.objects.entries[actor_id])
+            entry = self._node.objects.entries[actor_id]
+            self._judge_lost(lane, entry)
+            self._close_if_idle(lane, entry)
 
     def actor_died(self, actor_id: bytes) -> None:
         """An actor of this node's own will not live again: its calls are answered."""

@@ -136,6 +136,8 @@ class Cluster:
         """How often a worker died that was running a task."""
         self.actors: dict[bytes, ActorOptions | None] = {}
         self.calls: dict[bytes, list[tuple[bytes, int]]] = {}
+        self.attempts: dict[str, dict[bytes, int]] = {}
+        """Of each node's calls of actors, after its last step."""
         self.answers: dict[int, fx.Effect] = {}
         self.groups: dict[bytes, GroupState] = {}
         self.told: dict[tuple[str, int], list[fx.ReplyState]] = {}
@@ -158,7 +160,18 @@ class Cluster:
             self.glob.check()
         elif name in self.nodes:
             self.apply(name, self.nodes[name].handle(event, self.now))
-            self.nodes[name].check()
+            self.check(name)
+
+    def check(self, name: str) -> None:
+        """The node's own checks, and that no call was made again twice in one step."""
+        node = self.nodes[name]
+        node.check()
+        calls = (task for task in node.tasks.table.values() if task.spec.actor)
+        attempts = {task.spec.task_id: task.attempt for task in calls}
+        before = self.attempts.get(name, {})
+        for task_id, attempt in attempts.items():
+            assert attempt <= before.get(task_id, attempt) + 1, task_id.hex()
+        self.attempts[name] = attempts
 
     def step_together(self, name: str, together: list[events.Event]) -> None:
         """Events of one client that came together: one step for all."""
@@ -168,7 +181,7 @@ class Cluster:
             return
         self.steps += 1
         self.apply(name, self.nodes[name].handle_all(together, self.now))
-        self.nodes[name].check()
+        self.check(name)
 
     def post(self, lane: tuple[str, str], name: str, event: Any) -> None:
         self.channels.setdefault(lane, deque()).append((name, event))
