@@ -12,6 +12,7 @@ NODE_DEFAULT_IP = "127.0.0.1"
 AUTOSCALER_EVENTS = False
 RESOURCE_CONSTRAINT_PREFIX = "accelerator_type:"
 KV_NAMESPACE_FUNCTION_TABLE = b"fun"
+_global_is_tracing_enabled = False
 
 HEAD_NODE_RESOURCE_NAME = "node:__internal_head__"
 NODE_ADDRESS_RESOURCE_NAME = f"node:{NODE_DEFAULT_IP}"

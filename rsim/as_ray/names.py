@@ -247,6 +247,7 @@ MODULES: dict[str, Names] = {
     "ray.util.state.exception": dict.fromkeys(
         ("DataSourceUnavailable", "RayStateApiException", "ServerUnavailable"), ()
     ),
+    "ray.util.tracing.tracing_helper": _in(f"{_HERE}.constants", "_global_is_tracing_enabled"),
     "ray.experimental": _in(
         f"{_HERE}.locations", "get_object_locations get_local_object_locations"
     ),

@@ -364,6 +364,7 @@ class SimSession:
             output.attach(self._hub)
         self._undo.append(pause_collector())
         self._undo.append(catch_interrupts(self._hub))
+        self._virtualisation.hand_over(self._hub.driver.virtual)
         self._undo.append(lambda: self._switched(None))
         self._switched(self._hub.driver)
 
