@@ -167,11 +167,11 @@ class ActorMethod:
         "_interface",
         "_most",
         "_name",
-        "_results",
         "_options",
         "_pending",
         "_qualified",
         "_ref",
+        "_results",
         "_task",
     )
 
@@ -232,11 +232,7 @@ class ActorMethod:
         )
         if self._pending is not None:
             self._pending.calls += refs[:1]
-        return (
-            refs[0]
-            if self._results == 1
-            else returned(refs, self._results, self._task.extras)
-        )
+        return refs[0] if self._results == 1 else returned(refs, self._results, self._task.extras)
 
     def options(self, **options: Any) -> ActorMethod:
         """The same method with some options changed. They are those of `rsim.method`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 import time
 
@@ -85,10 +86,14 @@ def test_io_is_an_escape_meanwhile():
     async def main() -> None:
         with (
             simulation(),
-            pytest.raises(SimulationEscapeError, match="run_in_executor"),
+            pytest.raises(SimulationEscapeError, match="create_connection"),
         ):
-            await asyncio.get_running_loop().run_in_executor(None, time.time)
-        assert await asyncio.get_running_loop().run_in_executor(None, int) == 0
+            await asyncio.open_connection("localhost", 1)
+        left, right = socket.socketpair()
+        with left, right:
+            left.setblocking(False)
+            await asyncio.get_running_loop().sock_sendall(left, b"real again")
+            assert right.recv(10) == b"real again"
 
     asyncio.run(main())
 

@@ -75,7 +75,7 @@ def connect():
         (lambda: os.popen("true"), "os.popen"),
         (lambda: os.execlp("true", "true"), "os.execv"),
         (lambda: Process(target=print).start(), "multiprocessing.process.BaseProcess.start"),
-        (lambda: ThreadPoolExecutor(1).submit(print), "concurrent.futures.thread"),
+        (lambda: ThreadPoolExecutor(1).submit(print), "threading.Thread.start"),
         (lambda: selectors.DefaultSelector().select(0), "select."),
         (lambda: select.select([], [], [], 0), "select.select"),
         (lambda: os.killpg(os.getpgrp(), 0), "os.killpg"),

@@ -34,6 +34,7 @@ class AdoptedLoop:
         self.loop = loop
         self._selector = _Selector(context, loop._selector)
         self._resolution = loop._clock_resolution
+        self._executor = loop._default_executor
         before = loop.time()
         self._given: dict[str, Any] = {
             "time": lambda: context.now_ns() / SECOND_NS,
@@ -53,7 +54,7 @@ class AdoptedLoop:
             if vars(loop).get(name) is value:
                 del vars(loop)[name]
         del loop.context
-        loop._clock_resolution = self._resolution
+        loop._clock_resolution, loop._default_executor = self._resolution, self._executor
         if loop._selector is self._selector:
             loop._selector = self._selector.real
         _shift(loop, loop.time() - before)

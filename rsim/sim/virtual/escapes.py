@@ -26,7 +26,7 @@ class Escape(NamedTuple):
     why: str
 
 
-_THREAD = "a thread would run outside virtual time; use tasks or a threaded actor"
+NO_THREADS = "a thread would run outside virtual time; use tasks or a threaded actor"
 _PROCESS = "a process would run outside virtual time"
 _NETWORK = "a socket reaches the real network; put the service behind an actor"
 _WAIT = "it would block the whole simulation in real time"
@@ -35,9 +35,7 @@ _EXIT = "it would end the test process"
 _KILL = "it would signal a real process"
 
 _GROUPS: tuple[tuple[str, str, str], ...] = (
-    (_THREAD, "threading", "Thread.start"),
-    (_THREAD, "_thread", "start_new_thread start_new start_joinable_thread"),
-    (_THREAD, "concurrent.futures.thread", "ThreadPoolExecutor.submit"),
+    (NO_THREADS, "_thread", "start_new_thread start_new start_joinable_thread"),
     (_PROCESS, "concurrent.futures.process", "ProcessPoolExecutor.submit"),
     (_PROCESS, "multiprocessing.process", "BaseProcess.start"),
     (_PROCESS, "subprocess", "Popen.__init__"),
@@ -70,7 +68,6 @@ ESCAPES: tuple[Escape, ...] = tuple(
 LOOP_ESCAPES: dict[str, str] = {
     name: why
     for why, names in (
-        (_THREAD, "run_in_executor"),
         (_PROCESS, "subprocess_exec subprocess_shell"),
         (_SIGNAL, "add_signal_handler"),
         (_NETWORK, "create_connection create_server create_unix_connection create_unix_server"),

@@ -27,6 +27,7 @@ from rsim.sim.virtual.numpy_entropy import NumpyEntropy
 from rsim.sim.virtual.patching import Patcher
 from rsim.sim.virtual.references import install_references
 from rsim.sim.virtual.state import ContextStates
+from rsim.sim.virtual.threads import Threads
 from rsim.sim.virtual.waits import install_waits
 
 _installed: Virtualisation | None = None
@@ -56,6 +57,7 @@ class Virtualisation:
         global _installed
         self._patcher = Patcher()
         self._locks = Locks(current)
+        self._threads = Threads(current)
         self._aliases = Aliases(self._patcher)
         self._states = ContextStates()
         self._loops = RunningLoops()
@@ -81,6 +83,7 @@ class Virtualisation:
         install_waits(patcher, current)
         install_kernel_waits(patcher, current)
         self._locks.install(patcher)
+        self._threads.install(patcher)
         self._environs.install(patcher)
         install_asyncio(patcher, current, states, self._enter_loop)
         self._numpy = NumpyEntropy(patcher, current, states)
