@@ -26,7 +26,8 @@ class Escape(NamedTuple):
     why: str
 
 
-NO_THREADS = "a thread would run outside virtual time; use tasks or a threaded actor"
+NO_THREADS = "a real thread would run outside virtual time; use threading.Thread"
+_PIPES = "its threads wait for pipes in real time; use concurrent.futures.ThreadPoolExecutor"
 _PROCESS = "a process would run outside virtual time"
 _NETWORK = "a socket reaches the real network; put the service behind an actor"
 _WAIT = "it would block the whole simulation in real time"
@@ -36,6 +37,7 @@ _KILL = "it would signal a real process"
 
 _GROUPS: tuple[tuple[str, str, str], ...] = (
     (NO_THREADS, "_thread", "start_new_thread start_new start_joinable_thread"),
+    (_PIPES, "multiprocessing.pool", "ThreadPool.__init__"),
     (_PROCESS, "concurrent.futures.process", "ProcessPoolExecutor.submit"),
     (_PROCESS, "multiprocessing.process", "BaseProcess.start"),
     (_PROCESS, "subprocess", "Popen.__init__"),
