@@ -356,9 +356,8 @@ class SimSession:
 
     def _enter(self) -> None:
         """Make this process the simulated driver's."""
-        self._virtualisation = install_virtualisation(
-            self._virtual_context, more=self._processes.install
-        )
+        more = self._processes.install
+        self._virtualisation = install_virtualisation(self._virtual_context, more=more)
         self._undo.append(self._virtualisation.remove)
         for output in self._outputs:
             output.attach(self._hub)

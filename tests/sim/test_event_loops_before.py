@@ -13,7 +13,7 @@ from rsim.exceptions import SimulationEscapeError
 from tests.sim.driving import simulation, submit
 
 
-def nap(seconds: float) -> float:
+def nap(seconds: float) -> float:  # user program
     time.sleep(seconds)
     return seconds
 

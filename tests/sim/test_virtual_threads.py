@@ -14,7 +14,7 @@ from rsim.exceptions import DeadlockError, SimulationEscapeError
 from tests.sim.driving import get, simulation, submit
 
 
-def nap(seconds: float) -> float:
+def nap(seconds: float) -> float:  # user program
     time.sleep(seconds)
     return time.monotonic()
 
@@ -70,7 +70,7 @@ def test_an_rlock_is_each_threads_own() -> None:
     def work(name: str) -> None:
         with lock, lock:
             order.append(name)
-            time.sleep(1)
+            time.sleep(1)  # user program
             order.append(name)
 
     with simulation():
@@ -104,14 +104,14 @@ def test_a_session_that_ends_ends_its_threads() -> None:
 
     def wait() -> None:
         try:
-            time.sleep(1e9)
+            time.sleep(1e9)  # user program
         finally:
             cleaned.append("up")
 
     with simulation():
         thread = threading.Thread(target=wait)
         thread.start()
-        time.sleep(1)
+        time.sleep(1)  # user program
     assert cleaned == ["up"] and not thread.is_alive()
     thread.join()
 

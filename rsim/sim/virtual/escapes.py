@@ -37,7 +37,7 @@ _KILL = "it would signal a real process"
 
 _GROUPS: tuple[tuple[str, str, str], ...] = (
     (NO_THREADS, "_thread", "start_new_thread start_new start_joinable_thread"),
-    (_PIPES, "multiprocessing.pool", "ThreadPool.__init__"),
+    (_PIPES, "multiprocessing.pool", "ThreadPool._setup_queues"),
     (_PROCESS, "concurrent.futures.process", "ProcessPoolExecutor.submit"),
     (_PROCESS, "multiprocessing.process", "BaseProcess.start"),
     (_PROCESS, "subprocess", "Popen.__init__"),
