@@ -167,11 +167,11 @@ class ActorMethod:
         "_interface",
         "_most",
         "_name",
-        "_num_returns",
         "_options",
         "_pending",
         "_qualified",
         "_ref",
+        "_results",
         "_task",
     )
 
@@ -196,7 +196,7 @@ class ActorMethod:
         self._qualified = options.name or method
         self._task = with_function(options.task, options.name, method)
         parameters, _, streams = described
-        self._num_returns = options.number_of_results(self._qualified, streams)
+        self._results = options.number_of_results(self._qualified, streams)
         self._fewest, self._most = parameters.fewest, parameters.most
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:
@@ -225,18 +225,14 @@ class ActorMethod:
             args,
             kwargs,
             self._task,
-            self._num_returns,
+            self._results,
             self._described[0].names,
             actor=self._actor,
             method=self._name,
         )
         if self._pending is not None:
             self._pending.calls += refs[:1]
-        return (
-            refs[0]
-            if self._num_returns == 1
-            else returned(refs, self._num_returns, self._task.extras)
-        )
+        return refs[0] if self._results == 1 else returned(refs, self._results, self._task.extras)
 
     def options(self, **options: Any) -> ActorMethod:
         """The same method with some options changed. They are those of `rsim.method`."""

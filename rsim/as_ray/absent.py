@@ -1,12 +1,14 @@
 """What stands in the place of a thing that Ray has and rsim does not.
 
 Decides that an import of it succeeds, as files of tests import more than most of their tests use,
-and that every use raises NotImplementedError with its name. Must never pass for the real thing.
+and that every use raises NotImplementedError with its name: not that in an annotation, and not
+that as a base of a class, whose instances nobody can make. Must never pass for the real thing.
 """
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+import functools
+from typing import Any, NoReturn, Union
 
 
 class AbsentModuleError(ModuleNotFoundError, NotImplementedError):
@@ -29,9 +31,34 @@ class Absent:
 
     __call__ = __iter__ = __len__ = __bool__ = __int__ = __float__ = __index__ = _refuse
     __getitem__ = __contains__ = __enter__ = __exit__ = __aenter__ = __aexit__ = _refuse
-    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __or__ = __and__ = _refuse
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __and__ = _refuse
     __lt__ = __le__ = __gt__ = __ge__ = __fspath__ = _refuse
-    __mro_entries__ = __reduce__ = __reduce_ex__ = _refuse
+    __reduce__ = __reduce_ex__ = _refuse
+
+    def __or__(self, other: Any) -> Any:
+        return Union[self, other]  # noqa: UP007
+
+    def __ror__(self, other: Any) -> Any:
+        return Union[other, self]  # noqa: UP007
+
+    def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[type, ...]:
+        return (_base(self._path),)
+
+    def __instancecheck__(self, instance: object) -> bool:
+        return False
+
+    def __subclasscheck__(self, subclass: type) -> bool:
+        return _base(self._path) in subclass.__mro__
 
     def __repr__(self) -> str:
         return f"<{self._path}, of Ray: not in rsim>"
+
+
+@functools.cache
+def _base(path: str) -> type:
+    """What a class has for a base that is derived from an absent one."""
+
+    def refuse(cls: type, *args: Any, **kwargs: Any) -> NoReturn:
+        raise NotImplementedError(f"rsim does not have {path}, of Ray, the base of {cls.__name__}")
+
+    return type(path.rpartition(".")[2], (), {"__new__": refuse, "__module__": __name__})

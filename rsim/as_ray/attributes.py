@@ -19,6 +19,7 @@ from rsim.api.runtime_context import RuntimeContext
 from rsim.as_ray.helpers import RayDeprecationWarning
 from rsim.as_ray.ids import ActorID, NodeID, PlacementGroupID, TaskID, current_job
 from rsim.core.ids import TASK_ID_BYTES
+from rsim.core.records import STREAMING
 from rsim.exceptions import RsimActorError, RsimTaskError, type_name
 from rsim.runtime.refs import NIL_ID
 
@@ -152,7 +153,14 @@ _ADDED: dict[type, dict[str, Any]] = {
     rsim.ActorHandle: _HANDLE,
     rsim.ObjectRef: _REF,
     rsim.RemoteFunction: {"_remote": _remote, "bind": _bind},
-    ActorMethod: {"_remote": _remote, "bind": _bind},
+    ActorMethod: {
+        "_remote": _remote,
+        "bind": _bind,
+        "_method_name": property(lambda method: method._name),
+        "_num_returns": property(
+            lambda method: "streaming" if method._results == STREAMING else method._results
+        ),
+    },
     RuntimeContext: _CONTEXT,
     RsimActorError: {"preempted": False},
     RsimTaskError: {

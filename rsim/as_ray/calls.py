@@ -5,6 +5,8 @@ Decides nothing: rsim's do the work. Owns no state.
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -43,6 +45,22 @@ def wait(
 def cancel(ray_waitable: Any, *, force: bool = False, recursive: bool = True) -> None:
     """As `rsim.cancel`."""
     rsim.cancel(ray_waitable, force=force, recursive=recursive)
+
+
+def timeline(filename: str | os.PathLike[str] | None = None) -> list[dict[str, Any]] | None:
+    """As `rsim.timeline`, and, as in Ray, an event "task:execute" for each task."""
+    if filename is not None and not isinstance(filename, str | os.PathLike):
+        raise TypeError(f"filename must be a path or None, not {filename!r}")
+    events = [
+        shown
+        for event in rsim.timeline() or ()
+        for shown in (event, {**event, "cat": "task:execute", "name": "task:execute", "args": {}})
+    ]
+    if filename is None:
+        return events
+    with open(filename, "w", encoding="utf-8") as file:
+        json.dump(events, file)
+    return None
 
 
 def placement_group(

@@ -86,9 +86,9 @@ _RAY: Names = {
     **_in(
         "rsim",
         "available_resources cluster_resources get_actor get_gpu_ids get_runtime_context kill "
-        "nodes remote timeline",
+        "nodes remote",
     ),
-    **_in(f"{_HERE}.calls", "cancel get put wait"),
+    **_in(f"{_HERE}.calls", "cancel get put timeline wait"),
     **_in(
         f"{_HERE}.session",
         "init is_initialized shutdown SCRIPT_MODE WORKER_MODE RESTORE_WORKER_MODE "
@@ -256,6 +256,7 @@ MODULES: dict[str, Names] = {
     "ray.util.state.exception": dict.fromkeys(
         ("DataSourceUnavailable", "RayStateApiException", "ServerUnavailable"), ()
     ),
+    "ray.util.tracing.tracing_helper": _in(f"{_HERE}.constants", "_global_is_tracing_enabled"),
     "ray.experimental": _in(
         f"{_HERE}.locations", "get_object_locations get_local_object_locations"
     ),
@@ -283,7 +284,8 @@ MODULES: dict[str, Names] = {
     "ray._private.utils": _UTILITIES,
     "ray._private.ray_constants": _CONSTANTS,
     "ray._private.gcs_utils": _in(f"{_HERE}.internals", "ActorTableData"),
-    "ray._private.state": _in("rsim", "available_resources cluster_resources nodes timeline")
+    "ray._private.state": _in("rsim", "available_resources cluster_resources nodes")
+    | _in(f"{_HERE}.calls", "timeline")
     | _in(
         f"{_HERE}.tables",
         "actors jobs workers available_resources_per_node total_resources_per_node node_ids "

@@ -356,14 +356,14 @@ class SimSession:
 
     def _enter(self) -> None:
         """Make this process the simulated driver's."""
-        self._virtualisation = install_virtualisation(
-            self._virtual_context, more=self._processes.install
-        )
+        more = self._processes.install
+        self._virtualisation = install_virtualisation(self._virtual_context, more=more)
         self._undo.append(self._virtualisation.remove)
         for output in self._outputs:
             output.attach(self._hub)
         self._undo.append(pause_collector())
         self._undo.append(catch_interrupts(self._hub))
+        self._virtualisation.hand_over(self._hub.driver.virtual)
         self._undo.append(lambda: self._switched(None))
         self._switched(self._hub.driver)
 

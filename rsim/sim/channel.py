@@ -7,6 +7,7 @@ another in the world. Owns the request that the client waits for.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -117,11 +118,15 @@ class SimChannel:
     def subscribe(self, op: int, callback: Callable[[Any], None]) -> None:
         self._subscriptions[op] = callback
 
-    def run(self, callback: Callable[[], object]) -> None:
+    def run(self, callback: Callable[[], object], beside: Strand | None = None) -> None:
+        """Run a callback soon; `beside`: as a thread of what runs there."""
         self._offshoots_made += 1
         parent = self._strand
-        name = f"{parent.name}.callback-{self._offshoots_made}"
+        kind = "callback" if beside is None else "started"
+        name = f"{parent.name}.{kind}-{self._offshoots_made}"
         offshoot = Strand(name, name, parent.streams)
+        if beside is not None:
+            offshoot.streams, offshoot.label = (sys.stdout, sys.stderr), beside.label
         offshoot.process, offshoot.client = parent.process, parent.client
         context = offshoot.virtual = StrandContext(self._hub, offshoot, name, self._seed)
         self.offshoots[offshoot] = None

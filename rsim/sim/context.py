@@ -7,6 +7,7 @@ world. Owns nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
 
 from rsim.sim.greenlets import Hub, Strand
@@ -14,7 +15,7 @@ from rsim.sim.sources import subseed
 
 
 class StrandContext:
-    """Implements `rsim.sim.virtual.ParkingContext` for one run of a strand's code."""
+    """Implements `rsim.sim.virtual.SpawningContext` for one run of a strand's code."""
 
     __slots__ = ("_attempt", "_hub", "_seed", "_strand", "is_over", "name")
 
@@ -47,6 +48,9 @@ class StrandContext:
 
     def interrupt(self) -> None:
         self._hub.wake(self._strand)
+
+    def spawn(self, work: Callable[[], None]) -> None:
+        self._strand.client.channel.run(work, self._strand)
 
 
 CALL_CONTEXT: ContextVar[StrandContext | None] = ContextVar("rsim_call_context", default=None)

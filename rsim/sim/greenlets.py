@@ -272,8 +272,8 @@ class Hub:
         """The driver's program has moved to another greenlet (of its own) since it began."""
         if threading.get_ident() != self._thread:
             raise SimulationEscapeError(
-                "rsim was called from another thread than the one that called rsim.init(); "
-                "a simulation has one thread: use tasks instead of threads",
+                "rsim was called from a real thread, other than the one that called rsim.init(): "
+                "start threads after that, and they are simulated",
                 call="threading.Thread",
             )
         self.driver.greenlet = self._greenlet.parent = current

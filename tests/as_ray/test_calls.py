@@ -1,5 +1,11 @@
 """get, wait and cancel, by Ray's names of their parameters; the class of the runtime context."""
 
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 pytestmark = pytest.mark.usefixtures("as_ray")
@@ -23,3 +29,41 @@ def test_the_class_of_the_runtime_context() -> None:
 
     ray.init(num_cpus=1)
     assert isinstance(ray.get_runtime_context(), RuntimeContext)
+
+
+def test_the_timeline_shows_the_execution_of_each_task(tmp_path: Path) -> None:
+    import ray
+
+    ray.init(num_cpus=1)
+    ray.get(ray.remote(abs).remote(-1))
+    ray.timeline(filename=str(tmp_path / "events.json"))
+    written = json.loads((tmp_path / "events.json").read_text())
+    assert written == ray.timeline()
+    whole, execution = written
+    assert whole["cat"] == "task::abs"
+    assert execution["cat"] == execution["name"] == "task:execute"
+    assert (execution["ts"], execution["dur"]) == (whole["ts"], whole["dur"])
+    with pytest.raises(TypeError, match="filename"):
+        ray.timeline(5)
+
+
+def test_what_methods_say_of_their_results() -> None:
+    import ray
+
+    @ray.remote
+    class Actor:
+        def one(self) -> int:
+            return 1
+
+        @ray.method(num_returns=2)
+        def two(self) -> tuple[int, int]:
+            return 1, 2
+
+        def some(self) -> Iterator[int]:
+            yield 1
+
+    ray.init(num_cpus=1)
+    actor = Actor.remote()
+    told = [getattr(actor, name)._num_returns for name in ("one", "two", "some")]
+    assert told == [1, 2, "streaming"]
+    assert actor.one._method_name == "one"

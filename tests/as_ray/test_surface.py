@@ -2,7 +2,6 @@
 
 import importlib
 import pickle
-import types
 from typing import Any
 
 import pytest
@@ -65,12 +64,32 @@ def test_an_absent_name_is_no_use_for_anything() -> None:
         lambda it: it + 1,
         lambda it: it[0],
         lambda it: it.part.of_it(),
-        lambda it: types.new_class("Sub", (it,)),
     ):
         with pytest.raises(NotImplementedError, match=r"ray\.java_function"):
             use(absent)
     assert not hasattr(absent, "__wrapped__")
     assert "ray.java_function" in repr(absent)
+
+
+def test_an_absent_class_can_be_a_base_and_an_annotation() -> None:
+    from ray import dag
+
+    class Node(dag.FunctionNode):
+        pass
+
+    class Both(Node, dag.InputNode):
+        pass
+
+    def annotated(node: dag.FunctionNode | None, other: dag.InputNode | None) -> Node | None:
+        return None
+
+    assert annotated(None, None) is None
+    assert issubclass(Both, dag.FunctionNode) and issubclass(Both, dag.InputNode)
+    assert not issubclass(Node, dag.InputNode)
+    assert not isinstance(Node, dag.FunctionNode)
+    for each in (Node, Both):
+        with pytest.raises(NotImplementedError, match=r"ray\.dag\.FunctionNode"):
+            each(1, two=2)
 
 
 def test_libraries_on_ray_are_absent() -> None:

@@ -215,7 +215,7 @@ def test_io_of_the_loop_is_an_escape(name):
 @pytest.mark.parametrize(
     ("call", "named"),
     [
-        (lambda: asyncio.to_thread(print), "run_in_executor"),
+        (lambda: asyncio.to_thread(print), r"threading\.Thread\.start"),
         (lambda: asyncio.open_connection("localhost", 1), "create_connection"),
         (lambda: asyncio.create_subprocess_exec("true"), "subprocess_exec"),
         (lambda: asyncio.create_subprocess_shell("true"), "subprocess_shell"),

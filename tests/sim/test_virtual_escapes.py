@@ -24,6 +24,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from importlib import import_module
 from multiprocessing import Process
+from multiprocessing.pool import ThreadPool
 from subprocess import run as alias_of_run
 
 import pytest
@@ -67,6 +68,7 @@ def connect():
     [
         (lambda: threading.Thread(target=print).start(), "threading.Thread.start"),
         (lambda: threading.Timer(1, print).start(), "threading.Thread.start"),
+        (lambda: ThreadPool(1), "multiprocessing.pool.ThreadPool"),
         (lambda: socket.socket(), "socket.socket.__init__"),
         (lambda: socket.socketpair(), "socket.socketpair"),
         (connect, "socket.create_connection"),
@@ -75,7 +77,7 @@ def connect():
         (lambda: os.popen("true"), "os.popen"),
         (lambda: os.execlp("true", "true"), "os.execv"),
         (lambda: Process(target=print).start(), "multiprocessing.process.BaseProcess.start"),
-        (lambda: ThreadPoolExecutor(1).submit(print), "concurrent.futures.thread"),
+        (lambda: ThreadPoolExecutor(1).submit(print), "threading.Thread.start"),
         (lambda: selectors.DefaultSelector().select(0), "select."),
         (lambda: select.select([], [], [], 0), "select.select"),
         (lambda: os.killpg(os.getpgrp(), 0), "os.killpg"),

@@ -6,7 +6,7 @@ outside user code. Owns the patches of the standard library, between `install` a
 """
 
 from rsim.sim.virtual.clock import DEFAULT_EPOCH_NS
-from rsim.sim.virtual.context import Current, ParkingContext, VirtualContext
+from rsim.sim.virtual.context import Current, ParkingContext, SpawningContext, VirtualContext
 from rsim.sim.virtual.escapes import ESCAPES, LOOP_ESCAPES, Escape
 from rsim.sim.virtual.installation import Virtualisation, install
 from rsim.sim.virtual.loop import VirtualEventLoop
@@ -20,6 +20,7 @@ __all__ = [
     "Escape",
     "ParkingContext",
     "Patcher",
+    "SpawningContext",
     "VirtualContext",
     "VirtualEventLoop",
     "Virtualisation",

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from asyncio import events, runners
+from asyncio import base_events, events, runners
+from collections.abc import Callable
 from typing import Any
 
 from rsim.sim.virtual.context import Current, VirtualContext
@@ -40,10 +41,25 @@ class RunningLoops:
                 events._set_running_loop(parked[0])
                 sys.set_asyncgen_hooks(*parked[1])
 
+    def hand_over(self, context: VirtualContext) -> Any:
+        """The loop that runs, outside any context, if any, is that of `context` from now on."""
+        running = events._get_running_loop()
+        if running is not None:
+            self._parked[id(context)] = running, sys.get_asyncgen_hooks(), context
+            events._set_running_loop(None)
+            sys.set_asyncgen_hooks(None, None)
+            self._outer_hooks = sys.get_asyncgen_hooks()
+        return running
+
     def forget(self, context: VirtualContext) -> None:
         self._parked.pop(id(context), None)
 
     def clear(self) -> None:
+        """Nothing is virtual any more: a loop that has not ended yet runs where this is called."""
+        for running, hooks, _ in self._parked.values():
+            if running.is_running() and events._get_running_loop() is None:
+                events._set_running_loop(running)
+                sys.set_asyncgen_hooks(*hooks)
         self._parked.clear()
 
 
@@ -64,8 +80,13 @@ class _NoInterruptHandler:
         return signal.getsignal(number) if self._current() is None else None
 
 
-def install_asyncio(patcher: Patcher, current: Current, states: ContextStates) -> None:
-    """Replace asyncio's functions that make, set and get the current event loop."""
+def install_asyncio(
+    patcher: Patcher, current: Current, states: ContextStates, enter: Callable[[Any], None]
+) -> None:
+    """Replace asyncio's functions that make, set and get the current event loop.
+
+    `enter` is told of each real loop that begins to run.
+    """
 
     def make_new(real: Any) -> Function:
         def new_event_loop() -> asyncio.AbstractEventLoop:
@@ -99,6 +120,15 @@ def install_asyncio(patcher: Patcher, current: Current, states: ContextStates) -
 
         return get_event_loop
 
+    def make_run(real: Any) -> Function:
+        def run_forever(self: Any) -> None:
+            if not isinstance(self, VirtualEventLoop):
+                enter(self)
+            real(self)
+
+        return run_forever
+
+    patcher.replace(base_events, "BaseEventLoop.run_forever", make_run)
     for name, make in (
         ("new_event_loop", make_new),
         ("set_event_loop", make_set),

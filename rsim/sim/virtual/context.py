@@ -3,8 +3,8 @@
 Decides nothing; it names the few things the virtualisation needs from the engine. Must never
 import the engine. Owns no state.
 
-The optional abilities (`thread`, `park_forever`, `interrupt`) are looked up by name, so that an
-engine, or a test, can do without them; each use says what happens then.
+The optional abilities (`thread`, `park_forever`, `interrupt`, `spawn`) are looked up by name, so
+that an engine, or a test, can do without them; each use says what happens then.
 """
 
 from __future__ import annotations
@@ -65,6 +65,14 @@ class ParkingContext(VirtualContext, Protocol):
 
         Without it, a sleeping context notices at the end of its sleep.
         """
+        ...
+
+
+class SpawningContext(ParkingContext, Protocol):
+    """A context whose code can start threads."""
+
+    def spawn(self, work: Callable[[], None]) -> None:
+        """Run `work` in a thread of its own of this context's process, which is a context, too."""
         ...
 
 

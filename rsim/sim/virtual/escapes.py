@@ -26,7 +26,8 @@ class Escape(NamedTuple):
     why: str
 
 
-_THREAD = "a thread would run outside virtual time; use tasks or a threaded actor"
+NO_THREADS = "a real thread would run outside virtual time; use threading.Thread"
+_PIPES = "its threads wait for pipes in real time; use concurrent.futures.ThreadPoolExecutor"
 _PROCESS = "a process would run outside virtual time"
 _NETWORK = "a socket reaches the real network; put the service behind an actor"
 _WAIT = "it would block the whole simulation in real time"
@@ -35,9 +36,8 @@ _EXIT = "it would end the test process"
 _KILL = "it would signal a real process"
 
 _GROUPS: tuple[tuple[str, str, str], ...] = (
-    (_THREAD, "threading", "Thread.start"),
-    (_THREAD, "_thread", "start_new_thread start_new start_joinable_thread"),
-    (_THREAD, "concurrent.futures.thread", "ThreadPoolExecutor.submit"),
+    (NO_THREADS, "_thread", "start_new_thread start_new start_joinable_thread"),
+    (_PIPES, "multiprocessing.pool", "ThreadPool._setup_queues"),
     (_PROCESS, "concurrent.futures.process", "ProcessPoolExecutor.submit"),
     (_PROCESS, "multiprocessing.process", "BaseProcess.start"),
     (_PROCESS, "subprocess", "Popen.__init__"),
@@ -70,7 +70,6 @@ ESCAPES: tuple[Escape, ...] = tuple(
 LOOP_ESCAPES: dict[str, str] = {
     name: why
     for why, names in (
-        (_THREAD, "run_in_executor"),
         (_PROCESS, "subprocess_exec subprocess_shell"),
         (_SIGNAL, "add_signal_handler"),
         (_NETWORK, "create_connection create_server create_unix_connection create_unix_server"),

@@ -9,9 +9,11 @@ sessions, and let `current` say which context runs, if any.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
+from rsim.sim.virtual.adopted import AdoptedLoops
 from rsim.sim.virtual.aliases import Aliases
 from rsim.sim.virtual.asyncio_hooks import RunningLoops, install_asyncio
 from rsim.sim.virtual.clock import DEFAULT_EPOCH_NS, install_clock
@@ -25,6 +27,7 @@ from rsim.sim.virtual.numpy_entropy import NumpyEntropy
 from rsim.sim.virtual.patching import Patcher
 from rsim.sim.virtual.references import install_references
 from rsim.sim.virtual.state import ContextStates
+from rsim.sim.virtual.threads import Threads
 from rsim.sim.virtual.waits import install_waits
 
 _installed: Virtualisation | None = None
@@ -54,9 +57,13 @@ class Virtualisation:
         global _installed
         self._patcher = Patcher()
         self._locks = Locks(current)
+        self._threads = Threads(current)
         self._aliases = Aliases(self._patcher)
         self._states = ContextStates()
         self._loops = RunningLoops()
+        self._adopted = AdoptedLoops()
+        self._running: VirtualContext | None = None
+        self._thread = threading.get_ident()
         self._environs = Environs()
         self._numpy: NumpyEntropy | None = None
         _installed = self
@@ -76,8 +83,9 @@ class Virtualisation:
         install_waits(patcher, current)
         install_kernel_waits(patcher, current)
         self._locks.install(patcher)
+        self._threads.install(patcher)
         self._environs.install(patcher)
-        install_asyncio(patcher, current, states)
+        install_asyncio(patcher, current, states, self._enter_loop)
         self._numpy = NumpyEntropy(patcher, current, states)
         if more is not None:
             more(patcher)
@@ -89,8 +97,24 @@ class Virtualisation:
 
         Keeps each context's running asyncio loop and locks apart; costs well below 1 us.
         """
+        self._running = new
         self._loops.switch(old, new)
         self._locks.switch(old, new)
+
+    def hand_over(self, context: VirtualContext) -> None:
+        """To be called before the first switch to `context`, by what becomes its code: the event
+        loop that it runs in, if any, lives in virtual time from now on.
+
+        RuntimeError if that is not a loop of asyncio's own.
+        """
+        loop = self._loops.hand_over(context)
+        if loop is not None:
+            self._adopted.adopt(loop, context)
+
+    def _enter_loop(self, loop: object) -> None:
+        """A real event loop begins to run; also one of a test runner, which runs user code."""
+        if self._running is not None and threading.get_ident() == self._thread:
+            self._adopted.adopt(loop, self._running)
 
     def show_environ(self, variables: Variables | None) -> None:
         """Let `os.environ` be that of a simulated process from now on; None: the real one's."""
@@ -119,6 +143,7 @@ class Virtualisation:
             self._numpy.remove()
         self._aliases.remove()
         self._patcher.restore()
+        self._adopted.release()
         self._loops.clear()
         self._states.clear()
         _installed = None

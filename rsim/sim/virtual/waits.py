@@ -44,14 +44,39 @@ def install_waits(patcher: Patcher, current: Current) -> None:
             context = current() if block else None
             if context is None:
                 return real(self, block, timeout)
-            if not sleep_until(context, timeout, lambda: not self.empty(), "queue.SimpleQueue.get"):
+            waiting = getting.setdefault(id(self), {})
+            waiting[context] = None
+            try:
+                there = sleep_until(
+                    context,
+                    timeout,
+                    lambda: not self.empty(),
+                    "queue.SimpleQueue.get",
+                    interrupted=hasattr(context, "interrupt"),
+                )
+            finally:
+                del waiting[context]
+                if not waiting:
+                    getting.pop(id(self), None)
+            if not there:
                 raise queue.Empty
             return real(self, False)
 
         return get
 
+    def make_put(real: Any) -> Function:
+        def put(self: Any, *args: Any, **kwargs: Any) -> None:
+            real(self, *args, **kwargs)
+            for context in getting.get(id(self), ()):
+                getattr(context, "interrupt", int)()
+
+        return put
+
+    getting: dict[int, dict[VirtualContext, None]] = {}
     patcher.replace(threading, "Condition.wait", make_wait)
     patcher.replace(queue, "SimpleQueue.get", make_get)
+    patcher.replace(queue, "SimpleQueue.put", make_put)
+    patcher.replace(queue, "SimpleQueue.put_nowait", make_put)
 
 
 def sleep_until(

@@ -1,0 +1,152 @@
+"""Threads in a simulation: strands in virtual time, that end with it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from rsim.exceptions import DeadlockError, SimulationEscapeError
+from tests.sim.driving import get, simulation, submit
+
+
+def nap(seconds: float) -> float:  # user program
+    time.sleep(seconds)
+    return time.monotonic()
+
+
+def test_threads_sleep_side_by_side_in_virtual_time() -> None:
+    with simulation() as session:
+        threads = [threading.Thread(target=nap, args=(seconds,)) for seconds in (100, 200, 300)]
+        for thread in threads:
+            thread.start()
+        threads[0].join()
+        assert session.now() == 100.0
+        threads[2].join(timeout=50)
+        assert session.now() == 150.0 and threads[2].is_alive()
+        threads[2].join()
+        assert session.now() == 300.0
+
+
+def test_a_timer() -> None:
+    fired: list[float] = []
+    with simulation() as session:
+        timer = threading.Timer(3600, lambda: fired.append(session.now()))
+        timer.start()
+        timer.join()
+        cancelled = threading.Timer(3600, lambda: fired.append(0))
+        cancelled.start()
+        cancelled.cancel()
+        cancelled.join()
+        assert fired == [3600.0]
+
+
+def test_each_has_an_identity_and_is_listed() -> None:
+    seen: list[threading.Thread] = []
+
+    def look() -> None:
+        seen.append(threading.current_thread())
+        assert threading.current_thread() in threading.enumerate()
+
+    with simulation():
+        threads = [threading.Thread(target=look) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert seen == threads
+        assert len({thread.ident for thread in threads}) == 3
+        assert not set(threads) & set(threading.enumerate())
+
+
+def test_an_rlock_is_each_threads_own() -> None:
+    lock = threading.RLock()
+    order: list[str] = []
+
+    def work(name: str) -> None:
+        with lock, lock:
+            order.append(name)
+            time.sleep(1)  # user program
+            order.append(name)
+
+    with simulation():
+        threads = [threading.Thread(target=work, args=(name,)) for name in "abc"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert order[0::2] == order[1::2] and sorted(order) == list("aabbcc")
+
+
+def test_the_same_seed_interleaves_alike() -> None:
+    def run(seed: int) -> tuple[list[int], str]:
+        order: list[int] = []
+        with simulation(seed=seed) as session:
+
+            def work(number: int) -> None:
+                for _ in range(3):
+                    get(submit(nap, 1))
+                    order.append(number)
+
+            with ThreadPoolExecutor(4) as pool:
+                list(pool.map(work, range(4)))
+            return order, session.digest()
+
+    assert run(7) == run(7)
+
+
+def test_a_session_that_ends_ends_its_threads() -> None:
+    cleaned: list[str] = []
+
+    def wait() -> None:
+        try:
+            time.sleep(1e9)  # user program
+        finally:
+            cleaned.append("up")
+
+    with simulation():
+        thread = threading.Thread(target=wait)
+        thread.start()
+        time.sleep(1)  # user program
+    assert cleaned == ["up"] and not thread.is_alive()
+    thread.join()
+
+
+def test_a_pool_that_is_older_than_the_session_starts_threads_anew() -> None:
+    pool = ThreadPoolExecutor(2)
+    for _ in range(2):
+        with simulation():
+            assert list(pool.map(abs, (-1, -2))) == [1, 2]
+    assert list(pool.map(abs, (-3, -4))) == [3, 4]
+    with (
+        simulation(),
+        pytest.raises(SimulationEscapeError, match="of this pool are real ones"),
+    ):
+        pool.submit(abs, -5)
+    pool.shutdown()
+
+
+def test_threads_that_wait_for_each_other_are_a_deadlock() -> None:
+    with simulation():
+        never = threading.Event()
+        thread = threading.Thread(target=never.wait)
+        thread.start()
+        with pytest.raises(DeadlockError):
+            thread.join()
+
+
+def test_a_program_waits_for_its_threads_at_its_end() -> None:
+    program = """
+import threading, time, rsim
+rsim.init("sim")
+threading.Thread(target=lambda: (time.sleep(5), print("late"))).start()
+threading.Thread(target=lambda: (time.sleep(9), print("never")), daemon=True).start()
+print("main is done")
+"""
+    command = [sys.executable, "-c", program]
+    out = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    assert out.split("\n")[:2] == ["main is done", "late"] and "never" not in out
