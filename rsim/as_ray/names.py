@@ -155,10 +155,11 @@ _TESTING = (
         "is_named_tuple convert_actor_state get_actor_node_id chdir check_call_subprocess "
         "no_resource_leaks_excluding_node_resources persistent_gcs_test_enabled "
         "rocksdb_gcs_test_enabled sandbox_test_enabled reset_autoscaler_v2_enabled_cache "
-        "dicts_equal FakeTimer find_free_port safe_write_to_results_json kill_raylet",
+        "dicts_equal FakeTimer find_free_port safe_write_to_results_json kill_raylet "
+        "test_external_redis",
     )
     | _in(f"{_HERE}.errors", "init_error_pubsub get_error_message")
-    | _in(f"{_HERE}.signals", "SignalActor Semaphore create_remote_signal_actor")
+    | _in(f"{_HERE}.signals", "SignalActor Semaphore create_remote_signal_actor BatchQueue")
 )
 _UTILITIES = _in(
     f"{_HERE}.helpers",
@@ -236,6 +237,7 @@ MODULES: dict[str, Names] = {
     | _as("rsim.util.serializability", FailureTuple="Failure"),
     "ray.util.debug": _LOGGING,
     "ray.util.helpers": _in("rsim.util", "as_completed") | _in(f"{_HERE}.calls", "map_unordered"),
+    "ray.util.client.ray_client_helpers": _in(f"{_HERE}.helpers", "connect_to_client_or_not"),
     "ray.util.dask": _as("rsim.util.dask", ray_dask_get="get"),
     "ray.util.joblib": _in(f"{_HERE}.pools", "register_ray"),
     "ray.util.metrics": _in(f"{_HERE}.metrics", "Counter Gauge Histogram Metric"),
@@ -282,6 +284,7 @@ MODULES: dict[str, Names] = {
     "ray._private.test_utils": _TESTING,
     "ray._private.utils": _UTILITIES,
     "ray._private.ray_constants": _CONSTANTS,
+    "ray.ray_constants": _CONSTANTS,
     "ray._private.gcs_utils": _in(f"{_HERE}.internals", "ActorTableData"),
     "ray._private.state": _in("rsim", "available_resources cluster_resources nodes timeline")
     | _in(

@@ -106,7 +106,7 @@ def _fitting(processes: int | None, address: str | None) -> int:
         raise ValueError(f"Processes in the pool must be >0, not {processes}")
     if not rsim.is_initialized():
         if address is not None or "RAY_ADDRESS" in os.environ:
-            fresh = address == "local"
+            fresh = (address or os.environ.get("RAY_ADDRESS")) == "local"
             session.init(address, num_cpus=processes if fresh else None)
         else:
             session.init(num_cpus=processes)

@@ -39,7 +39,9 @@ class TaskFinished(Event, tag="f", frozen=True):
     error: bool = False
     retryable: bool = False
     message: str = ""
-    """What was raised, in words; by a generator also where it is no error, but an item."""
+    """What was raised, in words; by a generator also where it is no error, but an item. Of an actor
+    that was created: how it writes itself, if its class says how.
+    """
     cancelled: bool = False
     """It was a call of an actor that gave in to its cancellation: there are no results."""
     started_ns: int = -1

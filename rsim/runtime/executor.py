@@ -279,7 +279,8 @@ class Executor:
             raise CallCancelled
         if task.kind == CREATION:
             self._actor, self.title, value = value, _title_of(value), None
-        client, retryable, message = self._client, False, ""
+        client, retryable = self._client, False
+        message = self.title if task.kind == CREATION else ""
         if type(value) is Broken:
             retryable, message = value
             results: tuple[Result, ...] = (replace(self._result(task, 0, None), is_value=True),)

@@ -180,7 +180,7 @@ def test_bad_strategies():
         NodeLabelSchedulingStrategy({1: In("b")})
     with pytest.raises(ValueError, match="In takes one value or more"):
         In()
-    with pytest.raises(ValueError, match="NotIn takes str, not 1"):
+    with pytest.raises(ValueError, match="for the NotIn operator must be str, not int: 1"):
         NotIn(1)
 
 
