@@ -134,7 +134,8 @@ _UTIL: Names = {
         "get_node_ip_address get_node_instance_id log_once disable_log_once_globally "
         "enable_periodic_logging register_serializer deregister_serializer PublicAPI",
     ),
-    **dict.fromkeys("connect disconnect iter pdb ray_debugpy collective".split(), ()),
+    "iter": ("ray.util.iter",),
+    **dict.fromkeys("connect disconnect pdb ray_debugpy collective".split(), ()),
 }
 
 _STRATEGIES = _in(
@@ -239,6 +240,12 @@ MODULES: dict[str, Names] = {
     "ray.util.helpers": _in("rsim.util", "as_completed") | _in(f"{_HERE}.calls", "map_unordered"),
     "ray.util.client.ray_client_helpers": _in(f"{_HERE}.helpers", "connect_to_client_or_not"),
     "ray.util.dask": _as("rsim.util.dask", ray_dask_get="get"),
+    "ray.util.iter": _in(
+        f"{_HERE}.iterators",
+        "ParallelIterator ParallelIteratorWorker from_actors from_items from_iterators from_range",
+    )
+    | _in(f"{_HERE}.local_iterators", "LocalIterator"),
+    "ray.util.iter_metrics": _in(f"{_HERE}.local_iterators", "MetricsContext SharedMetrics"),
     "ray.util.joblib": _in(f"{_HERE}.pools", "register_ray"),
     "ray.util.metrics": _in(f"{_HERE}.metrics", "Counter Gauge Histogram Metric"),
     "ray.util.multiprocessing": _POOL,

@@ -141,9 +141,7 @@ class Groups:
             ended = self._remove(request.group_id)
         else:
             found, error = self._find(request)
-        answer = GroupAnswer(
-            message.client, message.op, tuple(map(self._view, found)), error
-        )
+        answer = GroupAnswer(message.client, message.op, tuple(map(self._view, found)), error)
         self._out.append(Send(source, answer))
         return ended
 
@@ -300,9 +298,7 @@ class Groups:
         elif group.waits:
             never = group.warned and self._plan(group, idle=True) is None
             stage = "INFEASIBLE" if never else "NO_RESOURCES"
-        stats = GroupStats(
-            stage, group.attempts, group.created_after_ns, group.placed_after_ns
-        )
+        stats = GroupStats(stage, group.attempts, group.created_after_ns, group.placed_after_ns)
         return GroupState(group.spec, group.state, group.nodes(), stats)
 
     def waiting_report(self) -> list[str]:

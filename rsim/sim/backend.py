@@ -366,6 +366,7 @@ class SimSession:
         self._undo.append(catch_interrupts(self._hub))
         self._undo.append(lambda: self._switched(None))
         self._switched(self._hub.driver)
+        self._virtualisation.begin(self._hub.driver.virtual)
 
     # -- called back ---------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ from rsim.sim.context import StrandContext
 from rsim.sim.engine import Lane
 from rsim.sim.greenlets import Hub, Strand
 from rsim.sim.site import Site
+from rsim.sim.virtual import adopt_running
 
 _FREE_POLLS = 10
 _POLL_NS = 100_000
@@ -115,6 +116,7 @@ class SimChannel:
         return reply
 
     def subscribe(self, op: int, callback: Callable[[Any], None]) -> None:
+        adopt_running(self._strand.virtual)
         self._subscriptions[op] = callback
 
     def run(self, callback: Callable[[], object]) -> None:

@@ -1,8 +1,8 @@
 """A pool like `multiprocessing.Pool` whose processes are actors.
 
 Decides how items are put into calls, and which actor makes a call: of the idle ones that which has
-made the fewest, else the one that was given the fewest. Must never wait in the methods whose names end in `_async`. Owns the actors,
-and the results that are not known to be ready.
+made the fewest, else the one that was given the fewest. Must never wait in the methods whose names
+end in `_async`. Owns the actors, and the results that are not known to be ready.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ code, and which calls are forbidden there. Must never import the engine, nor beh
 outside user code. Owns the patches of the standard library, between `install` and `remove`.
 """
 
+from rsim.sim.virtual.adoption import adopt_running
 from rsim.sim.virtual.clock import DEFAULT_EPOCH_NS
 from rsim.sim.virtual.context import Current, ParkingContext, VirtualContext
 from rsim.sim.virtual.escapes import ESCAPES, LOOP_ESCAPES, Escape
@@ -23,5 +24,6 @@ __all__ = [
     "VirtualContext",
     "VirtualEventLoop",
     "Virtualisation",
+    "adopt_running",
     "install",
 ]

@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from asyncio import events, runners
+from asyncio import base_events, events, runners
 from typing import Any
 
+from rsim.sim.virtual.adoption import adopt_running, is_adopted
 from rsim.sim.virtual.context import Current, VirtualContext
 from rsim.sim.virtual.loop import VirtualEventLoop
 from rsim.sim.virtual.patching import Function, Patcher
@@ -43,7 +44,19 @@ class RunningLoops:
     def forget(self, context: VirtualContext) -> None:
         self._parked.pop(id(context), None)
 
+    def hand_over(self) -> None:
+        """What ran when the session began goes on in the context that runs now."""
+        outer = self._parked.pop(id(None), None)
+        if outer is not None:
+            events._set_running_loop(outer[0])
+            sys.set_asyncgen_hooks(*outer[1])
+
     def clear(self) -> None:
+        """The session is over; if that began in a running loop, it runs again."""
+        for loop, hooks, _ in self._parked.values():
+            if is_adopted(loop) and loop.is_running():
+                events._set_running_loop(loop)
+                sys.set_asyncgen_hooks(*hooks)
         self._parked.clear()
 
 
@@ -109,3 +122,19 @@ def install_asyncio(patcher: Patcher, current: Current, states: ContextStates) -
         if hasattr(asyncio, name):
             patcher.set(asyncio, name, getattr(events, name))
     patcher.set(runners, "signal", _NoInterruptHandler(current))
+    patcher.replace(base_events, "BaseEventLoop.call_later", _make_call_later(current))
+
+
+def _make_call_later(current: Current) -> Any:
+    """Timers of a loop that began before the session: simulated code means virtual time."""
+
+    def make(real: Any) -> Function:
+        def call_later(loop: Any, *args: Any, **kwargs: Any) -> Any:
+            context = current()
+            if context is not None:
+                adopt_running(context)
+            return real(loop, *args, **kwargs)
+
+        return call_later
+
+    return make

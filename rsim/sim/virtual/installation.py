@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from rsim.sim.virtual.adoption import adopt_running, release_all
 from rsim.sim.virtual.aliases import Aliases
 from rsim.sim.virtual.asyncio_hooks import RunningLoops, install_asyncio
 from rsim.sim.virtual.clock import DEFAULT_EPOCH_NS, install_clock
@@ -92,6 +93,11 @@ class Virtualisation:
         self._loops.switch(old, new)
         self._locks.switch(old, new)
 
+    def begin(self, context: VirtualContext) -> None:
+        """The context of the code that has begun the session runs, and with it its event loop."""
+        self._loops.hand_over()
+        adopt_running(context)
+
     def show_environ(self, variables: Variables | None) -> None:
         """Let `os.environ` be that of a simulated process from now on; None: the real one's."""
         self._environs.show(variables)
@@ -120,5 +126,6 @@ class Virtualisation:
         self._aliases.remove()
         self._patcher.restore()
         self._loops.clear()
+        release_all()
         self._states.clear()
         _installed = None

@@ -101,7 +101,7 @@ def tasks(sheet: Sheet) -> list[TaskState]:
 
 
 def _task(sheet: Sheet, fact: TaskFact, titles: dict[bytes, str]) -> TaskState:
-    """`titles`: how actors write themselves: their calls bear that, unless they were given names."""
+    """`titles`: how actors write themselves; their calls bear that, unless given other names."""
     name = function = state.task_name(fact)
     if fact.actor in titles and not (fact.creates or fact.function):
         name = f"{titles[fact.actor]}.{function.rpartition('.')[2]}"
