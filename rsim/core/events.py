@@ -39,14 +39,14 @@ class TaskFinished(Event, tag="f", frozen=True):
     error: bool = False
     retryable: bool = False
     message: str = ""
-    """What was raised, in words; by a generator also where it is no error, but an item. Of an actor
-    that was created: how it writes itself, if its class says how.
-    """
+    """What was raised, in words; by a generator also where it is no error, but an item."""
     cancelled: bool = False
     """It was a call of an actor that gave in to its cancellation: there are no results."""
     started_ns: int = -1
     ended_ns: int = -1
     """When, by the worker's clock; negative: not measured."""
+    title: str = ""
+    """How the actor that it has created writes itself, if its class says how."""
 
 
 class ItemYielded(Event, tag="i", frozen=True):

@@ -279,8 +279,7 @@ class Executor:
             raise CallCancelled
         if task.kind == CREATION:
             self._actor, self.title, value = value, _title_of(value), None
-        client, retryable = self._client, False
-        message = self.title if task.kind == CREATION else ""
+        client, retryable, message = self._client, False, ""
         if type(value) is Broken:
             retryable, message = value
             results: tuple[Result, ...] = (replace(self._result(task, 0, None), is_value=True),)
@@ -289,8 +288,9 @@ class Executor:
         else:
             results = self._results(task, value)
         times = context.started_ns, client.channel.now_ns()
+        title = self.title if task.kind == CREATION else ""
         return TaskFinished(
-            client.number, task.task_id, results, False, retryable, message, False, *times
+            client.number, task.task_id, results, False, retryable, message, False, *times, title
         )
 
     def _broken_off(self, task: RunTask, context: TaskContext, declared: Declared) -> Event:

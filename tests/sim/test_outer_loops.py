@@ -99,11 +99,7 @@ def test_a_loop_that_cannot_sleep_in_virtual_time_is_refused():
 
     loop = Foreign()
     start()
-
-    async def main():
-        await slow.remote(1)
-
     with pytest.raises(RuntimeError, match="began before the simulation"):
-        loop.run_until_complete(main())
+        loop.run_forever()
     rsim.shutdown()
     loop.close()

@@ -48,12 +48,18 @@ _adopted: dict[int, _Adopted] = {}
 
 
 def adopt_running(context: VirtualContext) -> None:
-    """Let the loop that runs now sleep in this context, if it is not one that does so anyway.
+    """Let the loop that runs now, if any, sleep in this context."""
+    loop = events._get_running_loop()
+    if loop is not None:
+        adopt(loop, context)
+
+
+def adopt(loop: Any, context: VirtualContext) -> None:
+    """Let a loop sleep in this context, if it is not one that does so anyway.
 
     RuntimeError for one that is not made of asyncio's.
     """
-    loop: Any = events._get_running_loop()
-    if loop is None or isinstance(loop, VirtualEventLoop) or id(loop) in _adopted:
+    if isinstance(loop, VirtualEventLoop) or id(loop) in _adopted:
         return
     if not isinstance(loop, asyncio.SelectorEventLoop):
         raise RuntimeError(

@@ -13,7 +13,7 @@ import sys
 from asyncio import base_events, events, runners
 from typing import Any
 
-from rsim.sim.virtual.adoption import adopt_running, is_adopted
+from rsim.sim.virtual.adoption import adopt, is_adopted
 from rsim.sim.virtual.context import Current, VirtualContext
 from rsim.sim.virtual.loop import VirtualEventLoop
 from rsim.sim.virtual.patching import Function, Patcher
@@ -122,19 +122,22 @@ def install_asyncio(patcher: Patcher, current: Current, states: ContextStates) -
         if hasattr(asyncio, name):
             patcher.set(asyncio, name, getattr(events, name))
     patcher.set(runners, "signal", _NoInterruptHandler(current))
-    patcher.replace(base_events, "BaseEventLoop.call_later", _make_call_later(current))
+    for name in ("run_forever", "call_later"):
+        patcher.replace(base_events, f"BaseEventLoop.{name}", _adopting(current))
 
 
-def _make_call_later(current: Current) -> Any:
-    """Timers of a loop that began before the session: simulated code means virtual time."""
+def _adopting(current: Current) -> Any:
+    """A loop that began before the session, run or given a timer by simulated code: that means
+    virtual time.
+    """
 
     def make(real: Any) -> Function:
-        def call_later(loop: Any, *args: Any, **kwargs: Any) -> Any:
+        def method(loop: Any, *args: Any, **kwargs: Any) -> Any:
             context = current()
             if context is not None:
-                adopt_running(context)
+                adopt(loop, context)
             return real(loop, *args, **kwargs)
 
-        return call_later
+        return method
 
     return make
