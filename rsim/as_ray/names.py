@@ -247,6 +247,7 @@ MODULES: dict[str, Names] = {
     | _in(f"{_HERE}.local_iterators", "LocalIterator"),
     "ray.util.iter_metrics": _in(f"{_HERE}.local_iterators", "MetricsContext SharedMetrics"),
     "ray.util.joblib": _in(f"{_HERE}.pools", "register_ray"),
+    "ray.util.joblib.ray_backend": _in(f"{_HERE}.joblib_backend", "RayBackend"),
     "ray.util.metrics": _in(f"{_HERE}.metrics", "Counter Gauge Histogram Metric"),
     "ray.util.multiprocessing": _POOL,
     "ray.util.multiprocessing.pool": _POOL

@@ -125,6 +125,11 @@ def test_joblib_takes_options_of_the_actors() -> None:
 
     ray.init(num_cpus=2)
     register_ray()
+    from ray.util.joblib.ray_backend import RayBackend
+
+    with joblib.parallel_config("ray", n_jobs=-1):  # the cluster's CPUs, not the machine's
+        assert isinstance(joblib.parallel.get_active_backend()[0], RayBackend)
+        assert joblib.effective_n_jobs() == ray.cluster_resources()["CPU"]
     with joblib.parallel_config("ray", n_jobs=2, ray_remote_args={"num_cpus": 0.5}):
         assert joblib.Parallel()(joblib.delayed(abs)(-n) for n in range(4)) == [0, 1, 2, 3]
 
