@@ -16,7 +16,7 @@ from rsim.api.session import running_client
 from rsim.runtime import current
 
 if TYPE_CHECKING:
-    from rsim.core.records import Demand, GroupRequest, GroupState
+    from rsim.core.records import Demand, GroupRequest, GroupState, GroupStats
     from rsim.runtime.refs import ObjectRef
 
 _STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
@@ -288,7 +288,8 @@ def get_current_placement_group() -> PlacementGroup | None:
 def placement_group_table(placement_group: PlacementGroup | None = None) -> dict[str, Any]:
     """What is known of a placement group, or of all by their ids: a dict with placement_group_id,
     name, strategy, state (PENDING, CREATED, RESCHEDULING, REMOVED), bundles and bundles_to_node_id
-    by index. Raises ValueError when there is no such group.
+    by index, and stats: how its bundles came to have nodes, or why they have not. Raises ValueError
+    when there is no such group.
     """
     from rsim.core.records import GroupQuery
 
@@ -307,6 +308,21 @@ def _row(group: GroupState) -> dict[str, Any]:
         "bundles_to_node_id": dict(enumerate(group.nodes)),
         "strategy": spec.strategy,
         "state": group.state,
+        "stats": _stats(group.stats),
+    }
+
+
+def _stats(stats: GroupStats) -> dict[str, Any]:
+    """scheduling_state: SCHEDULING_STARTED, FINISHED, REMOVED, NO_RESOURCES or INFEASIBLE; a
+    waiting group is looked at as soon as anything is free, so that no attempt is delayed.
+    """
+    stage = "SCHEDULING_STARTED" if stats.stage == "STARTED" else stats.stage
+    return {
+        "end_to_end_creation_latency_ms": stats.created_after_ns / 1e6,
+        "scheduling_latency_ms": stats.placed_after_ns / 1e6,
+        "scheduling_attempt": stats.attempts,
+        "highest_retry_delay_ms": 0.0,
+        "scheduling_state": stage,
     }
 
 

@@ -95,10 +95,16 @@ class _WithValues(_Operator):
     def __init__(self, *values: str) -> None:
         kind = type(self).__name__
         if not values:
-            raise ValueError(f"{kind} takes one value or more, as in {kind}('ssd', 'nvme')")
-        for value in values:
+            raise ValueError(
+                f"The variadic parameter of the {kind} operator must be a non-empty tuple: give "
+                f"one value or more, as in {kind}('ssd', 'nvme')"
+            )
+        for place, value in enumerate(values):
             if not isinstance(value, str):
-                raise ValueError(f"{kind} takes str, not {value!r}")
+                raise ValueError(
+                    f"Type of value in position {place} for the {kind} operator must be str, not "
+                    f"{type(value).__name__}: {value!r}"
+                )
         super().__init__(*values)
 
 
@@ -134,13 +140,13 @@ class DoesNotExist(_WithoutValues):
 class NodeLabelSchedulingStrategy:
     """Run on a node whose labels meet `hard`, if possible one whose labels meet `soft` too.
 
-    Both are dicts of In, NotIn, Exists or DoesNotExist by label. Raises ValueError.
+    Both are dicts of In, NotIn, Exists or DoesNotExist by label, or None. Raises ValueError.
     """
 
     def __init__(
-        self, hard: Mapping[str, _Operator], *, soft: Mapping[str, _Operator] | None = None
+        self, hard: Mapping[str, _Operator] | None, *, soft: Mapping[str, _Operator] | None = None
     ) -> None:
-        self.hard = _conditions("hard", hard)
+        self.hard = _conditions("hard", hard or {})
         self.soft = _conditions("soft", soft or {})
         if not self.hard and not self.soft:
             raise ValueError("hard and soft must not both be empty")
@@ -156,12 +162,18 @@ class NodeLabelSchedulingStrategy:
 
 def _conditions(name: str, given: Mapping[str, _Operator] | None) -> LabelSelector:
     if not isinstance(given, Mapping):
-        raise ValueError(f"{name} must be a dict of In, NotIn, Exists or DoesNotExist")
+        raise ValueError(
+            f"The {name} parameter must be a map, of labels to In, NotIn, Exists or DoesNotExist; "
+            f"not {given!r}"
+        )
     for key, condition in given.items():
         if not isinstance(key, str):
-            raise ValueError(f"{name} must have the keys of labels as keys, not {key!r}")
+            raise ValueError(
+                f"The map key of the {name} parameter must be of type str, not {key!r}"
+            )
         if not isinstance(condition, _Operator):
             raise ValueError(
-                f"{name}[{key!r}] must be an In, NotIn, Exists or DoesNotExist, not {condition!r}"
+                f"{name}[{key!r}] must be one of the `In`, `NotIn`, `Exists` or `DoesNotExist` "
+                f"operators, not {condition!r}"
             )
     return tuple(sorted((key, each.operator, each.values) for key, each in given.items()))

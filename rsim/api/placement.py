@@ -150,8 +150,8 @@ class Place:
         count = group.bundle_count
         if not -1 <= index < count:
             raise ValueError(
-                f"placement_group_bundle_index must be -1, or from 0 to {count - 1}, the last "
-                f"bundle of the placement group; not {index}"
+                f"placement group bundle index {index} is invalid: placement_group_bundle_index "
+                f"must be -1, or from 0 to {count - 1}, the last bundle of the placement group"
             )
         bundles = tuple(demand_of(resources=bundle) for bundle in group.bundle_specs)
         check_fit(name, self.demand, bundles, index)

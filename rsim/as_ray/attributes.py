@@ -84,10 +84,10 @@ def _task_id(context: RuntimeContext) -> TaskID:
     return TaskID.from_hex(str(context.get_task_id()))
 
 
-def _actor_id(context: RuntimeContext) -> ActorID:
+def _actor_id(context: RuntimeContext) -> ActorID | None:
     _in_worker(context, "actor_id")
     digits = context.get_actor_id()
-    return ActorID.nil() if digits is None else ActorID.from_hex(digits)
+    return None if digits is None else ActorID.from_hex(digits)
 
 
 def _group_id(context: RuntimeContext) -> PlacementGroupID:

@@ -152,13 +152,17 @@ def call_ray_start(request: pytest.FixtureRequest) -> Iterator[str | None]:
 
 def _node_of(command: str) -> dict[str, Any]:
     """The arguments of `Cluster.add_node` that are like those of a `ray start`."""
-    words = iter(shlex.split(command.replace("=", " ")))
+    words = shlex.shlex(command, posix=True, punctuation_chars=False)
+    words.quotes, words.whitespace_split, words.commenters = "'", True, ""
     found: dict[str, Any] = {}
     for word in words:
-        name = word.removeprefix("--").replace("-", "_")
+        option, given, value = word.removeprefix("--").partition("=")
+        name = option.replace("-", "_")
         if not word.startswith("--") or name in ("head", "block", "include_dashboard"):
             continue
-        value = next(words)
+        value = value if given else next(words)
+        if name == "labels" and not value.startswith("{"):
+            value = json.dumps(dict(each.split("=") for each in value.split(",")))
         if name != "port":
             found[name] = json.loads(value) if name in _SIZES else value
     return found

@@ -96,6 +96,14 @@ def disable_client_hook() -> Iterator[None]:
     yield
 
 
+@contextmanager
+def connect_to_client_or_not(connect_to_client: bool) -> Iterator[None]:
+    """As a driver, for a while; NotImplementedError if it shall be through Ray Client."""
+    if connect_to_client:
+        raise NotImplementedError("Ray Client (ray://) is not in rsim")
+    yield
+
+
 async def _wait_async(
     refs: list[Any], *, num_returns: int = 1, timeout: float | None = None, fetch_local: bool = True
 ) -> tuple[list[Any], list[Any]]:

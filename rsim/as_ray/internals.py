@@ -10,6 +10,7 @@ import rsim
 from rsim.as_ray.absent import Absent
 from rsim.as_ray.ids import JobID
 from rsim.as_ray.session import SCRIPT_MODE, WORKER_MODE
+from rsim.runtime import current
 
 
 def gcs_actor_scheduling_enabled() -> bool:
@@ -94,6 +95,12 @@ class GlobalWorker:
         if not self.connected:
             return JobID.nil()
         return JobID.from_hex(rsim.get_runtime_context().get_job_id())
+
+    @property
+    def task_depth(self) -> int:
+        """How many tasks, and calls of actors, are above the code that asks; of a driver 0."""
+        client = current.client
+        return 0 if client is None else client.context.depth + 1
 
     @property
     def namespace(self) -> str:

@@ -134,7 +134,8 @@ _UTIL: Names = {
         "get_node_ip_address get_node_instance_id log_once disable_log_once_globally "
         "enable_periodic_logging register_serializer deregister_serializer PublicAPI",
     ),
-    **dict.fromkeys("connect disconnect iter pdb ray_debugpy collective".split(), ()),
+    "iter": ("ray.util.iter",),
+    **dict.fromkeys("connect disconnect pdb ray_debugpy collective".split(), ()),
 }
 
 _STRATEGIES = _in(
@@ -155,10 +156,11 @@ _TESTING = (
         "is_named_tuple convert_actor_state get_actor_node_id chdir check_call_subprocess "
         "no_resource_leaks_excluding_node_resources persistent_gcs_test_enabled "
         "rocksdb_gcs_test_enabled sandbox_test_enabled reset_autoscaler_v2_enabled_cache "
-        "dicts_equal FakeTimer find_free_port safe_write_to_results_json kill_raylet",
+        "dicts_equal FakeTimer find_free_port safe_write_to_results_json kill_raylet "
+        "test_external_redis",
     )
     | _in(f"{_HERE}.errors", "init_error_pubsub get_error_message")
-    | _in(f"{_HERE}.signals", "SignalActor Semaphore create_remote_signal_actor")
+    | _in(f"{_HERE}.signals", "SignalActor Semaphore create_remote_signal_actor BatchQueue")
 )
 _UTILITIES = _in(
     f"{_HERE}.helpers",
@@ -236,8 +238,16 @@ MODULES: dict[str, Names] = {
     | _as("rsim.util.serializability", FailureTuple="Failure"),
     "ray.util.debug": _LOGGING,
     "ray.util.helpers": _in("rsim.util", "as_completed") | _in(f"{_HERE}.calls", "map_unordered"),
+    "ray.util.client.ray_client_helpers": _in(f"{_HERE}.helpers", "connect_to_client_or_not"),
     "ray.util.dask": _as("rsim.util.dask", ray_dask_get="get"),
+    "ray.util.iter": _in(
+        f"{_HERE}.iterators",
+        "ParallelIterator ParallelIteratorWorker from_actors from_items from_iterators from_range",
+    )
+    | _in(f"{_HERE}.local_iterators", "LocalIterator"),
+    "ray.util.iter_metrics": _in(f"{_HERE}.local_iterators", "MetricsContext SharedMetrics"),
     "ray.util.joblib": _in(f"{_HERE}.pools", "register_ray"),
+    "ray.util.joblib.ray_backend": _in(f"{_HERE}.joblib_backend", "RayBackend"),
     "ray.util.metrics": _in(f"{_HERE}.metrics", "Counter Gauge Histogram Metric"),
     "ray.util.multiprocessing": _POOL,
     "ray.util.multiprocessing.pool": _POOL
@@ -283,6 +293,7 @@ MODULES: dict[str, Names] = {
     "ray._private.test_utils": _TESTING,
     "ray._private.utils": _UTILITIES,
     "ray._private.ray_constants": _CONSTANTS,
+    "ray.ray_constants": _CONSTANTS,
     "ray._private.gcs_utils": _in(f"{_HERE}.internals", "ActorTableData"),
     "ray._private.state": _in("rsim", "available_resources cluster_resources nodes")
     | _in(f"{_HERE}.calls", "timeline")

@@ -129,12 +129,15 @@ def _accelerator_type(options: dict[str, Any]) -> None:
 
 def _placement_group(options: dict[str, Any]) -> None:
     """The three options that scheduling_strategy has replaced."""
+    apart = "placement_group" in options and options["placement_group"] is None
     group = options.pop("placement_group", None)
     index = options.pop("placement_group_bundle_index", -1)
     children = options.pop("placement_group_capture_child_tasks", None)
     if group is None or group == "default":
         if index != -1:
             raise ValueError("If placement group is not set, the value of bundle index must be -1.")
+        if apart and options.get("scheduling_strategy") is None:
+            options["scheduling_strategy"] = "DEFAULT"  # not in its parent's group
         return
     if options.get("scheduling_strategy") is not None:
         raise ValueError(

@@ -106,7 +106,7 @@ def _fitting(processes: int | None, address: str | None) -> int:
         raise ValueError(f"Processes in the pool must be >0, not {processes}")
     if not rsim.is_initialized():
         if address is not None or "RAY_ADDRESS" in os.environ:
-            fresh = address == "local"
+            fresh = (address or os.environ.get("RAY_ADDRESS")) == "local"
             session.init(address, num_cpus=processes if fresh else None)
         else:
             session.init(num_cpus=processes)
@@ -134,12 +134,6 @@ def register_ray() -> None:
     """Make joblib's backend "ray" that of rsim."""
     from joblib import register_parallel_backend
 
-    from rsim.util.joblib import RsimBackend
-
-    class RayBackend(RsimBackend):
-        """The backend "ray". ray_remote_args: options of the actors."""
-
-        def __init__(self, ray_remote_args: dict[str, Any] | None = None, **options: Any) -> None:
-            super().__init__(actor_options=ray_remote_args, **options)
+    from rsim.as_ray.joblib_backend import RayBackend
 
     register_parallel_backend("ray", RayBackend)

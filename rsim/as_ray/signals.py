@@ -1,4 +1,4 @@
-"""Actors by which tests wait for each other: those that tests of Ray import.
+"""Actors by which tests wait for each other, and a queue: those that tests of Ray import.
 
 Decides nothing. Owns, in each actor, who is let go.
 """
@@ -6,9 +6,12 @@ Decides nothing. Owns, in each actor, who is let go.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import rsim
+from rsim.as_ray.pools import Queue
+from rsim.util.queue import Empty
 
 
 @rsim.remote(num_cpus=0)
@@ -55,6 +58,30 @@ class Semaphore:
     async def locked(self) -> bool:
         """Whether there is no room."""
         return self._semaphore.locked()
+
+
+class BatchQueue(Queue):
+    """A queue from which many items can be taken at once."""
+
+    def get_batch(
+        self,
+        batch_size: int | None = None,
+        total_timeout: float | None = None,
+        first_timeout: float | None = None,
+    ) -> list[Any]:
+        """At most `batch_size` items: the first one, however long it takes, or `first_timeout`
+        seconds, and then those that are there; with `total_timeout` also those that come in time.
+        Raises Empty when there is not even one.
+        """
+        items = [self.get(timeout=first_timeout)]
+        deadline = time.monotonic() + (total_timeout or 0)
+        while batch_size is None or len(items) < batch_size:
+            left = max(0.0, deadline - time.monotonic())
+            try:
+                items.append(self.get(timeout=left) if left else self.get_nowait())
+            except Empty:
+                break
+        return items
 
 
 def create_remote_signal_actor(_ray: Any) -> Any:

@@ -385,6 +385,7 @@ def external_redis_test_enabled() -> bool:
 
 
 enable_external_redis = persistent_gcs_test_enabled = external_redis_test_enabled
+test_external_redis = external_redis_test_enabled
 rocksdb_gcs_test_enabled = sandbox_test_enabled = external_redis_test_enabled
 
 

@@ -24,6 +24,11 @@ _WORDS: tuple[tuple[type[RsimError], str, str], ...] = (
     ),
     (exceptions.ActorDiedError, "its worker died", f"{_DEAD} its worker process has died"),
     (exceptions.ActorDiedError, "exit_actor()", f"{_DEAD} its worker process has died"),
+    (
+        exceptions.ActorDiedError,
+        "its placement group was removed",
+        "The actor died because its placement group was removed",
+    ),
     (exceptions.ActorDiedError, "its node", "The actor died because its node has died"),
     (exceptions.ActorUnavailableError, "", "The actor is temporarily unavailable"),
     (

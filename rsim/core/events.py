@@ -45,6 +45,8 @@ class TaskFinished(Event, tag="f", frozen=True):
     started_ns: int = -1
     ended_ns: int = -1
     """When, by the worker's clock; negative: not measured."""
+    title: str = ""
+    """How the actor that it has created writes itself, if its class says how."""
 
 
 class ItemYielded(Event, tag="i", frozen=True):

@@ -91,6 +91,8 @@ class ActorFact(Fact, frozen=True):
     detached: bool = False
     group: bytes = b""
     env_vars: EnvVars = ()
+    title: str = ""
+    """How it writes itself, if its class says how: told by the place where it lives, or lived."""
 
 
 class ObjectFact(Fact, frozen=True):
@@ -130,6 +132,8 @@ class WorkerFact(Fact, frozen=True):
     """It was told to end."""
     reason: str
     """Why it ended."""
+    title: str = ""
+    """How its actor writes itself, if its class says how."""
 
 
 class NodeFact(Fact, frozen=True):

@@ -122,6 +122,7 @@ class GlobalScheduler:
     def handle(self, event: Event, now_ns: int) -> list[Effect]:
         """Take a step. TypeError for an event or message that is not for a global scheduler."""
         self._out = []
+        self._groups.now_ns = now_ns
         if isinstance(event, MessageArrived):
             self._message(event.source, event.message)
         elif isinstance(event, NodeJoined):

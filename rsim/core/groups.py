@@ -25,7 +25,7 @@ from rsim.core.messages import (
     GroupAnswer,
     GroupQuestion,
 )
-from rsim.core.records import Demand, GroupQuery, GroupRemoval, GroupSpec, GroupState
+from rsim.core.records import Demand, GroupQuery, GroupRemoval, GroupSpec, GroupState, GroupStats
 from rsim.core.resources import format_demand
 
 PENDING, CREATED, RESCHEDULING, REMOVED = "PENDING", "CREATED", "RESCHEDULING", "REMOVED"
@@ -46,10 +46,27 @@ class _Share:
 
 
 class _Group:
-    __slots__ = ("refused", "shares", "spec", "state", "warned")
+    __slots__ = (
+        "attempts",
+        "began_ns",
+        "created_after_ns",
+        "placed_after_ns",
+        "refused",
+        "shares",
+        "since_ns",
+        "spec",
+        "state",
+        "warned",
+    )
 
-    def __init__(self, spec: GroupSpec) -> None:
+    def __init__(self, spec: GroupSpec, now_ns: int) -> None:
         self.spec = spec
+        self.since_ns = now_ns
+        self.attempts = 0
+        self.began_ns = now_ns
+        """The last attempt."""
+        self.created_after_ns = 0
+        self.placed_after_ns = 0
         self.state = PENDING
         self.shares: dict[int, _Share] = {}
         """By the number of the reservation."""
@@ -73,8 +90,17 @@ class _Group:
                     found[index] = share.node
         return tuple(found)
 
-    def view(self) -> GroupState:
-        return GroupState(self.spec, self.state, self.nodes())
+    def attempt(self, now_ns: int) -> None:
+        """There is room for its bundles."""
+        self.attempts += 1
+        self.began_ns = now_ns
+
+    def created(self, now_ns: int) -> None:
+        """All bundles may be used."""
+        self.state = CREATED
+        self.placed_after_ns = max(1, now_ns - self.began_ns)
+        self.created_after_ns = self.created_after_ns or max(1, now_ns - self.since_ns)
+        self.refused.clear()
 
     def resources(self, share: _Share) -> Demand:
         """What the bundles of a share give their node."""
@@ -91,6 +117,8 @@ class Groups:
         self._groups: dict[bytes, _Group] = {}
         self._by_name: dict[str, _Group] = {}
         self._ops = 0
+        self.now_ns = 0
+        """When the step is taken."""
         self._out: list[Effect] = []
 
     def take(self) -> list[Effect]:
@@ -113,9 +141,7 @@ class Groups:
             ended = self._remove(request.group_id)
         else:
             found, error = self._find(request)
-        answer = GroupAnswer(
-            message.client, message.op, tuple(group.view() for group in found), error
-        )
+        answer = GroupAnswer(message.client, message.op, tuple(map(self._view, found)), error)
         self._out.append(Send(source, answer))
         return ended
 
@@ -125,10 +151,11 @@ class Groups:
             return group, ""
         if spec.name in self._by_name:
             return None, f"there is a placement group called {spec.name!r} already"
-        group = self._groups[spec.group_id] = _Group(spec)
+        group = self._groups[spec.group_id] = _Group(spec, self.now_ns)
         if spec.name:
             self._by_name[spec.name] = group
         self._place(group)
+        group.attempts = 1  # also if there is no room
         return group, ""
 
     def _find(self, query: GroupQuery) -> tuple[list[_Group], str]:
@@ -179,6 +206,7 @@ class Groups:
         if found is None:
             self._warn(group)
             return
+        group.attempt(self.now_ns)
         by_node: dict[str, list[int]] = {}
         for index in sorted(found):
             by_node.setdefault(found[index], []).append(index)
@@ -236,8 +264,7 @@ class Groups:
                 share.state = COMMITTED
                 self._fleet.change_total(share.node, group.resources(share), 1)
                 self._out.append(Send(share.node, BundleCommit(group.spec.group_id, op)))
-        group.state = CREATED
-        group.refused.clear()
+        group.created(self.now_ns)
 
     def _give_back(self, group: _Group) -> None:
         """Bundles cannot be reserved as planned: those that are, neither."""
@@ -262,6 +289,17 @@ class Groups:
             self._give_back(group)
 
     # -- reports and checks ------------------------------------------------------------------------
+
+    def _view(self, group: _Group) -> GroupState:
+        """A group as users see it."""
+        stage = "STARTED"
+        if group.state in (CREATED, REMOVED):
+            stage = "FINISHED" if group.state == CREATED else REMOVED
+        elif group.waits:
+            never = group.warned and self._plan(group, idle=True) is None
+            stage = "INFEASIBLE" if never else "NO_RESOURCES"
+        stats = GroupStats(stage, group.attempts, group.created_after_ns, group.placed_after_ns)
+        return GroupState(group.spec, group.state, group.nodes(), stats)
 
     def waiting_report(self) -> list[str]:
         """A line for each group that waits for room."""

@@ -129,6 +129,7 @@ class History:
                 now_ns,
                 worker.stopped,
                 reason,
+                worker.title,
             )
         )
 

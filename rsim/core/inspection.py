@@ -270,7 +270,8 @@ def actor_facts(node: Node) -> Iterator[ActorFact]:
 
 def _place(node: Node, actor_id: bytes, worker: Worker | WorkerFact) -> ActorFact:
     where = node.name, worker.client, worker.pid
-    return ActorFact(node.name, actor_id, "", "", *where, 0, (), "", worker.started_ns)
+    title, since_ns = worker.title, worker.started_ns
+    return ActorFact(node.name, actor_id, "", "", *where, 0, (), "", since_ns, title=title)
 
 
 def _actor_state(task: Task, at: str) -> str:
@@ -348,6 +349,7 @@ def worker_facts(node: Node) -> Iterator[WorkerFact]:
             -1,
             worker.stopped,
             "",
+            worker.title,
         )
 
 

@@ -86,16 +86,14 @@ class Lanes:
         self._judge_lost(lane, entry)
         for client in list(lane.queues):
             queue = lane.queues.get(client)
-            while queue and entry.exists and queue[0].state in (READY, DONE):
+            while queue and entry.state != PENDING and queue[0].state in (READY, DONE):
                 task = queue.popleft()
                 task.queued = False
                 if task.state != DONE:
                     self._send_on(task, entry)
             if not queue:
                 lane.queues.pop(client, None)
-        while (
-            lane.loose and entry.exists
-        ):  # a call that comes back tells that it does not, after all
+        while lane.loose and entry.state != PENDING:  # which it is when a call comes back
             task = lane.loose.pop(next(iter(lane.loose)))
             task.queued = False
             self._send_on(task, entry)

@@ -193,6 +193,21 @@ class GroupQuery(msgspec.Struct, frozen=True, array_like=True, tag="Q", gc=False
 GroupRequest = GroupSpec | GroupRemoval | GroupQuery
 
 
+class GroupStats(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """How a placement group's bundles came to have nodes, or why they have not."""
+
+    stage: str
+    """STARTED: nodes are asked for the bundles; FINISHED, REMOVED; NO_RESOURCES: they do not fit
+    now; INFEASIBLE: in no idle cluster of these nodes.
+    """
+    attempts: int
+    """How often room was looked for: at first, and whenever there was some."""
+    created_after_ns: int
+    """Since its creation, until it could be used; 0: it never could."""
+    placed_after_ns: int
+    """The same, since the last attempt."""
+
+
 class GroupState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A placement group as users see it."""
 
@@ -201,6 +216,7 @@ class GroupState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """PENDING, CREATED, RESCHEDULING (a node with some of its bundles died) or REMOVED."""
     nodes: tuple[str, ...]
     """The node of each bundle; empty: none yet."""
+    stats: GroupStats
 
 
 class ErrorInfo(msgspec.Struct, frozen=True, array_like=True, tag="E", gc=False):

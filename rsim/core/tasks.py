@@ -251,6 +251,8 @@ class Tasks:
                 self._creation_failed(task, event.message)
                 return
             node.actors.settled(task, event.client)
+            if event.title:
+                node.scheduler.workers[event.client].title = event.title
         if event.cancelled:
             self.fail(task, cancellation(task))
         elif not task.owner:

@@ -80,6 +80,7 @@ class Worker:
         "stint",
         "stopped",
         "tasks",
+        "title",
     )
 
     def __init__(self, client: int) -> None:
@@ -90,6 +91,8 @@ class Worker:
         """Instead of tasks, once it is an actor's: in the order sent."""
         self.creation: ActorOptions | None = None
         """What its actor was started with."""
+        self.title = ""
+        """How its actor writes itself."""
         self.demand: Demand = ()
         self.lends: Demand = ()
         """What of it others may use while it is blocked."""

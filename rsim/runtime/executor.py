@@ -288,8 +288,9 @@ class Executor:
         else:
             results = self._results(task, value)
         times = context.started_ns, client.channel.now_ns()
+        title = self.title if task.kind == CREATION else ""
         return TaskFinished(
-            client.number, task.task_id, results, False, retryable, message, False, *times
+            client.number, task.task_id, results, False, retryable, message, False, *times, title
         )
 
     def _broken_off(self, task: RunTask, context: TaskContext, declared: Declared) -> Event:

@@ -106,9 +106,16 @@ def actors(found: Iterable[ActorFact]) -> list[ActorFact]:
         places = [fact for fact in each if fact.worker and owner.at in ("", fact.at)]
         if places and owner.state not in (facts.UNCREATED, facts.CREATING):
             last = max(places, key=lambda place: place.created_ns)
-            owner = msgspec.structs.replace(owner, at=last.at, worker=last.worker, pid=last.pid)
+            owner = msgspec.structs.replace(
+                owner, at=last.at, worker=last.worker, pid=last.pid, title=last.title
+            )
         merged.append(owner)
     return sorted(merged, key=lambda fact: fact.created_ns)
+
+
+def titles(found: Iterable[ActorFact]) -> dict[bytes, str]:
+    """How actors write themselves, of those whose classes say how."""
+    return {fact.actor_id: fact.title for fact in found if fact.title}
 
 
 def nodes(found: Iterable[NodeFact]) -> list[NodeFact]:

@@ -45,7 +45,11 @@ class RsimBackend(MultiprocessingBackend):  # type: ignore[misc]
             raise ValueError("n_jobs must be 1 or more, or negative, not 0")
         if n_jobs is None:
             return 1
-        return n_jobs if n_jobs > 0 else max(1, default_processes() + 1 + n_jobs)
+        return n_jobs if n_jobs > 0 else max(1, self._cpus() + 1 + n_jobs)
+
+    def _cpus(self) -> int:
+        """What negative numbers of jobs count from."""
+        return default_processes()
 
     def submit(self, func: Callable[[], Any], callback: Callback | None = None) -> AsyncResult:
         """Call `func` in an actor. `callback` gets its result, or what it raised."""

@@ -1,8 +1,8 @@
 """A pool like `multiprocessing.Pool` whose processes are actors.
 
-Decides how items are put into calls, and which actor makes a call: an idle one, else the one that
-was given the fewest. Must never wait in the methods whose names end in `_async`. Owns the actors,
-and the results that are not known to be ready.
+Decides how items are put into calls, and which actor makes a call: of the idle ones that which has
+made the fewest, else the one that was given the fewest. Must never wait in the methods whose names
+end in `_async`. Owns the actors, and the results that are not known to be ready.
 """
 
 from __future__ import annotations
@@ -335,7 +335,7 @@ class Pool:
         if busy:
             for ref in rsim.wait(list(busy), num_returns=len(busy), timeout=0)[0]:
                 busy[ref].unfinished = 0
-        return min(slots, key=lambda slot: (slot.unfinished, slot.actor is None))
+        return min(slots, key=lambda slot: (slot.unfinished, slot.actor is None, slot.calls))
 
     def _check_open(self) -> None:
         if self._closed:

@@ -96,7 +96,7 @@ def test_the_old_attributes_in_tasks_and_actors(ray: Any) -> None:
     strategy = ray.util.scheduling_strategies.PlacementGroupSchedulingStrategy(group)
     ref = ask.options(scheduling_strategy=strategy).remote()
     task_id, actor_id, group_id, found = ray.get(ref)
-    assert task_id == ref.task_id() == found["task_id"] and actor_id.is_nil()
+    assert task_id == ref.task_id() == found["task_id"] and actor_id is None
     assert "actor_id" not in found and group_id.hex() == group.id.hex()
     actor = Actor.remote()
     ref = actor.ask.remote()

@@ -154,6 +154,20 @@ def test_command(call_ray_start):
     assert cpus() == 3 and ray.cluster_resources()["disk"] == 2
 
 
+@pytest.mark.parametrize(
+    "call_ray_start",
+    [
+        'ray start --head --labels={"kind":"fast","zone":"a"}',
+        "ray start --head --labels kind=fast,zone=a",
+    ],
+    indirect=True,
+)
+def test_command_with_labels(call_ray_start):
+    ray.init(address=call_ray_start)
+    labels = ray.nodes()[0]["Labels"]
+    assert (labels["kind"], labels["zone"]) == ("fast", "a")
+
+
 def test_spilling(object_spilling_config, shutdown_only):
     config, folder = object_spilling_config
     ray.init(object_store_memory=10**8, _system_config={"object_spilling_config": config})
@@ -193,7 +207,7 @@ def test_the_fixtures_of_ray(tmp_path: Path, backend: str, conftest: str) -> Non
         source = source.replace("from ray.tests.conftest import *  # noqa", "")
     (tmp_path / "test_it.py").write_text(source)
     done = pytest_in(tmp_path, f"--rsim-as-ray={backend}", "test_it.py")
-    assert "14 passed, 1 error" in done.stdout, done.stdout + done.stderr
+    assert "16 passed, 1 error" in done.stdout, done.stdout + done.stderr
     assert "log_pubsub needs the stream of logs" in done.stdout
 
 

@@ -125,6 +125,11 @@ def test_joblib_takes_options_of_the_actors() -> None:
 
     ray.init(num_cpus=2)
     register_ray()
+    from ray.util.joblib.ray_backend import RayBackend
+
+    with joblib.parallel_config("ray", n_jobs=-1):  # the cluster's CPUs, not the machine's
+        assert isinstance(joblib.parallel.get_active_backend()[0], RayBackend)
+        assert joblib.effective_n_jobs() == ray.cluster_resources()["CPU"]
     with joblib.parallel_config("ray", n_jobs=2, ray_remote_args={"num_cpus": 0.5}):
         assert joblib.Parallel()(joblib.delayed(abs)(-n) for n in range(4)) == [0, 1, 2, 3]
 
@@ -240,3 +245,67 @@ def test_the_timeline_of_old(
     (written,) = tmp_path.iterdir()
     assert str(written) in capsys.readouterr().out
     assert any(event["name"].endswith("abs") for event in json.loads(written.read_text()))
+
+
+def test_a_queue_that_gives_many_items_at_once() -> None:
+    import ray
+    from ray._private.test_utils import BatchQueue
+    from ray.util.queue import Empty
+
+    ray.init(num_cpus=1)
+    items = BatchQueue()
+    items.put_nowait_batch([1, 2, 3])
+    assert items.get_batch(2) == [1, 2]
+    assert items.get_batch() == [3]
+    with pytest.raises(Empty):
+        items.get_batch(first_timeout=0.01)
+    items.put(4)
+    assert items.get_batch(2, total_timeout=0.01) == [4]
+    ray.shutdown()
+
+
+def test_tests_that_run_with_and_without_ray_client() -> None:
+    import ray
+    from ray._private.test_utils import test_external_redis as there_is_a_redis
+    from ray.util.client.ray_client_helpers import connect_to_client_or_not
+
+    assert not there_is_a_redis()
+    ray.init(num_cpus=1)
+    with connect_to_client_or_not(False):
+        assert ray.get(ray.put(1)) == 1
+    with pytest.raises(NotImplementedError, match="Ray Client"), connect_to_client_or_not(True):
+        pass
+    ray.shutdown()
+
+
+def test_no_placement_group_is_not_the_parents() -> None:
+    import ray
+    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+    @ray.remote(num_cpus=1)
+    def there() -> bool:
+        return ray.util.get_current_placement_group() is not None
+
+    @ray.remote(num_cpus=1)
+    def parent() -> list[bool]:
+        return ray.get([there.remote(), there.options(placement_group=None).remote()])
+
+    ray.init(num_cpus=3)
+    group = ray.util.placement_group([{"CPU": 2}])
+    strategy = PlacementGroupSchedulingStrategy(group, placement_group_capture_child_tasks=True)
+    assert ray.get(parent.options(scheduling_strategy=strategy).remote()) == [True, False]
+    ray.shutdown()
+
+
+def test_how_deep_a_task_is() -> None:
+    import ray
+    from ray._private.worker import global_worker
+
+    @ray.remote
+    def depths(more: int) -> list[int]:
+        below = ray.get(depths.remote(more - 1)) if more else []
+        return [ray._private.worker.global_worker.task_depth, *below]
+
+    ray.init(num_cpus=1)
+    assert global_worker.task_depth == 0 and ray.get(depths.remote(2)) == [1, 2, 3]
+    ray.shutdown()

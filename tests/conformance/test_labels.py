@@ -174,13 +174,19 @@ def test_bad_options(options, error, message):
 def test_bad_strategies():
     with pytest.raises(ValueError, match="both be empty"):
         NodeLabelSchedulingStrategy({})
-    with pytest.raises(ValueError, match=r"hard\['a'\] must be an In, NotIn"):
+    with pytest.raises(ValueError, match="both be empty"):
+        NodeLabelSchedulingStrategy(None)
+    with pytest.raises(ValueError, match="The soft parameter must be a map"):
+        NodeLabelSchedulingStrategy(None, soft=["b"])
+    with pytest.raises(ValueError, match=r"hard\['a'\] must be one of the `In`"):
         NodeLabelSchedulingStrategy({"a": "b"})
-    with pytest.raises(ValueError, match="keys of labels as keys, not 1"):
+    with pytest.raises(ValueError, match="of the hard parameter must be of type str, not 1"):
         NodeLabelSchedulingStrategy({1: In("b")})
-    with pytest.raises(ValueError, match="In takes one value or more"):
+    with pytest.raises(
+        ValueError, match="the In operator must be a non-empty tuple: give one value"
+    ):
         In()
-    with pytest.raises(ValueError, match="NotIn takes str, not 1"):
+    with pytest.raises(ValueError, match="for the NotIn operator must be str, not int: 1"):
         NotIn(1)
 
 

@@ -120,6 +120,9 @@ def test_the_table(init):
     group = placement_group([ONE, ONE], strategy="STRICT_PACK", name="mine")
     assert group.wait(60)
     row = placement_group_table(group)
+    stats = row.pop("stats")
+    assert stats["scheduling_state"] == "FINISHED" and stats["scheduling_attempt"] == 1
+    assert 0 < stats["scheduling_latency_ms"] <= stats["end_to_end_creation_latency_ms"]
     assert row == {
         "placement_group_id": group.id.hex(),
         "name": "mine",
@@ -128,9 +131,29 @@ def test_the_table(init):
         "strategy": "STRICT_PACK",
         "state": "CREATED",
     }
-    assert placement_group_table() == {group.id.hex(): row}
+    assert placement_group_table() == {group.id.hex(): {**row, "stats": stats}}
     remove_placement_group(group)
-    assert placement_group_table(group)["state"] == "REMOVED"
+    removed = placement_group_table(group)
+    assert removed["state"] == removed["stats"]["scheduling_state"] == "REMOVED"
+
+
+def test_the_table_says_why_a_group_waits(init):
+    init(num_cpus=2)
+    first = placement_group([{"CPU": 2}])
+    assert first.wait(60)
+    second, never = placement_group([{"CPU": 2}]), placement_group([{"CPU": 3}])
+
+    def told(group):
+        stats = placement_group_table(group)["stats"]
+        return stats["scheduling_state"], stats["end_to_end_creation_latency_ms"]
+
+    assert told(second) == ("NO_RESOURCES", 0) and told(never) == ("INFEASIBLE", 0)
+    assert placement_group_table(never)["stats"]["scheduling_attempt"] == 1
+    remove_placement_group(first)
+    assert second.wait(60) and told(second)[0] == "FINISHED"
+    stats = placement_group_table(second)["stats"]
+    assert stats["scheduling_attempt"] == 2
+    assert 0 < stats["scheduling_latency_ms"] <= stats["end_to_end_creation_latency_ms"]
 
 
 def placement_table_node(session):
@@ -351,7 +374,7 @@ def test_bad_groups(rt, arguments, message):
 def test_bad_places_in_a_group(rt):
     group = placement_group([ONE, {"CPU": 2}])
     for index in (2, -2):
-        with pytest.raises(ValueError, match=f"must be -1, or from 0 to 1, .* not {index}"):
+        with pytest.raises(ValueError, match=f"index {index} is invalid: .* from 0 to 1"):
             here.options(scheduling_strategy=In(group, index)).remote()
     with pytest.raises(ValueError, match=r"'CPU': 3.* does not fit into any bundle of"):
         here.options(num_cpus=3, scheduling_strategy=In(group)).remote()

@@ -349,6 +349,40 @@ def test_a_living_actor(rt):
     assert created.actor_id == called.actor_id == actor.actor_id
 
 
+@rsim.remote
+class Named:
+    def __init__(self, name):
+        self.name = name
+
+    def __repr__(self):
+        return self.name
+
+    def call(self):
+        pass
+
+
+_DEAD = [("state", "=", "DEAD")]
+
+
+def test_an_actor_that_says_how_it_is_written(rt):
+    one, two = Named.remote("one"), Named.options(max_concurrency=2).remote("two")
+    rsim.get([one.call.remote(), two.call.options(name="mine").remote()])
+    plain = Counter.remote()
+    rsim.get(plain.add.remote())
+    told = {actor.actor_id: actor.repr_name for actor in state.list_actors(detail=True)}
+    assert [told[each._rsim_ref.hex()] for each in (one, two, plain)] == ["one", "two", ""]
+    calls = state.list_tasks(filters=[("type", "=", "ACTOR_TASK")])
+    names = {(task.name, task.func_or_class_name) for task in calls}
+    assert names == {("one.call", "Named.call"), ("mine", "Named.call"), ("Counter.add",) * 2}
+    rsim.kill(one)
+    await_state(
+        lambda: (
+            [each.repr_name for each in state.list_actors(filters=_DEAD, detail=True)] == ["one"]
+        ),
+        "its name, still",
+    )
+
+
 def test_an_actor_that_waits_for_an_argument(rt, tmp_path):
     counter = Counter.remote(meet.remote(tmp_path, "here"))
     (actor,) = state.list_actors()

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from rsim.exceptions import SimulationEscapeError
+from rsim.exceptions import DeadlockError, SimulationEscapeError
 from tests.sim.driving import simulation, submit
 
 
@@ -80,6 +80,15 @@ def test_two_sessions_in_one_loop():
 
     first, second = asyncio.run(main())
     assert first == second
+
+
+def test_waiting_for_nothing_is_a_deadlock():
+    loop = asyncio.new_event_loop()
+    try:
+        with simulation(), pytest.raises(DeadlockError):
+            loop.run_until_complete(loop.create_future())
+    finally:
+        loop.close()
 
 
 def test_io_is_an_escape_meanwhile():

@@ -94,11 +94,17 @@ def sheet_of(
 
 def tasks(sheet: Sheet) -> list[TaskState]:
     """A row for each attempt."""
-    return [_task(sheet, fact) for fact in state.tasks(sheet.ask(facts.TASKS))]
+    found = state.tasks(sheet.ask(facts.TASKS))
+    calls = any(fact.actor and not fact.creates for fact in found)
+    titles = state.titles(sheet.ask(facts.ACTORS)) if calls else {}
+    return [_task(sheet, fact, titles) for fact in found]
 
 
-def _task(sheet: Sheet, fact: TaskFact) -> TaskState:
-    name = state.task_name(fact)
+def _task(sheet: Sheet, fact: TaskFact, titles: dict[bytes, str]) -> TaskState:
+    """`titles`: how actors write themselves; their calls bear that, unless given other names."""
+    name = function = state.task_name(fact)
+    if fact.actor in titles and not (fact.creates or fact.function):
+        name = f"{titles[fact.actor]}.{function.rpartition('.')[2]}"
     kind = "ACTOR_TASK" if fact.actor else "NORMAL_TASK"
     if fact.creates:
         kind = "ACTOR_CREATION_TASK"
@@ -117,7 +123,7 @@ def _task(sheet: Sheet, fact: TaskFact) -> TaskState:
         job_id=sheet.job_id,
         actor_id=fact.actor.hex() or None,
         type=kind,
-        func_or_class_name=fact.function or name,
+        func_or_class_name=fact.function or function,
         parent_task_id=fact.parent_id.hex(),
         node_id=fact.node or None,
         worker_id=state.worker_name(fact.node, worker) if worker else None,
@@ -162,7 +168,7 @@ def _actor(sheet: Sheet, fact: ActorFact) -> ActorState:
         death_cause=cause,
         is_detached=fact.detached,
         placement_group_id=fact.group.hex() or None,
-        repr_name="",
+        repr_name=fact.title,
         num_restarts=fact.restarts,
     )
 
@@ -276,6 +282,7 @@ def _placement_group(sheet: Sheet, told: dict[str, Any]) -> PlacementGroupState:
             for index, resources in told["bundles"].items()
         ],
         is_detached=False,
+        stats=told["stats"],
     )
 
 
