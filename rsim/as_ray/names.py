@@ -163,8 +163,8 @@ _TESTING = (
 _UTILITIES = _in(
     f"{_HERE}.helpers",
     "reset_ray_address get_or_create_event_loop hex_to_binary binary_to_hex decode "
-    "get_system_memory run_background_task get_num_cpus format_error_message build_address "
-    "get_node_ip_address env_bool env_integer env_float get_ray_doc_version",
+    "get_system_memory run_background_task background_tasks get_num_cpus format_error_message "
+    "build_address get_node_ip_address env_bool env_integer env_float get_ray_doc_version",
 )
 _CONSTANTS = (
     _in(

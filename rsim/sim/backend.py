@@ -357,15 +357,24 @@ class SimSession:
     def _enter(self) -> None:
         """Make this process the simulated driver's."""
         self._virtualisation = install_virtualisation(
-            self._virtual_context, more=self._processes.install
+            self._virtual_context, more=self._processes.install, driver=self._driver_context
         )
         self._undo.append(self._virtualisation.remove)
         for output in self._outputs:
             output.attach(self._hub)
         self._undo.append(pause_collector())
         self._undo.append(catch_interrupts(self._hub))
-        self._undo.append(lambda: self._switched(None))
+        self._context = self._hub.driver.virtual
+        self._virtualisation.begin(self._hub.driver.virtual)
+        self._undo.append(self._leave)
         self._switched(self._hub.driver)
+
+    def _leave(self) -> None:
+        """Let this process go on as what it was before."""
+        if self._virtualisation is not None:
+            self._virtualisation.end(self._hub.driver.virtual)
+        self._context = None
+        self._switched(None)
 
     # -- called back ---------------------------------------------------------------------------
 
@@ -392,6 +401,13 @@ class SimSession:
             return None
         call = CALL_CONTEXT.get()
         return context if call is None or call.is_over else call
+
+    def _driver_context(self) -> VirtualContext | None:
+        hub = self._hub
+        if hub.running is not hub.driver or threading.get_ident() != self._thread:
+            return None
+        context: VirtualContext = hub.driver.virtual
+        return context
 
     def _release(self) -> None:
         """Let the node know what a driver that sleeps has dropped: an actor, perhaps."""

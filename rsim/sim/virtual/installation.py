@@ -22,6 +22,7 @@ from rsim.sim.virtual.escapes import install_escapes
 from rsim.sim.virtual.kernel_waits import install_kernel_waits
 from rsim.sim.virtual.locks import Locks
 from rsim.sim.virtual.numpy_entropy import NumpyEntropy
+from rsim.sim.virtual.outer_loops import OuterLoops
 from rsim.sim.virtual.patching import Patcher
 from rsim.sim.virtual.references import install_references
 from rsim.sim.virtual.state import ContextStates
@@ -34,22 +35,28 @@ def install(
     current: Current,
     epoch_ns: int = DEFAULT_EPOCH_NS,
     more: Callable[[Patcher], object] | None = None,
+    driver: Current = lambda: None,
 ) -> Virtualisation:
     """Make time, entropy and asyncio virtual wherever `current()` is not None.
 
     `epoch_ns` is the wall clock at virtual time 0; `more` replaces what the engine itself has a
-    meaning for. RuntimeError if a virtualisation is installed already.
+    meaning for; `driver` tells of code whose event loops may come from outside (see `OuterLoops`).
+    RuntimeError if a virtualisation is installed already.
     """
     if _installed is not None:
         raise RuntimeError("a virtualisation is already installed: remove() it first")
-    return Virtualisation(current, epoch_ns, more)
+    return Virtualisation(current, epoch_ns, more, driver)
 
 
 class Virtualisation:
     """What `install` installed."""
 
     def __init__(
-        self, current: Current, epoch_ns: int, more: Callable[[Patcher], object] | None
+        self,
+        current: Current,
+        epoch_ns: int,
+        more: Callable[[Patcher], object] | None,
+        driver: Current,
     ) -> None:
         global _installed
         self._patcher = Patcher()
@@ -57,6 +64,7 @@ class Virtualisation:
         self._aliases = Aliases(self._patcher)
         self._states = ContextStates()
         self._loops = RunningLoops()
+        self._outer_loops = OuterLoops(driver)
         self._environs = Environs()
         self._numpy: NumpyEntropy | None = None
         _installed = self
@@ -78,11 +86,22 @@ class Virtualisation:
         self._locks.install(patcher)
         self._environs.install(patcher)
         install_asyncio(patcher, current, states)
+        self._outer_loops.install(patcher)
         self._numpy = NumpyEntropy(patcher, current, states)
         if more is not None:
             more(patcher)
         install_references(patcher)
         self._aliases.install()
+
+    def begin(self, context: VirtualContext) -> None:
+        """The code that runs already is that of a context from now on."""
+        self._outer_loops.begin(context)
+        self._locks.switch(None, context)
+
+    def end(self, context: VirtualContext) -> None:
+        """It is not any more, and goes on."""
+        self._outer_loops.end()
+        self._locks.switch(context, None)
 
     def switch(self, old: VirtualContext | None, new: VirtualContext | None) -> None:
         """To be called at every switch of greenlets, before or after; None is the engine's hub.
@@ -115,6 +134,7 @@ class Virtualisation:
         if _installed is not self:
             return
         self._environs.show(None)
+        self._outer_loops.end()
         if self._numpy is not None:
             self._numpy.remove()
         self._aliases.remove()

@@ -21,50 +21,25 @@ BUSY_TURNS = 1000
 BUSY_NS = 1_000_000
 
 
-class VirtualEventLoop(asyncio.BaseEventLoop):
-    """An event loop that lives in one context and sleeps through it.
-
-    Several loops, each in its own greenlet, interleave in one thread as long as the engine calls
-    `Virtualisation.switch` at every switch of greenlets. I/O raises SimulationEscapeError.
-    """
-
-    # BaseEventLoop's own contract with its subclasses; typeshed does not know it.
-    _selector: Any
+class Parking:
+    """Where a loop waits, in the place of a selector."""
 
     def __init__(self, context: VirtualContext) -> None:
-        super().__init__()
         self.context = context
-        self._selector = self
-        self._clock_resolution = 1e-9
         self._woken = False
         self._parked = False
         self._turns = 0
-        self._tasks_made = 0
-
-    def time(self) -> float:
-        """Virtual seconds since the session began."""
-        return self.context.now_ns() / SECOND_NS
 
     def wake(self) -> None:
-        """Make the loop look at its ready callbacks now, instead of at its next timer.
-
-        For the engine and for other greenlets of this thread, after they put something into the
-        loop with `call_soon`; `call_soon_threadsafe` does both. Not for other threads. A loop
-        whose context has no `interrupt` notices at its next timer.
-        """
+        """End the wait that is on, or else the next one."""
         self._woken = True
         if self._parked:
             interrupt = getattr(self.context, "interrupt", None)
             if interrupt is not None:
                 interrupt()
 
-    def create_task(self, coro: Any, *, name: Any = None, **kwargs: Any) -> Any:
-        """As BaseEventLoop's; default names count per loop, not per process."""
-        self._tasks_made += 1
-        return super().create_task(coro, name=name or f"Task-{self._tasks_made}", **kwargs)
-
-    def select(self, timeout: float | None) -> list[Any]:
-        """Park until `timeout` seconds passed or `wake`; BaseEventLoop takes it for a selector."""
+    def select(self, timeout: float | None = None) -> list[Any]:
+        """Park until `timeout` seconds passed or `wake`; there is no I/O to tell of."""
         if self._woken or (timeout is not None and timeout <= 0):
             self._woken = False
             self._turns += 1
@@ -88,6 +63,42 @@ class VirtualEventLoop(asyncio.BaseEventLoop):
         if park_forever is None:
             raise DeadlockError(f"{self.context.name}: {reason}")
         park_forever(reason)
+
+
+class VirtualEventLoop(asyncio.BaseEventLoop):
+    """An event loop that lives in one context and sleeps through it.
+
+    Several loops, each in its own greenlet, interleave in one thread as long as the engine calls
+    `Virtualisation.switch` at every switch of greenlets. I/O raises SimulationEscapeError.
+    """
+
+    # BaseEventLoop's own contract with its subclasses; typeshed does not know it.
+    _selector: Any
+
+    def __init__(self, context: VirtualContext) -> None:
+        super().__init__()
+        self.context = context
+        self._selector = self._parking = Parking(context)
+        self._clock_resolution = 1e-9
+        self._tasks_made = 0
+
+    def time(self) -> float:
+        """Virtual seconds since the session began."""
+        return self.context.now_ns() / SECOND_NS
+
+    def wake(self) -> None:
+        """Make the loop look at its ready callbacks now, instead of at its next timer.
+
+        For the engine and for other greenlets of this thread, after they put something into the
+        loop with `call_soon`; `call_soon_threadsafe` does both. Not for other threads. A loop
+        whose context has no `interrupt` notices at its next timer.
+        """
+        self._parking.wake()
+
+    def create_task(self, coro: Any, *, name: Any = None, **kwargs: Any) -> Any:
+        """As BaseEventLoop's; default names count per loop, not per process."""
+        self._tasks_made += 1
+        return super().create_task(coro, name=name or f"Task-{self._tasks_made}", **kwargs)
 
     def __del__(self) -> None:
         """An unclosed loop holds nothing, so nothing warns at a random moment."""
