@@ -103,6 +103,9 @@ async def _wait_async(
     """ray.wait for coroutines."""
     import rsim
 
+    ready, others = rsim.wait(refs, num_returns=num_returns, timeout=0, fetch_local=fetch_local)
+    if len(ready) == num_returns:
+        return ready, others
     futures = {asyncio.ensure_future(ref): ref for ref in refs}
     left = time.monotonic() + timeout if timeout is not None else None
     pending = set(futures)

@@ -20,7 +20,7 @@ ABSENT_LIBRARIES = frozenset(
 
 _PRIVATE = (
     "_common _private _raylet autoscaler client_builder core cross_language dag dashboard "
-    "experimental includes internal job_config scripts tests util.actor_group util.client "
+    "experimental includes internal job_config scripts tests util.client "
     "util.collective util.debug util.iter util.rpdb util.spark util.state.common util.state.util "
     "util.timer util.tracing util.tpu widgets"
 )
@@ -229,6 +229,7 @@ MODULES: dict[str, Names] = {
     | _in("cloudpickle", "register_pickle_by_value unregister_pickle_by_value")
     | _in(f"{_HERE}.helpers", "dumps_debug"),
     "ray.util": _UTIL,
+    "ray.util.actor_group": _in(f"{_HERE}.actor_group", "ActorGroup ActorGroupMethod ActorWrapper"),
     "ray.util.actor_pool": _in("rsim.util", "ActorPool"),
     "ray.util.annotations": _ANNOTATIONS,
     "ray.util.accelerators": _in(f"{_HERE}.constants", " ".join(ACCELERATORS)),
@@ -280,6 +281,7 @@ MODULES: dict[str, Names] = {
     "ray._common.network_utils": _UTILITIES | _in(f"{_HERE}.testing", "find_free_port"),
     "ray._common.constants": _CONSTANTS,
     "ray._private.test_utils": _TESTING,
+    "ray._private.state_api_test_utils": _in(f"{_HERE}.testing", "verify_failed_task"),
     "ray._private.utils": _UTILITIES,
     "ray._private.ray_constants": _CONSTANTS,
     "ray._private.gcs_utils": _in(f"{_HERE}.internals", "ActorTableData"),

@@ -394,7 +394,9 @@ class Tasks:
 
     def fail_by(self, task: Task, source: Entry) -> None:
         """An input is an error, or the actor is: so is each result."""
-        objects = self._node.objects
+        objects, history = self._node.objects, self._node.history
+        to_actor = task.spec.actor == source.object_id
+        error = history.actors_end(source.object_id) if to_actor else INPUT_ERROR
         if task.spec.creation is not None:
             self._node.actors.never_created(task)
         for object_id in task.spec.deps:
@@ -403,7 +405,7 @@ class Tasks:
                 objects.unwait(entry, task)
         if task.owner:
             self._node.peers.send_error_of(task, source)
-            self.conclude(task, INPUT_ERROR)
+            self.conclude(task, error)
             return
         spec = task.spec
         is_input = spec.creation is None and source.object_id != spec.actor
@@ -412,7 +414,7 @@ class Tasks:
             self._node.step.out.append(CopyError(source.object_id, entry.object_id, dependent))
             objects.set_contained(entry, source.contained)
             self.resolve_error(entry)
-        self.conclude(task, INPUT_ERROR)
+        self.conclude(task, error)
 
     def resolve_error(self, entry: Entry) -> None:
         """The object is an error; the shell has been told which."""

@@ -234,7 +234,7 @@ class Worker:
         elif isinstance(message, wire.Recall):
             self.give_back()
         elif isinstance(message, wire.Interrupt):
-            self._interrupt(message.task_id)
+            self._interrupt(message.task_id, message.recursive)
         elif isinstance(message, wire.Stop):
             self._stopping = True
             if self._loop is not None:
@@ -257,8 +257,8 @@ class Worker:
         if running is not None:
             self._hub.world.post(None, self.strand.key, self._interrupt, running)
 
-    def _interrupt(self, task_id: bytes) -> None:
-        if self._executor.interrupt(task_id):
+    def _interrupt(self, task_id: bytes, recursive: bool = False) -> None:
+        if self._executor.interrupt(task_id, recursive):
             self._hub.throw(self.strand, KeyboardInterrupt)
 
     def tidy(self) -> None:
