@@ -451,8 +451,13 @@ class Tasks:
         self.resolve_error(entry)
 
     def may_retry(self, task: Task) -> bool:
-        """Whether the task may run once more."""
-        return task.retries_left != 0 and not task.cancelled
+        """Whether the task may run once more. An actor that nobody waits for is not created again."""
+        if task.retries_left == 0 or task.cancelled:
+            return False
+        if task.spec.creation is None:
+            return True
+        entry = self._node.objects.get(return_id(task.spec.task_id, 0))
+        return entry is not None and bool(entry.holds or entry.lineage_holds)
 
     def retry(self, task: Task, error: ErrorInfo | None = None) -> None:
         """Run the task once more, at the cost of a retry. ``error``: why the last attempt failed,

@@ -133,10 +133,10 @@ class SimSession:
         driver.virtual = StrandContext(hub, driver, DRIVER_NAME, seed)
         driver.pausing = self._release
         self._virtualisation: Virtualisation | None = None
-        self._context: VirtualContext | None = None
+        self._context: VirtualContext | None = driver.virtual
         self._undo: list[Callable[[], object]] = []
         try:
-            self._enter()
+            self._enter(driver.virtual)
         except BaseException:
             self.shutdown()
             raise
@@ -254,9 +254,8 @@ class SimSession:
         for site in self.sites.values():
             site.alive = False
         self._hub.close()
-        for undo in reversed(self._undo):
-            undo()
-        self._undo.clear()
+        while self._undo:
+            self._undo.pop()()
         for output in self._outputs:
             output.attach(None)
         for memory in self._memories:
@@ -354,25 +353,19 @@ class SimSession:
         site.host = Host(machine, ports)
         self._network.attach(site.name, site.receive_message, home=home)
 
-    def _enter(self) -> None:
+    def _enter(self, context: VirtualContext) -> None:
         """Make this process the simulated driver's."""
         self._virtualisation = install_virtualisation(
-            self._virtual_context, more=self._processes.install, driver=self._driver_context
+            self._virtual_context, more=self._processes.install, driver=self._hub.driver_context
         )
         self._undo.append(self._virtualisation.remove)
         for output in self._outputs:
             output.attach(self._hub)
-        self._undo.append(pause_collector())
-        self._undo.append(catch_interrupts(self._hub))
-        self._context = self._hub.driver.virtual
-        self._virtualisation.begin(self._hub.driver.virtual)
-        self._undo.append(self._leave)
-        self._switched(self._hub.driver)
+        self._undo += [pause_collector(), catch_interrupts(self._hub)]
+        self._undo += [self._leave, self._virtualisation.begin(context), self._hub.refresh]
+        self._hub.refresh()
 
     def _leave(self) -> None:
-        """Let this process go on as what it was before."""
-        if self._virtualisation is not None:
-            self._virtualisation.end(self._hub.driver.virtual)
         self._context = None
         self._switched(None)
 
@@ -380,8 +373,7 @@ class SimSession:
 
     def _switched(self, strand: Strand | None) -> None:
         """Make the state of the process that of the strand which runs now."""
-        client = None if strand is None else strand.client
-        context = None if strand is None else strand.virtual
+        client, context = (None, None) if strand is None else (strand.client, strand.virtual)
         current.client = client
         refs.set_factory(None if client is None else client.make_ref)
         virtualisation = self._virtualisation
@@ -401,13 +393,6 @@ class SimSession:
             return None
         call = CALL_CONTEXT.get()
         return context if call is None or call.is_over else call
-
-    def _driver_context(self) -> VirtualContext | None:
-        hub = self._hub
-        if hub.running is not hub.driver or threading.get_ident() != self._thread:
-            return None
-        context: VirtualContext = hub.driver.virtual
-        return context
 
     def _release(self) -> None:
         """Let the node know what a driver that sleeps has dropped: an actor, perhaps."""

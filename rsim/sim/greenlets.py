@@ -252,6 +252,11 @@ class Hub:
             self.world.cancel(strand.wake)
         self._bury(strand)
 
+    def driver_context(self) -> Any:
+        """What the driver sees of the world, while it is what runs in this thread."""
+        here = self.running is self.driver and threading.get_ident() == self._thread
+        return self.driver.virtual if here else None
+
     def perish(self) -> NoReturn:
         """Stop the running strand for good, as if its process were gone."""
         self.kill(self._current())

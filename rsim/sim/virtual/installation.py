@@ -93,15 +93,16 @@ class Virtualisation:
         install_references(patcher)
         self._aliases.install()
 
-    def begin(self, context: VirtualContext) -> None:
-        """The code that runs already is that of a context from now on."""
+    def begin(self, context: VirtualContext) -> Callable[[], None]:
+        """The code that runs already is that of a context from now on; returns what ends that."""
         self._outer_loops.begin(context)
         self._locks.switch(None, context)
 
-    def end(self, context: VirtualContext) -> None:
-        """It is not any more, and goes on."""
-        self._outer_loops.end()
-        self._locks.switch(context, None)
+        def end() -> None:
+            self._outer_loops.end()
+            self._locks.switch(context, None)
+
+        return end
 
     def switch(self, old: VirtualContext | None, new: VirtualContext | None) -> None:
         """To be called at every switch of greenlets, before or after; None is the engine's hub.
