@@ -255,8 +255,10 @@ def test_an_actor_without_handles_whose_creation_fails_is_not_created_again() ->
     cluster = Cluster(0, nodes=1)
     actor = submit(cluster, creation=ActorOptions(max_restarts=-1))
     node = cluster.nodes["n0"]
-    worker = node.tasks.table[creator(actor)].executor
+    task = node.tasks.table[creator(actor)]
+    while task.executor == "":
+        cluster.turn()
     cluster.step("n0", cluster.driver.give_up([actor]))
-    cluster.step("n0", events.WorkerExited(int(worker), "crashed"))
+    cluster.kill_worker("n0", int(task.executor), "crashed")
     cluster.run()
     assert creator(actor) not in node.tasks.table
