@@ -133,7 +133,7 @@ class SimSession:
         driver.virtual = StrandContext(hub, driver, DRIVER_NAME, seed)
         driver.pausing = self._release
         self._virtualisation: Virtualisation | None = None
-        self._context: VirtualContext | None = driver.virtual
+        self._context: VirtualContext | None = None
         self._undo: list[Callable[[], object]] = []
         try:
             self._enter(driver.virtual)
@@ -362,6 +362,7 @@ class SimSession:
         for output in self._outputs:
             output.attach(self._hub)
         self._undo += [pause_collector(), catch_interrupts(self._hub)]
+        self._context = context
         self._undo += [self._leave, self._virtualisation.begin(context), self._hub.refresh]
         self._hub.refresh()
 
@@ -389,7 +390,7 @@ class SimSession:
         context = self._context
         if context is None or threading.get_ident() != self._thread:
             return None
-        if self._hub.running is self._hub.driver and is_test_runner(sys._getframe(2)):
+        if self._hub.driver_context() is not None and is_test_runner(sys._getframe(2)):
             return None
         call = CALL_CONTEXT.get()
         return context if call is None or call.is_over else call
@@ -409,11 +410,9 @@ class SimSession:
 
     def _running_worker(self) -> Any:
         running = self._hub.running
-        if running is None or running is self._hub.driver:
+        if running is self._hub.driver or threading.get_ident() != self._thread:
             return None
-        if threading.get_ident() != self._thread:
-            return None
-        return running.process
+        return None if running is None else running.process
 
     def _tidy(self) -> None:
         """Collect garbage; workers at rest tell of theirs."""
