@@ -451,7 +451,7 @@ class Tasks:
         self.resolve_error(entry)
 
     def may_retry(self, task: Task) -> bool:
-        """Whether the task may run once more. An actor that nobody waits for is not created anew."""
+        """Whether the task may run once more; to create an actor, only if somebody holds it."""
         if task.retries_left == 0 or task.cancelled:
             return False
         if task.spec.creation is None:
