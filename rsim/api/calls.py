@@ -102,7 +102,7 @@ def _check_unique(refs: Sequence[Any]) -> None:
     seen = set()
     for ref in refs:
         if ref in seen:
-            raise ValueError(f"wait() takes each ref once, and {ref!r} is given twice")
+            raise ValueError(f"wait() takes a list of unique refs, and {ref!r} is given twice")
         seen.add(ref)
 
 
@@ -152,7 +152,7 @@ def cancel(
         raise checks.foreign(ref)
     if force and client.is_call(ref):
         raise ValueError(
-            "force=True is not for calls of actors, as it would end the actor: "
+            "force=True is not supported for calls of actors, as it would end the actor: "
             "use force=False, or rsim.kill() to end it"
         )
     client.cancel(ref, bool(force), bool(recursive))

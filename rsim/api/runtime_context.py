@@ -123,7 +123,10 @@ class RuntimeContext:
         """
         self._in_worker("is_canceled()")
         if self._client.has_loop:
-            raise RuntimeError("is_canceled() cannot be called in an asynchronous actor")
+            raise RuntimeError(
+                "This method is not supported in an async actor: is_canceled(). Its calls are "
+                "cancelled by asyncio.CancelledError"
+            )
         return self._client.context.cancelled
 
     def get_assigned_resources(self) -> dict[str, float]:

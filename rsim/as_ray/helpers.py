@@ -10,6 +10,7 @@ import copyreg
 import gc
 import os
 import time
+import warnings
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -110,6 +111,9 @@ async def _wait_async(
     """ray.wait for coroutines."""
     import rsim
 
+    ready, others = rsim.wait(refs, num_returns=num_returns, timeout=0, fetch_local=fetch_local)
+    if len(ready) == num_returns:
+        return ready, others
     futures = {asyncio.ensure_future(ref): ref for ref in refs}
     left = time.monotonic() + timeout if timeout is not None else None
     pending = set(futures)
@@ -144,24 +148,27 @@ def _internal_kv_reset() -> None:
 
 
 def get_or_create_event_loop() -> asyncio.AbstractEventLoop:
-    """The running event loop, or a new one."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        loop = asyncio.new_event_loop()
-        asyncio.set_event_loop(loop)
-        return loop
+    """The running event loop, or the current one, or a new one that is the current one then."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # that there was none, from 3.12 on
+        try:
+            return asyncio.get_event_loop()
+        except RuntimeError:
+            loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(loop)
+            return loop
 
 
 def run_background_task(coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
     """Start a task on the running event loop."""
     task = get_or_create_event_loop().create_task(coroutine)
-    _background.add(task)
-    task.add_done_callback(_background.discard)
+    background_tasks.add(task)
+    task.add_done_callback(background_tasks.discard)
     return task
 
 
-_background: set[asyncio.Task[Any]] = set()
+background_tasks: set[asyncio.Task[Any]] = set()
+"""Those that run."""
 
 
 def hex_to_binary(digits: str) -> bytes:

@@ -20,7 +20,7 @@ ABSENT_LIBRARIES = frozenset(
 
 _PRIVATE = (
     "_common _private _raylet autoscaler client_builder core cross_language dag dashboard "
-    "experimental includes internal job_config scripts tests util.actor_group util.client "
+    "experimental includes internal job_config scripts tests util.client "
     "util.collective util.debug util.iter util.rpdb util.spark util.state.common util.state.util "
     "util.timer util.tracing util.tpu widgets"
 )
@@ -165,8 +165,8 @@ _TESTING = (
 _UTILITIES = _in(
     f"{_HERE}.helpers",
     "reset_ray_address get_or_create_event_loop hex_to_binary binary_to_hex decode "
-    "get_system_memory run_background_task get_num_cpus format_error_message build_address "
-    "get_node_ip_address env_bool env_integer env_float get_ray_doc_version",
+    "get_system_memory run_background_task background_tasks get_num_cpus format_error_message "
+    "build_address get_node_ip_address env_bool env_integer env_float get_ray_doc_version",
 )
 _CONSTANTS = (
     _in(
@@ -231,6 +231,7 @@ MODULES: dict[str, Names] = {
     | _in("cloudpickle", "register_pickle_by_value unregister_pickle_by_value")
     | _in(f"{_HERE}.helpers", "dumps_debug"),
     "ray.util": _UTIL,
+    "ray.util.actor_group": _in(f"{_HERE}.actor_group", "ActorGroup ActorGroupMethod ActorWrapper"),
     "ray.util.actor_pool": _in("rsim.util", "ActorPool"),
     "ray.util.annotations": _ANNOTATIONS,
     "ray.util.accelerators": _in(f"{_HERE}.constants", " ".join(ACCELERATORS)),
@@ -291,6 +292,7 @@ MODULES: dict[str, Names] = {
     "ray._common.network_utils": _UTILITIES | _in(f"{_HERE}.testing", "find_free_port"),
     "ray._common.constants": _CONSTANTS,
     "ray._private.test_utils": _TESTING,
+    "ray._private.state_api_test_utils": _in(f"{_HERE}.testing", "verify_failed_task"),
     "ray._private.utils": _UTILITIES,
     "ray._private.ray_constants": _CONSTANTS,
     "ray.ray_constants": _CONSTANTS,

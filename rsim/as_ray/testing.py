@@ -114,6 +114,21 @@ def wait_until_succeeded_without_exception(
     return False
 
 
+def verify_failed_task(
+    name: str, error_type: str, error_message: str | list[str] | None = None
+) -> bool:
+    """Whether the one task of that name failed so, with all of these words in its message."""
+    from rsim.util.state import list_tasks
+
+    (task,) = list_tasks(filters=[("name", "=", name)], detail=True)
+    assert task.state == "FAILED", task
+    assert task.error_type == error_type, task
+    words = [error_message] if isinstance(error_message, str) else error_message or []
+    for each in words:
+        assert each in (task.error_message or ""), task
+    return True
+
+
 def wait_for_pid_to_exit(pid: int, timeout: float = 20) -> None:
     """Return when the process is gone. RuntimeError if it is not in time."""
     wait_for_condition(lambda: not _alive(pid), timeout)

@@ -23,7 +23,11 @@ _WORDS: tuple[tuple[type[RsimError], str, str], ...] = (
         f"{_DEAD} all references to the actor were removed",
     ),
     (exceptions.ActorDiedError, "its worker died", f"{_DEAD} its worker process has died"),
-    (exceptions.ActorDiedError, "exit_actor()", f"{_DEAD} its worker process has died"),
+    (
+        exceptions.ActorDiedError,
+        "exit_actor()",
+        f"{_DEAD} its worker process has died. Worker exit type: INTENDED_USER_EXIT",
+    ),
     (
         exceptions.ActorDiedError,
         "its placement group was removed",
@@ -58,6 +62,9 @@ def _in_rays_words(error: RsimError) -> str:
     text = said = super(RsimError, error).__str__()
     if isinstance(error, exceptions.RsimActorError):
         said = text.replace("rsim.kill()", "ray.kill()")
+    task_id = getattr(error, "task_id", "")
+    if isinstance(error, exceptions.TaskCancelledError) and task_id:
+        return f"Task {task_id} was cancelled: {said}"
     for kind, hint, words in _WORDS:
         if isinstance(error, kind) and hint in text:
             return f"{words}: {said}" if said else words

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from rsim.core.events import ActorExited, ActorKilled
+from rsim.core.facts import ENDED_ITSELF
 from rsim.core.ids import creator, return_id
 from rsim.core.messages import ActorDeath, ActorKill, ActorStop
 from rsim.core.objects import PENDING, Entry
@@ -207,9 +208,18 @@ class Actors:
         """An actor ends itself."""
         living = self._by_client.get(event.client)
         if living is not None:
-            living.ended = "it ended itself by exit_actor() or sys.exit()"
+            living.ended = ENDED_ITSELF
             living.exited = True
             self._node.scheduler.stop_worker(event.client, kill=False)
+
+    def lives_here(self, actor_id: bytes) -> bool:
+        """Whether it is an actor of this node."""
+        return actor_id in self._living
+
+    def end_of(self, client: int) -> str:
+        """Why the actor of a worker is ending, if it is."""
+        living = self._by_client.get(client)
+        return "" if living is None else living.ended
 
     def condemn(self, client: int, reason: str) -> None:
         """The actor of this worker is about to be killed, and is not to be created again."""

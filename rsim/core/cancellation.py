@@ -15,7 +15,7 @@ from rsim.core.messages import CancelForward
 from rsim.core.work import DONE, FORWARDED, READY, SENT, Task, cancellation
 
 if TYPE_CHECKING:
-    from rsim.core.events import CancelRequested
+    from rsim.core.events import CallInterrupted, CancelRequested
     from rsim.core.node import Node
     from rsim.core.records import ErrorInfo
 
@@ -44,6 +44,17 @@ class Cancellation:
         if task is not None:
             self.cancel(task, message.force, message.recursive)
 
+    def interrupted(self, event: CallInterrupted) -> None:
+        """A call has been told: what it had submitted before goes with it. It may have begun, and
+        submitted that, only after the cancellation was asked for.
+        """
+        for child in self._children(event.task_id):
+            self.cancel(child, force=False, recursive=True)
+
+    def _children(self, parent_id: bytes) -> list[Task]:
+        table = self._node.tasks.table.values()
+        return [task for task in table if task.spec.parent_id == parent_id]
+
     def cancel(self, task: Task, force: bool, recursive: bool) -> None:
         """Do not run a task, or stop it, unless it has finished."""
         node = self._node
@@ -53,15 +64,14 @@ class Cancellation:
             if task.state == DONE:
                 continue
             if recursive:
-                parent, known = task.spec.task_id, node.tasks.table.values()
-                todo += [each for each in known if each.spec.parent_id == parent]
+                todo += self._children(task.spec.task_id)
             error = cancellation(task)
             task.cancelled = True
             if task.state == FORWARDED:
                 forward = CancelForward(task.spec.task_id, force, recursive)
                 node.peers.borrowing.send(str(task.executor), forward)
             elif task.state == SENT:
-                self._cancel_sent(task, force, error)
+                self._cancel_sent(task, force, recursive, error)
             else:
                 self._withdraw_wait(task)
                 node.tasks.fail(task, error)
@@ -75,7 +85,7 @@ class Cancellation:
             if entry is not None:
                 node.objects.unwait(entry, task)
 
-    def _cancel_sent(self, task: Task, force: bool, error: ErrorInfo) -> None:
+    def _cancel_sent(self, task: Task, force: bool, recursive: bool, error: ErrorInfo) -> None:
         node = self._node
         client = int(task.executor)
         worker = node.scheduler.workers[client]
@@ -86,7 +96,7 @@ class Cancellation:
             if task.spec.actor:
                 node.actors.call_dropped(task)
         elif task.spec.actor:  # the worker knows whether it has begun
-            node.step.out.append(InterruptTask(client, task.spec.task_id))
+            node.step.out.append(InterruptTask(client, task.spec.task_id, recursive))
             node.streams.pauses.end(task.spec.task_id)
         elif worker.tasks[0] is not task:
             node.tasks.fail(task, error)

@@ -30,7 +30,8 @@ class Deaths:
         worker = node.scheduler.workers.get(client)
         if worker is not None:
             actor = node.actors.actor_at(client)
-            node.history.worker_ended(worker, actor, event.reason, node.step.now_ns)
+            reason = node.actors.end_of(client) or event.reason
+            node.history.worker_ended(worker, actor, reason, node.step.now_ns)
         self._end_worker(client, event.reason, node.shortage.cause(event))
         node.scheduler.replace_workers()
         node.reserved.worker_gone(client)

@@ -48,6 +48,8 @@ class InterruptTask(Effect, frozen=True):
 
     client: int
     task_id: bytes
+    recursive: bool = False
+    """A call that has begun is cancelled with what it has submitted (``CallInterrupted``)."""
 
 
 class StartWorker(Effect, frozen=True):

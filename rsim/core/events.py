@@ -170,6 +170,15 @@ class CancelRequested(Event, tag="c", frozen=True):
     recursive: bool
 
 
+class CallInterrupted(Event, tag="ci", frozen=True):
+    """A worker has told a call of its actor that it is cancelled, with all that it has submitted:
+    of that the node knows by now.
+    """
+
+    client: int
+    task_id: bytes
+
+
 class ActorKilled(Event, tag="k", frozen=True):
     """A client wants an actor's worker to end now. ``no_restart``: for good."""
 

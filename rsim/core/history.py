@@ -62,6 +62,8 @@ class History:
         self._node = node
         self.attempts: deque[Attempt] = deque(maxlen=ATTEMPTS)
         self.actors: deque[ActorFact] = deque(maxlen=ENDED)
+        self._actors_ends: dict[bytes, str] = {}
+        """Why each of these has ended."""
         self.workers: deque[WorkerFact] = deque(maxlen=ENDED)
         self.nodes: dict[str, NodeFact] = {}
         """Names of dead nodes do not come back, so there is one entry for each."""
@@ -88,8 +90,16 @@ class History:
         )
         task.started_ns = task.ended_ns = -1
 
+    def actors_end(self, actor_id: bytes) -> ErrorInfo:
+        """Why calls of an actor fail that is dead."""
+        reason = self._actors_ends.get(actor_id, "the actor is dead")
+        return ErrorInfo("ActorDiedError", reason)
+
     def actor_ended(self, actor_id: bytes, owned: OwnedActor, reason: str) -> None:
         """An actor of this node's own will not be created again."""
+        if len(self.actors) == ENDED:
+            self._actors_ends.pop(self.actors[0].actor_id, None)
+        self._actors_ends[actor_id] = reason
         task = owned.task
         creation = task.spec.creation
         assert creation is not None

@@ -135,10 +135,12 @@ class _Glance:
         if task.state == WAITING:
             return facts.WAITS_FOR_INPUTS
         if task.state == READY:
-            return facts.WAITS_FOR_PLACE
+            here = self.node.actors.lives_here(task.spec.actor)
+            return facts.WAITS_FOR_TURN if here else facts.WAITS_FOR_PLACE
         if task.state == SENT and self.node.requests.is_starting(task.spec.task_id):
             return facts.FETCHES_INPUTS
-        return self._running.get(task.spec.task_id, facts.SENT_TO_WORKER)
+        queued = facts.WAITS_FOR_TURN if task.spec.actor else facts.SENT_TO_WORKER
+        return self._running.get(task.spec.task_id, queued)
 
 
 def _running(node: Node) -> Iterator[tuple[bytes, str]]:

@@ -110,6 +110,7 @@ class Node:
             events.RefsReleased: self._refs_released,
             events.PinsReleased: self._pins_released,
             events.CancelRequested: self.cancellation.requested,
+            events.CallInterrupted: self.cancellation.interrupted,
             events.ActorKilled: self.actors.killed,
             events.ActorExited: self.actors.exited,
             events.GroupsRequested: self.reserved.requested,

@@ -396,7 +396,9 @@ class Tasks:
 
     def fail_by(self, task: Task, source: Entry) -> None:
         """An input is an error, or the actor is: so is each result."""
-        objects = self._node.objects
+        objects, history = self._node.objects, self._node.history
+        to_actor = task.spec.actor == source.object_id
+        error = history.actors_end(source.object_id) if to_actor else INPUT_ERROR
         if task.spec.creation is not None:
             self._node.actors.never_created(task)
         for object_id in task.spec.deps:
@@ -405,7 +407,7 @@ class Tasks:
                 objects.unwait(entry, task)
         if task.owner:
             self._node.peers.send_error_of(task, source)
-            self.conclude(task, INPUT_ERROR)
+            self.conclude(task, error)
             return
         spec = task.spec
         is_input = spec.creation is None and source.object_id != spec.actor
@@ -414,7 +416,7 @@ class Tasks:
             self._node.step.out.append(CopyError(source.object_id, entry.object_id, dependent))
             objects.set_contained(entry, source.contained)
             self.resolve_error(entry)
-        self.conclude(task, INPUT_ERROR)
+        self.conclude(task, error)
 
     def resolve_error(self, entry: Entry) -> None:
         """The object is an error; the shell has been told which."""
@@ -451,8 +453,13 @@ class Tasks:
         self.resolve_error(entry)
 
     def may_retry(self, task: Task) -> bool:
-        """Whether the task may run once more."""
-        return task.retries_left != 0 and not task.cancelled
+        """Whether the task may run once more; to create an actor, only if somebody holds it."""
+        if task.retries_left == 0 or task.cancelled:
+            return False
+        if task.spec.creation is None:
+            return True
+        entry = self._node.objects.get(return_id(task.spec.task_id, 0))
+        return entry is not None and bool(entry.holds or entry.lineage_holds)
 
     def retry(self, task: Task, error: ErrorInfo | None = None) -> None:
         """Run the task once more, at the cost of a retry. ``error``: why the last attempt failed,

@@ -121,10 +121,12 @@ class AsyncCalls(Calls):
         if following is not None:
             self._begin(*following)
 
-    def _cancel_running(self, task_id: bytes) -> None:
+    def _cancel_running(self, task_id: bytes, recursive: bool) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended
-            self._loop.call_soon_threadsafe(self._cancel_task, task_id)
+            self._loop.call_soon_threadsafe(self._cancel_task, task_id, recursive)
 
-    def _cancel_task(self, task_id: bytes) -> None:
+    def _cancel_task(self, task_id: bytes, recursive: bool) -> None:
         if task_id in self._begun:
+            if recursive:
+                self._executor.tell_interrupted(task_id)
             self._tasks[task_id].cancel()

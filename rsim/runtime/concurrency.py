@@ -84,7 +84,7 @@ class Calls:
             self._stage.fell_idle()
         return None
 
-    def cancel(self, task_id: bytes) -> bool:
+    def cancel(self, task_id: bytes, recursive: bool) -> bool:
         """Give back a call that waits, or tell one that runs. False: it is not here."""
         with self._lock:
             context = self._contexts.get(task_id)
@@ -95,7 +95,7 @@ class Calls:
             self._executor.give_back(task_id)
         elif context is not None:
             context.cancelled = True
-            self._cancel_running(task_id)
+            self._cancel_running(task_id, recursive)
         return waited or context is not None
 
     def close(self) -> None:
@@ -119,8 +119,10 @@ class Calls:
     def _begin(self, task: RunTask, context: TaskContext) -> None:
         raise NotImplementedError
 
-    def _cancel_running(self, task_id: bytes) -> None:
+    def _cancel_running(self, task_id: bytes, recursive: bool) -> None:
         """A call that runs is cancelled; its context says so already."""
+        if recursive:
+            self._executor.tell_interrupted(task_id)
 
 
 class ThreadedCalls(Calls):

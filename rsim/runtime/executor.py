@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from msgspec.structs import replace
 
-from rsim.core.events import ActorExited, Event, TaskFinished, TasksReturned
+from rsim.core.events import ActorExited, CallInterrupted, Event, TaskFinished, TasksReturned
 from rsim.core.ids import return_id
 from rsim.core.records import STREAMING, Result
 from rsim.exceptions import TaskCancelledError, UnserializableError, text_of
@@ -381,13 +381,14 @@ class Executor:
 
     # -- cancellation ------------------------------------------------------------------------------
 
-    def interrupt(self, task_id: bytes) -> bool:
+    def interrupt(self, task_id: bytes, recursive: bool = False) -> bool:
         """Whether a task to interrupt is running now: then the caller raises KeyboardInterrupt in
         it. A call is told, or given back if it has not begun. What does not run yet is interrupted
-        when it begins. Called from any thread.
+        when it begins. `recursive`: a call that runs is cancelled with what it has submitted.
+        Called from any thread.
         """
         if self.calls is not None:
-            if not self.calls.cancel(task_id):
+            if not self.calls.cancel(task_id, recursive):
                 self._remember(task_id)
             return False
         self._early[task_id] = None
@@ -398,6 +399,8 @@ class Executor:
             if context.task.kind != CALL:
                 return True
             context.cancelled = context.task_id == task_id
+            if context.cancelled and recursive:
+                self.tell_interrupted(task_id)
         elif self.hosts_actor and self._stage.withdraw(task_id):
             self._early.pop(task_id, None)
             self.give_back(task_id)
@@ -408,6 +411,10 @@ class Executor:
     def give_back(self, task_id: bytes) -> None:
         """Return a call that has not begun, and is cancelled."""
         self._client.channel.send(TasksReturned(self._client.number, (task_id,)))
+
+    def tell_interrupted(self, task_id: bytes) -> None:
+        """Tell the node that a call knows of its cancellation, after all that it has submitted."""
+        self._client.channel.send(CallInterrupted(self._client.number, task_id))
 
     def is_cancelled(self, task_id: bytes) -> bool:
         """Whether a call that is to begin was cancelled before it came."""

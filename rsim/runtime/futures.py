@@ -77,9 +77,11 @@ def concurrent_future(ref: ObjectRef[Any]) -> RefFuture:
 
 
 def asyncio_future(ref: ObjectRef[Any]) -> asyncio.Future[Any]:
-    """A future of the running event loop. RuntimeError when there is none."""
+    """A future of the running event loop, or of the one that asyncio takes for the current one,
+    which is to run later. RuntimeError if it has none.
+    """
     client = _client_of(ref)
-    loop = asyncio.get_running_loop()
+    loop = asyncio.get_event_loop()
     future = loop.create_future()
 
     def answered(reply: wire.ObjectsReply) -> None:

@@ -69,7 +69,9 @@ class Host:
         self._actions: dict[type[fx.Effect], Callable[[Any], None]] = {
             fx.StartTask: self._start_task,
             fx.RecallTasks: lambda e: self._deliver(e.client, wire.Recall()),
-            fx.InterruptTask: lambda e: self._deliver(e.client, wire.Interrupt(e.task_id)),
+            fx.InterruptTask: lambda e: self._deliver(
+                e.client, wire.Interrupt(e.task_id, e.recursive)
+            ),
             fx.StartWorker: lambda e: workers.start(e.client),
             fx.StopWorker: lambda e: workers.stop(e.client, e.kill),
             fx.ReplyObjects: self._reply_objects,

@@ -92,7 +92,9 @@ class ObjectRef(Generic[T_co]):
         return futures.concurrent_future(self)
 
     def as_future(self) -> asyncio.Future[T_co]:
-        """The value as a future of the running event loop. RuntimeError when there is none."""
+        """The value as a future of the running event loop, or else of asyncio's current one.
+        RuntimeError when there is none.
+        """
         from rsim.runtime import futures
 
         return futures.asyncio_future(self)

@@ -193,6 +193,7 @@ class Interrupt(Delivery, tag="I", frozen=True):
     """Raise KeyboardInterrupt if this task is running; of a call, see ``InterruptTask``."""
 
     task_id: bytes
+    recursive: bool = False
 
 
 class Stop(Delivery, tag="S", frozen=True):
@@ -291,6 +292,7 @@ ClientEvent = (
     | events.RefsReleased
     | events.PinsReleased
     | events.CancelRequested
+    | events.CallInterrupted
     | events.ActorKilled
     | events.ActorExited
     | events.GroupsRequested

@@ -67,6 +67,12 @@ def _complain(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         loop.default_exception_handler(context)
 
 
+_FREE_CRASHES = 100
+_CRASH_PAUSE_NS = 1_000_000
+"""A program that crashes again and again would let no time pass: after so many workers in a row
+that died in the instant of their start, the next takes so long to start."""
+
+
 class SimWorkers:
     """The workers port of one node. `driver`: the driver's channel, if it is on this node."""
 
@@ -78,12 +84,17 @@ class SimWorkers:
         self._shared = shared
         self._driver = driver
         self.by_client: dict[int, Worker] = {}
+        self._crashes = 0
 
     def start(self, client: int) -> None:
         worker = Worker(self._site, self._memory, self._shared, client)
+        last = next(reversed(self.by_client.values()), None)
         self.by_client[client] = worker
         world = self._site.world
-        at_ns = world.now_ns + self._shared.worker_start_ns
+        crashed = last is not None and not last.alive and last.begun_ns == world.now_ns
+        self._crashes = self._crashes + 1 if crashed else 0
+        pause_ns = _CRASH_PAUSE_NS if self._crashes > _FREE_CRASHES else 0
+        at_ns = world.now_ns + max(self._shared.worker_start_ns, pause_ns)
         world.post_at(at_ns, None, worker.strand.name, worker.begin)
 
     def stop(self, client: int, kill: bool) -> None:
@@ -184,6 +195,7 @@ class Worker:
     ) -> None:
         self.site = site
         self.client_number = client_number
+        self.begun_ns = -1
         self.pid = shared.processes.new_pid()
         self.environ = dict(shared.environ)
         shared.processes.add(self)
@@ -214,6 +226,7 @@ class Worker:
 
     def begin(self) -> None:
         """The process has started."""
+        self.begun_ns = self._hub.world.now_ns
         if self.strand.alive and self.site.alive:
             self.post(events.WorkerStarted(self.client_number, self.pid))
             self._hub.launch(self.strand, self._live)
@@ -234,7 +247,7 @@ class Worker:
         elif isinstance(message, wire.Recall):
             self.give_back()
         elif isinstance(message, wire.Interrupt):
-            self._interrupt(message.task_id)
+            self._interrupt(message.task_id, message.recursive)
         elif isinstance(message, wire.Stop):
             self._stopping = True
             if self._loop is not None:
@@ -257,8 +270,8 @@ class Worker:
         if running is not None:
             self._hub.world.post(None, self.strand.key, self._interrupt, running)
 
-    def _interrupt(self, task_id: bytes) -> None:
-        if self._executor.interrupt(task_id):
+    def _interrupt(self, task_id: bytes, recursive: bool = False) -> None:
+        if self._executor.interrupt(task_id, recursive):
             self._hub.throw(self.strand, KeyboardInterrupt)
 
     def tidy(self) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 import rsim
 from rsim.exceptions import ActorDiedError
 
-Call = Callable[[Any, Any], "rsim.ObjectRef[Any]"]
+Refs = tuple["rsim.ObjectRef[Any]", ...]
+Call = Callable[[Any, Any], "rsim.ObjectRef[Any] | list[rsim.ObjectRef[Any]]"]
 
 
 class ActorPool:
@@ -27,10 +28,10 @@ class ActorPool:
 
     def __init__(self, actors: Iterable[Any]) -> None:
         self._idle: deque[Any] = deque(actors)
-        self._busy: dict[rsim.ObjectRef[Any], tuple[int, Any]] = {}
-        """The calls under way: their number, and the actor."""
-        self._by_number: dict[int, rsim.ObjectRef[Any]] = {}
-        self._submitted: deque[tuple[int, Call, Any]] = deque()
+        self._busy: dict[Refs, tuple[int, Any, bool]] = {}
+        """The calls under way: their number, the actor, and whether they return a list of refs."""
+        self._by_number: dict[int, Refs] = {}
+        self._pending_submits: deque[tuple[int, Call, Any]] = deque()
         """The calls that wait for an actor."""
         self._submissions = 0
         self._next = 0
@@ -39,7 +40,8 @@ class ActorPool:
         """The results since the pool was last empty are taken in any order."""
 
     def map(self, fn: Call, values: Iterable[Any]) -> Iterator[Any]:
-        """Yield the results of `fn(actor, value)`, which returns a ref, in the order of the values.
+        """Yield the results of `fn(actor, value)`, which returns a ref, or a list of refs if the
+        method has several results, in the order of the values.
 
         All are submitted at once; results submitted before are dropped. TypeError as `submit`.
         """
@@ -52,19 +54,20 @@ class ActorPool:
         return self._results(self.get_next_unordered)
 
     def submit(self, fn: Call, value: Any) -> None:
-        """Call `fn(actor, value)`, which returns a ref, as soon as an actor is idle.
+        """Call `fn(actor, value)`, which returns a ref or a list of refs, as soon as an actor is
+        idle.
 
         TypeError when it returns something else.
         """
         if not self.has_next():
             self._unordered = False
-        self._submitted.append((self._submissions, fn, value))
+        self._pending_submits.append((self._submissions, fn, value))
         self._submissions += 1
         self._hand_out()
 
     def has_next(self) -> bool:
         """Whether there are results to be taken."""
-        return bool(self._busy or self._submitted)
+        return bool(self._busy or self._pending_submits)
 
     def get_next(self, timeout: float | None = None, ignore_if_timedout: bool = False) -> Any:
         """The result of the earliest submission whose result was not taken yet.
@@ -85,13 +88,13 @@ class ActorPool:
         """The next result that is there; arguments and errors as those of `get_next`."""
         self._check_next()
         self._unordered = True
-        ready, _ = rsim.wait(list(self._busy), timeout=timeout)
-        ref = ready[0] if ready else next(iter(self._busy))
-        return self._take(ref, 0, ignore_if_timedout)
+        ready, _ = rsim.wait([refs[0] for refs in self._busy], timeout=timeout)
+        first = next((refs for refs in self._busy if refs[0] in ready), next(iter(self._busy)))
+        return self._take(first, None if ready else 0, ignore_if_timedout)
 
     def has_free(self) -> bool:
         """Whether an actor is idle and nothing waits for one."""
-        return bool(self._idle) and not self._submitted
+        return bool(self._idle) and not self._pending_submits
 
     def pop_idle(self) -> Any:
         """Remove an idle actor from the pool and return it; None when all are busy."""
@@ -99,14 +102,14 @@ class ActorPool:
 
     def push(self, actor: Any) -> None:
         """Add an actor. Raises ValueError when it is in the pool already."""
-        if actor in self._idle or any(actor == busy for _, busy in self._busy.values()):
+        if actor in self._idle or any(actor == busy for _, busy, _ in self._busy.values()):
             raise ValueError(f"{actor!r} is in the pool already")
         self._idle.append(actor)
         self._hand_out()
 
     def _restart(self, fn: Call, values: Iterable[Any]) -> None:
-        self._submitted.clear()
-        for _, actor in self._busy.values():
+        self._pending_submits.clear()
+        for _, actor, _ in self._busy.values():
             self._idle.append(actor)
         self._busy.clear()
         self._by_number.clear()
@@ -124,33 +127,37 @@ class ActorPool:
             raise ValueError("the pool has no actors left to make the calls that wait for one")
 
     def _hand_out(self) -> None:
-        while self._idle and self._submitted:
-            number, fn, value = self._submitted.popleft()
+        while self._idle and self._pending_submits:
+            number, fn, value = self._pending_submits.popleft()
             actor = self._idle.popleft()
             try:
-                ref = fn(actor, value)
-                if not isinstance(ref, rsim.ObjectRef):
-                    raise TypeError(f"fn must return a ref, such as actor.f.remote(), not {ref!r}")
+                given = fn(actor, value)
+                refs = tuple(given) if isinstance(given, list) else (given,)
+                if not refs or not all(isinstance(ref, rsim.ObjectRef) for ref in refs):
+                    raise TypeError(
+                        f"fn must return a ref, or a list of refs, such as actor.f.remote(), not "
+                        f"{given!r}"
+                    )
             except BaseException:
                 self._idle.appendleft(actor)
                 raise
             if not self._busy:
                 self._next = number
-            self._busy[ref] = number, actor
-            self._by_number[number] = ref
+            self._busy[refs] = number, actor, isinstance(given, list)
+            self._by_number[number] = refs
 
-    def _take(self, ref: rsim.ObjectRef[Any], timeout: float | None, give_up: bool) -> Any:
-        late = not rsim.wait([ref], timeout=timeout)[0]
+    def _take(self, refs: Refs, timeout: float | None, give_up: bool) -> Any:
+        late = bool(rsim.wait(list(refs), num_returns=len(refs), timeout=timeout)[1])
         if late and not give_up:
             raise TimeoutError(f"the next result is not there after {timeout} s")
-        number, actor = self._busy.pop(ref)
+        number, actor, in_list = self._busy.pop(refs)
         del self._by_number[number]
         self._next = number + 1
         alive = True
         try:
             if late:
                 raise TimeoutError(f"the next result was given up after {timeout} s")
-            return rsim.get(ref)
+            return rsim.get(list(refs)) if in_list else rsim.get(refs[0])
         except ActorDiedError:
             alive = False
             raise

@@ -1,13 +1,17 @@
 """How actors end in good order: sys.exit(), and the method that cleans up."""
 
 import atexit
+import os
 import sys
+import time
 
 import pytest
 
 import rsim
+import rsim.util
 from rsim.exceptions import ActorDiedError
 from tests.conformance import marks
+from tests.polling import holds_in_time
 
 
 def is_dead(handle):
@@ -171,3 +175,16 @@ def test_an_error_in_cleaning_up_is_no_more_than_told(rt):
     assert rsim.get(actor.run.remote()) == "ran"
     actor.__ray_terminate__.remote()
     marks.await_that(lambda: is_dead(actor))
+
+
+def test_an_actor_that_nobody_holds_is_not_created_for_ever(rt):
+    @rsim.remote(max_restarts=-1)
+    class Doomed:
+        def __init__(self):
+            os._exit(1)
+
+    doomed = Doomed.options(name="doomed").remote()
+    assert rsim.util.list_named_actors() == ["doomed"]
+    time.sleep(0.05)  # user program: its creation fails again and again, and yet time passes
+    del doomed
+    assert holds_in_time(lambda: not rsim.util.list_named_actors())

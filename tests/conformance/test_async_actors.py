@@ -460,3 +460,32 @@ def test_calls_are_made_again_when_the_worker_dies(rt, tmp_path):
 
     frail = Frail.remote()
     assert rsim.get([frail.work.remote(tmp_path) for _ in range(5)]) == ["worked"] * 5
+
+
+def test_what_a_call_submits_before_it_is_told_of_its_cancellation_goes_with_it(rt):
+    @rsim.remote
+    class Parent:
+        def __init__(self):
+            self.children = []
+
+        async def work(self, child):
+            self.children = [child.work.remote() for _ in range(3)]
+            await asyncio.Event().wait()
+
+        def told(self):
+            return self.children
+
+    @rsim.remote
+    class Child:
+        async def work(self):
+            await asyncio.Event().wait()
+
+    parent, child = Parent.remote(), Child.remote()
+    rsim.get([parent.told.remote(), child.__ray_ready__.remote()])
+    for _ in range(5):
+        call = parent.work.remote(child)
+        assert rsim.wait([call], timeout=0) == ([], [call])  # it may have begun, or not
+        rsim.cancel(call)
+        for ref in (call, *rsim.get(parent.told.remote())):
+            with pytest.raises(TaskCancelledError):
+                rsim.get(ref, timeout=60)

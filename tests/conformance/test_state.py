@@ -539,7 +539,7 @@ def test_calls_of_a_threaded_actor(rt, tmp_path):
     refs = [meeting.attend.remote(name) for name in ("first", "second", "third")]
     marks.await_marks(tmp_path, "first", "second")
     states = [state.get_task(ref).state for ref in refs]
-    assert states == ["RUNNING", "RUNNING", "SUBMITTED_TO_WORKER"]
+    assert states == ["RUNNING", "RUNNING", "PENDING_ACTOR_TASK_ORDERING_OR_CONCURRENCY"]
     marks.leave(tmp_path, "go")
     rsim.get(refs)
 

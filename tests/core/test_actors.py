@@ -6,7 +6,7 @@ import pytest
 from rsim.core import effects as fx
 from rsim.core import events
 from rsim.core.actors import CALLS_AHEAD
-from rsim.core.ids import put_id, return_id
+from rsim.core.ids import creator, put_id, return_id
 from rsim.core.objects import REMOTE
 from rsim.core.records import ActorOptions
 from tests.core.cluster import Cluster
@@ -235,3 +235,30 @@ def test_calls_that_an_actor_can_begin_are_not_said_to_queue() -> None:
         assert not node.would_queue(cluster.driver.spec((), (), 0, None, actor=actor, kind=kind))
         submit(cluster, actor=actor)
     assert node.would_queue(cluster.driver.spec((), (), 0, None, actor=actor, kind=kind))
+
+
+def test_what_a_call_had_submitted_when_it_was_told_of_its_cancellation_goes_with_it() -> None:
+    cluster = Cluster(0, nodes=1)
+    actor = new_actor(cluster, ASYNC)
+    node = cluster.nodes["n0"]
+    call = submit(cluster, actor=actor)
+    parent = node.tasks.table[creator(call)]
+    child, other = submit(cluster, (call,)), submit(cluster, (call,))
+    task = node.tasks.table[creator(child)]
+    task.spec = msgspec.structs.replace(task.spec, parent_id=parent.spec.task_id)
+    cluster.step("n0", events.CallInterrupted(int(parent.executor), parent.spec.task_id))
+    assert error_of(cluster, child) == "TaskCancelledError"
+    assert error_of(cluster, other) == ""
+
+
+def test_an_actor_without_handles_whose_creation_fails_is_not_created_again() -> None:
+    cluster = Cluster(0, nodes=1)
+    actor = submit(cluster, creation=ActorOptions(max_restarts=-1))
+    node = cluster.nodes["n0"]
+    task = node.tasks.table[creator(actor)]
+    while task.executor == "":
+        cluster.turn()
+    cluster.step("n0", cluster.driver.give_up([actor]))
+    cluster.kill_worker("n0", int(task.executor), "crashed")
+    cluster.run()
+    assert creator(actor) not in node.tasks.table

@@ -128,3 +128,17 @@ def test_what_must_return_a_ref(pool):
     with pytest.raises(TypeError, match="must return a ref"):
         pool.submit(lambda actor, value: value, 3)
     assert pool.has_free() and not pool.has_next()
+
+
+def test_methods_with_several_results(pool):
+    @rsim.remote
+    class Pairs:
+        @rsim.method(num_returns=2)
+        def pair(self, number):
+            return number, -number
+
+    pool = ActorPool([Pairs.remote() for _ in range(2)])
+    found = list(pool.map(lambda actor, number: actor.pair.remote(number), range(3)))
+    assert found == [[0, 0], [1, -1], [2, -2]]
+    pool.submit(lambda actor, number: actor.pair.remote(number), 5)
+    assert pool.get_next_unordered() == [5, -5]

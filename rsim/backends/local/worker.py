@@ -310,7 +310,7 @@ class WorkerChannel:
 
     # -- interrupts --------------------------------------------------------------------------------
 
-    def interrupts(self, task_id: bytes) -> bool:
+    def interrupts(self, task_id: bytes, recursive: bool) -> bool:
         """Whether the main thread is to be interrupted, for a task that runs there; what is to be
         done about a call is done. Called in the control thread.
         """
@@ -321,7 +321,7 @@ class WorkerChannel:
             return False
         with self.lock:
             self.drain()  # it may not be taken in yet
-            self.executor.interrupt(task_id)
+            self.executor.interrupt(task_id, recursive)
             self.nudge()
         return False
 
@@ -348,7 +348,7 @@ def control(channel: WorkerChannel, sock: socket.socket) -> None:
             for frame in link.frames():
                 delivery = decode_delivery(frame)
                 if isinstance(delivery, Interrupt):
-                    if channel.interrupts(delivery.task_id):
+                    if channel.interrupts(delivery.task_id, delivery.recursive):
                         signal.pthread_kill(main_thread, signal.SIGINT)
                 else:
                     with channel.lock:

@@ -217,6 +217,7 @@ def _driver(sheet: Sheet, addresses: dict[str, str]) -> WorkerState:
         pid=session.driver_pid,
         actor_id=None,
         start_time_ms=sheet.ms(session.started_ns),
+        end_time_ms=0,
         held_resources={},
     )
 
@@ -224,7 +225,8 @@ def _driver(sheet: Sheet, addresses: dict[str, str]) -> WorkerState:
 def _worker(sheet: Sheet, fact: WorkerFact, addresses: dict[str, str]) -> WorkerState:
     exit_type = None
     if not fact.alive:
-        exit_type = "INTENDED_SYSTEM_EXIT" if fact.stopped else "SYSTEM_ERROR"
+        stopped = "INTENDED_SYSTEM_EXIT" if fact.stopped else "SYSTEM_ERROR"
+        exit_type = "INTENDED_USER_EXIT" if fact.reason == facts.ENDED_ITSELF else stopped
     return WorkerState(
         worker_id=state.worker_name(fact.node, fact.client),
         is_alive=fact.alive,
@@ -234,11 +236,18 @@ def _worker(sheet: Sheet, fact: WorkerFact, addresses: dict[str, str]) -> Worker
         ip=addresses.get(fact.node, ""),
         pid=fact.pid,
         actor_id=fact.actor.hex() or None,
-        exit_detail=fact.reason or None,
+        exit_detail=_in_detail(fact) or None,
         start_time_ms=sheet.ms(fact.started_ns),
-        end_time_ms=sheet.ms(fact.ended_ns),
+        end_time_ms=sheet.ms(fact.ended_ns) or 0,
         held_resources=quantities(fact.demand),
     )
+
+
+def _in_detail(fact: WorkerFact) -> str:
+    """Why a worker ended, in words."""
+    if "SIGKILL" in fact.reason and not fact.stopped:
+        return f"{fact.reason}, as by the system's OOM killer when memory is short"
+    return fact.reason
 
 
 def nodes(sheet: Sheet) -> list[NodeState]:
@@ -256,8 +265,8 @@ def _node(sheet: Sheet, fact: NodeFact) -> NodeState:
         node_name=fact.node,
         resources_total=total_resources(fact),
         labels=dict(fact.labels),
-        start_time_ms=sheet.ms(fact.started_ns),
-        end_time_ms=sheet.ms(fact.ended_ns),
+        start_time_ms=sheet.ms(fact.started_ns) or 0,
+        end_time_ms=sheet.ms(fact.ended_ns) or 0,
     )
 
 

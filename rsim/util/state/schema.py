@@ -68,7 +68,8 @@ class TaskState(StateSchema):
     name: str = field(metadata=_PLAIN)
     state: str = field(metadata=_PLAIN)
     """PENDING_ARGS_AVAIL, PENDING_NODE_ASSIGNMENT, PENDING_ARGS_FETCH, SUBMITTED_TO_WORKER,
-    RUNNING, RUNNING_IN_RAY_GET, RUNNING_IN_RAY_WAIT, FINISHED or FAILED.
+    PENDING_ACTOR_TASK_ORDERING_OR_CONCURRENCY (its actor has others to run before it), RUNNING,
+    RUNNING_IN_RAY_GET, RUNNING_IN_RAY_WAIT, FINISHED or FAILED.
     """
     job_id: str = field(metadata=_PLAIN)
     actor_id: str | None = field(metadata=_PLAIN)
@@ -159,7 +160,9 @@ class WorkerState(StateSchema):
     worker_type: str = field(metadata=_PLAIN)
     """WORKER or DRIVER."""
     exit_type: str | None = field(metadata=_PLAIN)
-    """INTENDED_SYSTEM_EXIT (it was told to stop) or SYSTEM_ERROR."""
+    """INTENDED_USER_EXIT (its actor ended itself), INTENDED_SYSTEM_EXIT (it was told to stop) or
+    SYSTEM_ERROR.
+    """
     node_id: str = field(metadata=_PLAIN)
     ip: str = field(metadata=_PLAIN)
     pid: int = field(metadata=_PLAIN)
