@@ -93,14 +93,14 @@ def test_waiting_for_nothing_is_a_deadlock():
 
 def test_a_future_of_a_loop_that_runs_later():
     loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
     try:
         with simulation():
+            asyncio.set_event_loop(loop)
             future = submit(nap, 7).as_future()
             assert future.get_loop() is loop
             assert loop.run_until_complete(future) == 7
+            asyncio.set_event_loop(None)
     finally:
-        asyncio.set_event_loop(None)
         loop.close()
 
 
