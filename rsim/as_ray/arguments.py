@@ -34,6 +34,8 @@ _REFUSED = frozenset(
 _QUIET = ("redirect_output", "redirect_worker_output")
 """What `log_to_driver=False` was called before there was that."""
 
+_SPILLS = "automatic_object_spilling_enabled"
+
 _HARMLESS_ENDINGS = tuple(
     "_ms _milliseconds _seconds _s _timeout _period _interval _delay _batch_size".split()
 )
@@ -87,6 +89,13 @@ def check_others(others: dict[str, Any]) -> None:
             )
 
 
+def spills(config: object) -> bool:
+    """Whether objects are written to disk when memory is short, by a `_system_config`."""
+    if isinstance(config, str):
+        config = json.loads(config)
+    return not isinstance(config, dict) or bool(config.get(_SPILLS, True))
+
+
 def check_settings(config: object) -> None:
     """Look at a `_system_config`. Raises NotImplementedError for a setting that would matter."""
     if isinstance(config, str):
@@ -96,7 +105,5 @@ def check_settings(config: object) -> None:
     if not isinstance(config, dict):
         raise TypeError(f"The _system_config must be a dict, not {config!r}")
     for name, value in config.items():
-        if name == "automatic_object_spilling_enabled" and value:
-            continue
-        if name not in _HARMLESS_SETTINGS and not str(name).endswith(_HARMLESS_ENDINGS):
+        if name not in (_SPILLS, *_HARMLESS_SETTINGS) and not str(name).endswith(_HARMLESS_ENDINGS):
             raise NotImplementedError(f"_system_config={{{name!r}: ...}} of Ray is not in rsim")

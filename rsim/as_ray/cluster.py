@@ -10,11 +10,16 @@ import itertools
 import json
 import os
 from collections.abc import Collection, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import rsim
-from rsim.as_ray.arguments import check_settings
-from rsim.as_ray.constants import HEAD_NODE_RESOURCE_NAME, NODE_ADDRESS_RESOURCE_NAME
+from rsim.as_ray.arguments import check_settings, spills
+from rsim.as_ray.constants import (
+    HEAD_NODE_RESOURCE_NAME,
+    NODE_ADDRESS_RESOURCE_NAME,
+    PROCESS_TYPE_RAYLET,
+)
 
 cluster_not_supported = False
 
@@ -65,7 +70,12 @@ class ClusterNode:
     @property
     def address_info(self) -> dict[str, Any]:
         """What there is to know of its place."""
-        return {"node_ip_address": self.node_ip_address, "gcs_address": self.address}
+        return {
+            "node_ip_address": self.node_ip_address,
+            "gcs_address": self.address,
+            "object_store_address": self.node_id,
+            "raylet_socket_name": self.node_id,
+        }
 
     def is_head(self) -> bool:
         """Whether it is the one that drivers connect to."""
@@ -87,8 +97,40 @@ class ClusterNode:
 
     remaining_processes_alive = any_processes_alive
 
+    @property
+    def all_processes(self) -> dict[str, list[SimpleNamespace]]:
+        """What is said to run on it: one process, with which the node ends."""
+        return {PROCESS_TYPE_RAYLET: [SimpleNamespace(process=NodeProcess(self))]}
+
     def __repr__(self) -> str:
         return f"ClusterNode({self.node_id!r})"
+
+
+class NodeProcess:
+    """A node as what tests of Ray take for a process."""
+
+    def __init__(self, node: ClusterNode) -> None:
+        self._node = node
+
+    def terminate(self) -> None:
+        """Let the node end."""
+        if not self._node.dead:
+            self._node.kill_all_processes(allow_graceful=True)
+
+    def kill(self) -> None:
+        """Let the node die."""
+        if not self._node.dead:
+            self._node.kill_all_processes()
+
+    def poll(self) -> int | None:
+        """None while the node runs."""
+        return 0 if self._node.dead else None
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Raises TimeoutError if the node runs: it does not end by itself."""
+        if not self._node.dead:
+            raise TimeoutError(f"{self._node!r} does not end unless it is told to")
+        return 0
 
 
 class Cluster:
@@ -110,6 +152,7 @@ class Cluster:
         self.head_node: ClusterNode | None = None
         self.worker_nodes: list[ClusterNode] = []
         self.connected = False
+        self._spills = True
         self._session: rsim.Session | None = None
         self._numbers = itertools.count(1)
         self._address = f"127.0.0.1:{next(_ports)}"
@@ -140,6 +183,7 @@ class Cluster:
         """
         node = ClusterNode(self, next(self._numbers), _sizes(arguments))
         if self.head_node is None:
+            self._spills = spills(arguments.get("_system_config"))
             self.head_node = node
             node.node_id = head_name()
             _clusters[self._address] = self
@@ -162,6 +206,7 @@ class Cluster:
                     "the driver cannot go on without it"
                 )
             self.head_node = None
+            node.dead = True
             _clusters.pop(self._address, None)
             return
         self._end(node, graceful=allow_graceful)
@@ -188,6 +233,8 @@ class Cluster:
         """Remove all nodes, and end the session of the driver that is connected."""
         if self._runs():
             rsim.shutdown()
+        for node in self.list_all_nodes():
+            node.runs, node.dead = False, True
         self.worker_nodes.clear()
         self.head_node = None
         self.connected = False
@@ -199,6 +246,7 @@ class Cluster:
         assert head is not None, "only a cluster with a head has an address"
         sizes = {
             **head.sizes,
+            **({} if self._spills else {"spill_limit_bytes": 0}),
             "resources": head_resources(head.sizes.get("resources")),
             "labels": labels_of(head.node_id, head.sizes.get("labels")),
         }
@@ -253,7 +301,7 @@ def _sizes(arguments: Mapping[str, Any]) -> dict[str, Any]:
             given = json.loads(value) if isinstance(value, str) else value
             if given is not None:
                 sizes[name] = int(given) if name.endswith("memory") else given
-        elif name == "_system_config":
+        elif name in ("_system_config", "_internal_config"):
             check_settings(value)
         elif name not in _WITHOUT_EFFECT and not name.endswith(_WITHOUT_EFFECT_ENDINGS):
             raise NotImplementedError(f"add_node({name}=...) of Ray's Cluster is not in rsim")

@@ -15,7 +15,7 @@ from typing import Any
 
 import rsim
 from rsim.as_ray import cluster
-from rsim.as_ray.arguments import check_others, keeps_quiet
+from rsim.as_ray.arguments import check_others, keeps_quiet, spills
 from rsim.as_ray.runtime_env import JobConfig
 
 logger = logging.getLogger("ray")
@@ -147,6 +147,8 @@ def init(
         used = {name: value for name, value in given.items() if value is not None}
         used["resources"] = cluster.head_resources(resources)
         used["labels"] = cluster.labels_of(cluster.head_name(), labels)
+        if not spills(others.get("_system_config")):
+            used["spill_limit_bytes"] = 0
         session = rsim.init(**used, **settings)
     where = found.address if found is not None else None
     _context = RayContext(session, where or session.address)

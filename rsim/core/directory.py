@@ -132,7 +132,8 @@ class Directory:
                 node.forget_value(message.object_id)
             return
         if message.failure:
-            error = ErrorInfo(message.failure, message.message, message.subject)
+            about = message.message, message.subject, message.barred
+            error = ErrorInfo(message.failure, *about)
             node.tasks.fail_object(entry, error)
             return
         lives_at = message.actor_at
@@ -267,11 +268,13 @@ class Directory:
 
     def _lost_everywhere(self, entry: Entry) -> None:
         """No node that we know of has a copy."""
+        name = self._node.name
+        wrong = (name,) if name in (entry.locations or ()) else ()  # what we had is gone
         entry.locations = None
         if entry.owner:
             entry.state = PENDING
             self._node.gone(entry)
-            self.query(entry)
+            self.query(entry, lost_at=wrong)
         else:
             entry.state = LOST
             if entry.waiters is not None:

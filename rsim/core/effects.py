@@ -173,6 +173,8 @@ class CopyError(Effect, frozen=True):
 
     source: bytes
     target: bytes
+    barred: str = ""
+    """The function that did not run because of it."""
 
 
 class ForgetValues(Effect, frozen=True):

@@ -252,6 +252,8 @@ class ObjectLocation(Message, frozen=True):
     """The object stands for an actor that lives on this node."""
     subject: bytes = b""
     """What the failure is about."""
+    barred: str = ""
+    """The function that did not run because of it."""
 
 
 class ObjectPull(Message, frozen=True):

@@ -350,6 +350,8 @@ class Node:
                 self.shelf.set_evictable(object_id, True)
                 return entry.state == STORED
             self.shelf.delete(object_id)
+            if entry.owner:
+                self.peers.copy_dropped(entry)
         if entry.locations and not entry.owner and not stays:
             self.peers.delete_copies(entry)
         return stays

@@ -441,7 +441,7 @@ class Peers:
         entry.locations = [where]
 
     def copy_dropped(self, entry: Entry) -> None:
-        """Our store evicted a copy of another node's object."""
+        """Our store has let go of a copy of another node's object."""
         self.borrowing.send(entry.owner, m.ObjectCopy(entry.object_id, False))
 
     # -- births and deaths -------------------------------------------------------------------------

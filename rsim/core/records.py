@@ -212,6 +212,8 @@ class ErrorInfo(msgspec.Struct, frozen=True, array_like=True, tag="E", gc=False)
     message: str
     subject: bytes = b""
     """The id of the task, actor or object that it is about."""
+    barred: str = ""
+    """The function that did not run, as an input of it was this; empty: none."""
 
 
 class Located(msgspec.Struct, frozen=True, array_like=True, tag="L", gc=False):

@@ -58,6 +58,8 @@ class Shelf:
         self._writing: dict[bytes, int] = {}
         self._next_writers: dict[bytes, list[tuple[int, int, Answer]]] = {}
         """Who (by client) waits for another one to have written the same object, and its size."""
+        self.written = self.read = (0, 0)
+        """How many objects the disk has taken and given back so far, and their bytes."""
 
     # -- writers -----------------------------------------------------------------------------------
 
@@ -184,6 +186,8 @@ class Shelf:
 
     def spilled(self, object_id: bytes, ok: bool) -> None:
         """The disk answered."""
+        if ok:
+            self.written = self._one_more(self.written, object_id)
         self.apply(self.store.spilled(object_id, ok))
         if not ok and not self._retry_timer:
             self._retry_timer = self._step.next_op()
@@ -191,7 +195,13 @@ class Shelf:
 
     def restored(self, object_id: bytes, ok: bool) -> None:
         """The disk answered."""
+        if ok:
+            self.read = self._one_more(self.read, object_id)
         self.apply(self.store.restored(object_id, ok))
+
+    def _one_more(self, sums: tuple[int, int], object_id: bytes) -> tuple[int, int]:
+        size_bytes = self.store.size_of(object_id)
+        return sums if size_bytes is None else (sums[0] + 1, sums[1] + size_bytes)
 
     def timer_fired(self, op: int) -> bool:
         """Whether the timer was ours; then a full store refuses, or tries the disk again."""

@@ -403,8 +403,9 @@ class Tasks:
             self._node.peers.send_error_of(task, source)
             self.conclude(task, INPUT_ERROR)
             return
+        barred = task.spec.name if task.spec.creation is None else ""
         for entry in self._node.lineage.unfinished(task):
-            self._node.step.out.append(CopyError(source.object_id, entry.object_id))
+            self._node.step.out.append(CopyError(source.object_id, entry.object_id, barred))
             objects.set_contained(entry, source.contained)
             self.resolve_error(entry)
         self.conclude(task, INPUT_ERROR)

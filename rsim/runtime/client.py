@@ -25,7 +25,7 @@ from rsim.core.records import (
     TaskSpec,
     Value,
 )
-from rsim.exceptions import GetTimeoutError, RsimError
+from rsim.exceptions import GetTimeoutError, RsimError, RsimTaskError
 from rsim.runtime import errors, wire
 from rsim.runtime.consumer import Consumer
 from rsim.runtime.context import RUNNING, TaskContext
@@ -420,4 +420,7 @@ def exception_of(error: ErrorInfo) -> RsimError:
         fields = {field: error.subject.hex() for of, field in _SUBJECTS if issubclass(kind, of)}
     exception = kind(error.message, **fields)
     assert isinstance(exception, RsimError)
+    if error.barred:
+        what = f"{error.barred}() did not run: one of its inputs could not be computed"
+        return RsimTaskError(exception, error.barred, what).as_instanceof_cause()
     return exception

@@ -369,7 +369,10 @@ class Host:
         self.values[effect.object_id] = effect.error
 
     def _copy_error(self, effect: fx.CopyError) -> None:
-        self.values[effect.target] = self.values[effect.source]
+        value = self.values[effect.source]
+        if isinstance(value, ErrorInfo) and effect.barred and not value.barred:
+            value = msgspec.structs.replace(value, barred=effect.barred)
+        self.values[effect.target] = value
 
     def _forget_values(self, effect: fx.ForgetValues) -> None:
         for object_id in effect.object_ids:
@@ -395,6 +398,7 @@ class Host:
                 "failure": value.kind,
                 "message": value.message,
                 "subject": value.subject,
+                "barred": value.barred,
             }
         elif isinstance(value, Inline):
             changes = {"inline": value.payload, "size_bytes": len(value.payload)}

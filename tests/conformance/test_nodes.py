@@ -173,6 +173,24 @@ def test_a_task_with_the_last_cpu_does_not_wait_for_an_input_that_needs_one(init
     assert rsim.get(first.remote(refs[0]), timeout=60) == 0
 
 
+@pytest.mark.parametrize("again", [False, True], ids=["copy", "result"])
+def test_a_node_that_had_a_copy_is_not_asked_for_it_when_it_has_dropped_it(init, again):
+    session = init(num_cpus=0)
+    session.add_node(name="first", num_cpus=1)
+    first = rsim.remote(lambda block: int(block[0]))
+
+    @rsim.remote(num_returns=2)
+    def blocks():
+        return np.full(LARGE, 1), np.full(LARGE, 2)
+
+    one, two = blocks.remote()
+    assert rsim.get(first.remote(one)) == 1
+    session.add_node(name="second", num_cpus=1, resources={"second": 1})
+    assert rsim.get(first.options(resources={"second": 1}).remote(one)) == 1
+    session.remove_node("first")
+    assert rsim.get(first.remote(two if again else one), timeout=60) == 1 + again
+
+
 # -- captured refs -------------------------------------------------------------------------------
 
 
