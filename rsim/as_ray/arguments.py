@@ -104,6 +104,6 @@ def check_settings(config: object) -> None:
         return
     if not isinstance(config, dict):
         raise TypeError(f"The _system_config must be a dict, not {config!r}")
-    for name, value in config.items():
+    for name in config:
         if name not in (_SPILLS, *_HARMLESS_SETTINGS) and not str(name).endswith(_HARMLESS_ENDINGS):
             raise NotImplementedError(f"_system_config={{{name!r}: ...}} of Ray is not in rsim")

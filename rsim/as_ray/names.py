@@ -24,8 +24,8 @@ _PRIVATE = (
     "util.collective util.debug util.iter util.rpdb util.spark util.state.common util.state.util "
     "util.timer util.tracing util.tpu widgets "
     # where they were in older versions
-    "external_storage gcs_utils monitor parameter ray_constants services signature state test_utils "
-    "utils worker"
+    "external_storage gcs_utils monitor parameter ray_constants services signature state "
+    "test_utils utils worker"
 )
 PRIVATE = tuple(f"ray.{name}" for name in _PRIVATE.split())
 """What tests of Ray import beside the public interface. What is not in the table is absent."""
@@ -154,7 +154,8 @@ _TESTING = _in(
     "wait_for_num_actors kill_actor_and_wait_for_failure wait_for_assertion "
     "wait_until_succeeded_without_exception same_elements put_object get_other_nodes "
     "get_non_head_nodes is_placement_group_removed placement_group_assert_no_leak "
-    "generate_system_config_map generate_internal_config_map client_test_enabled external_redis_test_enabled "
+    "generate_system_config_map generate_internal_config_map client_test_enabled "
+    "external_redis_test_enabled "
     "enable_external_redis redis_replicas redis_sentinel_replicas object_memory_usage "
     "is_named_tuple convert_actor_state get_actor_node_id chdir check_call_subprocess "
     "no_resource_leaks_excluding_node_resources persistent_gcs_test_enabled "

@@ -276,6 +276,9 @@ class Tasks:
         if event.retryable and self.may_retry(task):
             self._discard(task, event.results, executor)
             self.retry(task, user_error(event.message))
+        elif event.error and self._node.streams.is_cut(task):
+            self._discard(task, event.results, executor)
+            self.retry(task)
         elif (event.error or event.retryable) and task.cancelled and not task.spec.actor:
             self._discard(task, event.results, executor)
             self.fail(task, cancellation(task))
