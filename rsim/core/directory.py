@@ -239,7 +239,7 @@ class Directory:
             if entry.owner:
                 node.peers.borrowing.send(entry.owner, ObjectCopy(entry.object_id, True))
             node.announce(entry)
-            node.shelf.set_evictable(entry.object_id, True)
+            node.landed(entry.object_id)
 
     def absent(self, source: str, message: ObjectAbsence) -> None:
         """The node that we asked has no copy."""

@@ -89,6 +89,7 @@ class Node:
         self.objects.open_account(DRIVER)
         self._announced: deque[Entry] = deque()
         self._needed: deque[tuple[Entry, bool]] = deque()
+        self._landed: deque[bytes] = deque()
         self._forgotten: list[bytes] = []
         self._fits: dict[Demand, bool] = {}
         self._handlers = self._by_event()
@@ -176,13 +177,22 @@ class Node:
         if entry.state != PENDING or entry.owner:
             self._needed.append((entry, local))
 
+    def landed(self, object_id: bytes) -> None:
+        """A copy from elsewhere is here: it may be dropped when room is short, but not before those
+        who wait for it have looked at it.
+        """
+        if self._announced:
+            self._landed.append(object_id)
+        else:
+            self.shelf.set_evictable(object_id, True)
+
     def gone(self, entry: Entry) -> None:
         """The object is gone: tell those who counted on it, before the step ends."""
         self._needed.append((entry, False))
 
     def _settle(self) -> None:
-        announced, needed = self._announced, self._needed
-        while announced or needed:
+        announced, needed, landed = self._announced, self._needed, self._landed
+        while announced or needed or landed:
             if announced:
                 entry = announced.popleft()
                 for waiter in self.objects.announce(entry):
@@ -197,6 +207,9 @@ class Node:
                         self.peers.entry_ready(waiter, entry)
                 if entry.waiters is not None:
                     self.need(entry, local=True)
+                continue
+            if not needed:
+                self.shelf.set_evictable(landed.popleft(), True)
                 continue
             entry, local = needed.popleft()
             if not entry.exists:

@@ -633,3 +633,15 @@ def test_nodes_come_and_go_while_programs_run(init):
         for name in others:
             session.remove_node(name)
         inspecting.check(session)
+
+
+def test_a_get_of_several_copies_does_not_lose_one_to_the_next(init):
+    session = init(num_cpus=0, object_store_memory=6 * MIB)
+    session.add_node(name="maker", num_cpus=1, object_store_memory=40 * MIB)
+    made = [rsim.remote(lambda n: np.full(MIB // 8, n)).remote(number) for number in range(4)]
+    rsim.wait(made, num_returns=4, fetch_local=False)
+    own = [rsim.put(np.full(MIB // 8, -1)) for _ in range(5)]
+    values = rsim.get(made, timeout=60)
+    assert [int(value[0]) for value in values] == [0, 1, 2, 3]
+    del values
+    assert [int(rsim.get(ref, timeout=60)[0]) for ref in own] == [-1] * 5
