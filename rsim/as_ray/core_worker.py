@@ -84,7 +84,7 @@ def memory_summary(
     nodes = [node for node in node_facts(session.running_client()) if node.alive]
     used = sum(node.used_bytes for node in nodes)
     capacity = sum(node.capacity_bytes for node in nodes)
-    count = sum(len(fact.copies) for fact in _objects())
+    count = sum(node.stored for node in nodes)
     full = round(100 * used / capacity, 2) if capacity else 0.0
     lines = [
         "--- Aggregate object store stats across all nodes ---",

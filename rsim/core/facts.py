@@ -149,6 +149,8 @@ class NodeFact(Fact, frozen=True):
     labels: tuple[tuple[str, str], ...]
     started_ns: int
     ended_ns: int
+    stored: int = 0
+    """How many objects are in its memory."""
     spilled: tuple[int, int] = (0, 0)
     """How many objects it has written to disk so far, and their bytes."""
     restored: tuple[int, int] = (0, 0)

@@ -368,6 +368,7 @@ def node_facts(node: Node) -> Iterator[NodeFact]:
         tuple(node.labels.items()),
         node.started_ns,
         -1,
+        store.stats().in_memory,
         node.shelf.written,
         node.shelf.read,
     )

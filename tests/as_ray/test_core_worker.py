@@ -51,7 +51,7 @@ def test_a_summary_of_memory() -> None:
     ray.init(num_cpus=1, object_store_memory=10 << 20)
     refs = [ray.put(bytes(4 << 20)) for _ in range(3)]
     told = memory_summary(stats_only=True)
-    assert "Plasma memory usage 8 MiB" in told and "Spilled 4 MiB, 1 objects" in told
+    assert "Plasma memory usage 8 MiB, 2 objects" in told and "Spilled 4 MiB, 1 objects" in told
     assert "Restored" not in told
     assert len(ray.get(refs[0])) == 4 << 20
     assert "Restored 4 MiB, 1 objects" in memory_summary(stats_only=True)
