@@ -69,7 +69,8 @@ class Node:
             self._drop_value, self._unheld, self._entry_removed, self._missing
         )
         store = ObjectStore(Arena(capacity_bytes), spill_limit_bytes)
-        self.shelf = Shelf(self.step, store, config.store_grace_ns, self._evicted)
+        known = self.objects.entries.__contains__
+        self.shelf = Shelf(self.step, store, config.store_grace_ns, self._evicted, known)
         self.history = History(name)
         self.started_ns = 0
         self.tasks = Tasks(self)
@@ -89,7 +90,6 @@ class Node:
         self.objects.open_account(DRIVER)
         self._announced: deque[Entry] = deque()
         self._needed: deque[tuple[Entry, bool]] = deque()
-        self._landed: deque[bytes] = deque()
         self._forgotten: list[bytes] = []
         self._fits: dict[Demand, bool] = {}
         self._handlers = self._by_event()
@@ -177,21 +177,12 @@ class Node:
         if entry.state != PENDING or entry.owner:
             self._needed.append((entry, local))
 
-    def landed(self, object_id: bytes) -> None:
-        """A copy from elsewhere is here: it may be dropped when room is short, but not before those
-        who wait for it have looked at it.
-        """
-        if self._announced:
-            self._landed.append(object_id)
-        else:
-            self.shelf.set_evictable(object_id, True)
-
     def gone(self, entry: Entry) -> None:
         """The object is gone: tell those who counted on it, before the step ends."""
         self._needed.append((entry, False))
 
     def _settle(self) -> None:
-        announced, needed, landed = self._announced, self._needed, self._landed
+        announced, needed, landed = self._announced, self._needed, self.peers.directory.landed
         while announced or needed or landed:
             if announced:
                 entry = announced.popleft()

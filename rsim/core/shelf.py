@@ -35,7 +35,7 @@ _ERROR_KINDS = {
 
 class Shelf:
     """The store of a node and those who wait for it. ``on_evicted(object_id)``: the store dropped a
-    copy.
+    copy. ``is_known(object_id)``: somebody may want the object.
     """
 
     def __init__(
@@ -44,11 +44,13 @@ class Shelf:
         store: ObjectStore,
         grace_ns: int,
         on_evicted: Callable[[bytes], None],
+        is_known: Callable[[bytes], bool],
     ) -> None:
         self.store = store
         self._step = step
         self._grace_ns = grace_ns
         self._on_evicted = on_evicted
+        self._is_known = is_known
         self._answers: dict[int, tuple[int, bytes, Answer]] = {}
         self._decided: deque[decisions.Decision] = deque()
         self._applying = False
@@ -96,6 +98,8 @@ class Shelf:
         """The writer gave up; another one is not touched."""
         if self._writing.get(object_id) != client:
             self._withdraw(client, object_id)
+            if object_id not in self._writing and not self._is_known(object_id):
+                self.delete(object_id)  # it was kept, in use after its end, for this writer
             return
         del self._writing[object_id]
         self.apply(self.store.abort(object_id))
