@@ -416,7 +416,8 @@ class Tasks:
             self._node.peers.send_error_of(task, source)
             self.conclude(task, INPUT_ERROR)
             return
-        barred = task.spec.name if task.spec.creation is None else ""
+        is_input = task.spec.creation is None and source.object_id != task.spec.actor
+        barred = task.spec.name if is_input else ""
         for entry in self._node.lineage.unfinished(task):
             self._node.step.out.append(CopyError(source.object_id, entry.object_id, barred))
             objects.set_contained(entry, source.contained)
