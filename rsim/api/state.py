@@ -54,9 +54,9 @@ def nodes() -> list[dict[str, Any]]:
     """The nodes of the cluster, dead ones included, as Ray describes them.
 
     "NodeID" and "NodeName" are the node's name; "Resources": quantities by name, memory in bytes.
-    What rsim does not have, such as ports, is -1 or empty; an object store is called like its node.
-    Raises RuntimeError when no runtime is
-    running, GetTimeoutError when a node does not answer within 30 s.
+    What rsim does not have, such as ports, is -1 or empty; a socket is called as its node. Raises
+    RuntimeError when no runtime is running, GetTimeoutError when a node does not answer within
+    30 s.
     """
     return [_described(node) for node in node_facts(client_of("nodes"))]
 
@@ -70,7 +70,7 @@ def _described(node: NodeFact) -> dict[str, Any]:
         "NodeManagerPort": _NO_PORT,
         "ObjectManagerPort": _NO_PORT,
         "ObjectStoreSocketName": node.node,
-        "RayletSocketName": "",
+        "RayletSocketName": node.node,
         "MetricsExportPort": _NO_PORT,
         "MetricsAgentPort": _NO_PORT,
         "DashboardAgentListenPort": _NO_PORT,

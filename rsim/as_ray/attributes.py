@@ -51,6 +51,7 @@ _HANDLE: dict[str, Any] = {
     "_actor_id": property(lambda handle: ActorID(handle._rsim_ref.binary())),
     "_ray_actor_id": property(lambda handle: ActorID(handle._rsim_ref.binary())),
 }
+_GENERATOR: dict[str, Any] = {"_generator_ref": property(lambda stream: stream.completed())}
 _CLASS: dict[str, Any] = {
     "__class_getitem__": classmethod(GenericAlias),
     "_remote": _remote,
@@ -152,6 +153,7 @@ _ADDED: dict[type, dict[str, Any]] = {
     rsim.ActorClass: _CLASS,
     rsim.ActorHandle: _HANDLE,
     rsim.ObjectRef: _REF,
+    rsim.ObjectRefGenerator: _GENERATOR,
     rsim.RemoteFunction: {"_remote": _remote, "bind": _bind},
     ActorMethod: {
         "_remote": _remote,

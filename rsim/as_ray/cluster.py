@@ -10,11 +10,16 @@ import itertools
 import json
 import os
 from collections.abc import Collection, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import rsim
 from rsim.as_ray.arguments import check_settings
-from rsim.as_ray.constants import HEAD_NODE_RESOURCE_NAME, NODE_ADDRESS_RESOURCE_NAME
+from rsim.as_ray.constants import (
+    HEAD_NODE_RESOURCE_NAME,
+    NODE_ADDRESS_RESOURCE_NAME,
+    PROCESS_TYPE_RAYLET,
+)
 
 cluster_not_supported = False
 
@@ -65,7 +70,12 @@ class ClusterNode:
     @property
     def address_info(self) -> dict[str, Any]:
         """What there is to know of its place."""
-        return {"node_ip_address": self.node_ip_address, "gcs_address": self.address}
+        return {
+            "node_ip_address": self.node_ip_address,
+            "gcs_address": self.address,
+            "object_store_address": self.node_id,
+            "raylet_socket_name": self.node_id,
+        }
 
     def is_head(self) -> bool:
         """Whether it is the one that drivers connect to."""
@@ -87,8 +97,40 @@ class ClusterNode:
 
     remaining_processes_alive = any_processes_alive
 
+    @property
+    def all_processes(self) -> dict[str, list[SimpleNamespace]]:
+        """What is said to run on it: one process, with which the node ends."""
+        return {PROCESS_TYPE_RAYLET: [SimpleNamespace(process=NodeProcess(self))]}
+
     def __repr__(self) -> str:
         return f"ClusterNode({self.node_id!r})"
+
+
+class NodeProcess:
+    """A node as what tests of Ray take for a process."""
+
+    def __init__(self, node: ClusterNode) -> None:
+        self._node = node
+
+    def terminate(self) -> None:
+        """Let the node end."""
+        if not self._node.dead:
+            self._node.kill_all_processes(allow_graceful=True)
+
+    def kill(self) -> None:
+        """Let the node die."""
+        if not self._node.dead:
+            self._node.kill_all_processes()
+
+    def poll(self) -> int | None:
+        """None while the node runs."""
+        return 0 if self._node.dead else None
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Raises TimeoutError if the node runs: it does not end by itself."""
+        if not self._node.dead:
+            raise TimeoutError(f"{self._node!r} does not end unless it is told to")
+        return 0
 
 
 class Cluster:
@@ -168,6 +210,7 @@ class Cluster:
                     "the driver cannot go on without it"
                 )
             self.head_node = None
+            node.dead = True
             _clusters.pop(self._address, None)
             return
         self._end(node, graceful=allow_graceful)
@@ -194,6 +237,8 @@ class Cluster:
         """Remove all nodes, and end the session of the driver that is connected."""
         if self._runs():
             rsim.shutdown()
+        for node in self.list_all_nodes():
+            node.runs, node.dead = False, True
         self.worker_nodes.clear()
         self.head_node = None
         self.connected = False

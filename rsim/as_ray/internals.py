@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import rsim
 from rsim.as_ray.absent import Absent
+from rsim.as_ray.core_worker import CoreWorker
 from rsim.as_ray.ids import JobID
 from rsim.as_ray.session import SCRIPT_MODE, WORKER_MODE
 from rsim.runtime import current
@@ -58,7 +59,7 @@ class GlobalWorker:
     """The process in which the code runs that asks: a driver or a worker."""
 
     node = _ThisNode()
-    core_worker = Absent("ray._private.worker.global_worker.core_worker")
+    core_worker = CoreWorker()
     gcs_client = Absent("ray._private.worker.global_worker.gcs_client")
 
     @property

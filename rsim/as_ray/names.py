@@ -22,7 +22,10 @@ _PRIVATE = (
     "_common _private _raylet autoscaler client_builder core cross_language dag dashboard "
     "experimental includes internal job_config scripts tests util.client "
     "util.collective util.debug util.iter util.rpdb util.spark util.state.common util.state.util "
-    "util.timer util.tracing util.tpu widgets"
+    "util.timer util.tracing util.tpu widgets "
+    # where they were in older versions
+    "external_storage gcs_utils monitor parameter ray_constants services signature state "
+    "test_utils utils worker"
 )
 PRIVATE = tuple(f"ray.{name}" for name in _PRIVATE.split())
 """What tests of Ray import beside the public interface. What is not in the table is absent."""
@@ -102,7 +105,9 @@ _RAY: Names = {
         "java_actor_class java_function Language".split(),
         (),
     ),
+    **_in(f"{_HERE}.tables", "actors jobs"),
     "cloudpickle": ("ray.cloudpickle",),
+    "gcs_utils": ("ray._private.gcs_utils",),
     "ray_constants": ("ray._private.ray_constants",),
     "serialization": ("ray._private.serialization",),
     "state": ("ray._private.state",),
@@ -151,7 +156,8 @@ _TESTING = (
         "wait_for_num_actors kill_actor_and_wait_for_failure wait_for_assertion "
         "wait_until_succeeded_without_exception same_elements put_object get_other_nodes "
         "get_non_head_nodes is_placement_group_removed placement_group_assert_no_leak "
-        "generate_system_config_map client_test_enabled external_redis_test_enabled "
+        "generate_system_config_map generate_internal_config_map client_test_enabled "
+        "external_redis_test_enabled "
         "enable_external_redis redis_replicas redis_sentinel_replicas object_memory_usage "
         "is_named_tuple convert_actor_state get_actor_node_id chdir check_call_subprocess "
         "no_resource_leaks_excluding_node_resources persistent_gcs_test_enabled "
@@ -173,7 +179,7 @@ _CONSTANTS = (
         f"{_HERE}.constants",
         "DEFAULT_MAX_CONCURRENCY_ASYNC DEFAULT_TASK_MAX_RETRIES ID_SIZE "
         "OBJECT_STORE_MINIMUM_MEMORY_BYTES DEFAULT_DASHBOARD_AGENT_LISTEN_PORT NODE_DEFAULT_IP "
-        "AUTOSCALER_EVENTS HEAD_NODE_RESOURCE_NAME RESOURCE_CONSTRAINT_PREFIX "
+        "AUTOSCALER_EVENTS PROCESS_TYPE_RAYLET HEAD_NODE_RESOURCE_NAME RESOURCE_CONSTRAINT_PREFIX "
         "KV_NAMESPACE_FUNCTION_TABLE FUNCTION_SIZE_WARN_THRESHOLD FUNCTION_SIZE_ERROR_THRESHOLD",
     )
     | _in(f"{_HERE}.internals", "gcs_actor_scheduling_enabled")
@@ -286,7 +292,9 @@ MODULES: dict[str, Names] = {
         "_internal_kv_list _internal_kv_del",
     ),
     # private
-    "ray._raylet": {**_IDS, **_REFS},
+    "ray._raylet": {**_IDS, **_REFS}
+    | _as("rsim", StreamingObjectRefGenerator="ObjectRefGenerator")
+    | _as(f"{_HERE}.cluster", RAY_NODE_ID_KEY="NODE_ID_LABEL"),
     "ray._common.test_utils": _TESTING,
     "ray._common.utils": _UTILITIES,
     "ray._common.network_utils": _UTILITIES | _in(f"{_HERE}.testing", "find_free_port"),
@@ -297,6 +305,7 @@ MODULES: dict[str, Names] = {
     "ray._private.ray_constants": _CONSTANTS,
     "ray.ray_constants": _CONSTANTS,
     "ray._private.gcs_utils": _in(f"{_HERE}.internals", "ActorTableData"),
+    "ray._private.services": _in(f"{_HERE}.testing", "remaining_processes_alive"),
     "ray._private.state": _in("rsim", "available_resources cluster_resources nodes")
     | _in(f"{_HERE}.calls", "timeline")
     | _in(
@@ -308,15 +317,31 @@ MODULES: dict[str, Names] = {
         f"{_HERE}.helpers",
         "client_mode_hook client_mode_should_convert disable_client_hook is_client_mode_enabled",
     ),
-    "ray._private.internal_api": _in(f"{_HERE}.helpers", "global_gc"),
+    "ray._private.internal_api": _in(f"{_HERE}.helpers", "global_gc")
+    | _in(f"{_HERE}.core_worker", "memory_summary"),
     "ray._private.worker": _RAY
     | _in(f"{_HERE}.helpers", "_wait_async")
     | _in(f"{_HERE}.internals", "global_worker")
     | {"pickle": ("ray.cloudpickle",)},
     "ray.tests.client_test_utils": _TESTING,
     "ray.tests.conftest": _FIXTURES,
-    "ray.test_utils": _TESTING,
 }
+
+_MOVED = {
+    "ray.gcs_utils": "ray._private.gcs_utils",
+    "ray.internal.internal_api": "ray._private.internal_api",
+    "ray.ray_constants": "ray._private.ray_constants",
+    "ray.services": "ray._private.services",
+    "ray.state": "ray._private.state",
+    "ray.test_utils": "ray._private.test_utils",
+    "ray.tests.cluster_utils": "ray.cluster_utils",
+    "ray.tests.utils": "ray._private.test_utils",
+    "ray.utils": "ray._private.utils",
+    "ray.worker": "ray._private.worker",
+}
+"""Where Ray had modules in older versions."""
+
+MODULES.update({old: MODULES[new] for old, new in _MOVED.items()})
 
 
 def is_private(name: str) -> bool:

@@ -191,6 +191,11 @@ def _itself(obj: Any) -> Any:
     return obj
 
 
+def remaining_processes_alive() -> bool:
+    """Whether rsim runs: what it needs ends with it."""
+    return rsim.is_initialized()
+
+
 def get_other_nodes(cluster: Any, exclude_head: bool = False) -> list[Any]:
     """The nodes of a Cluster but that of the driver, which is the head."""
     return [node for node in cluster.list_all_nodes() if not node.is_head()]
@@ -248,6 +253,11 @@ def convert_actor_state(state: Any) -> str:
 def generate_system_config_map(**kwargs: Any) -> dict[str, Any]:
     """Settings as a parameter of a fixture."""
     return {"_system_config": kwargs}
+
+
+def generate_internal_config_map(**kwargs: Any) -> dict[str, Any]:
+    """Settings as a parameter of a fixture, as they were written before Ray 1.0."""
+    return {"_internal_config": json.dumps(kwargs)}
 
 
 def is_named_tuple(cls: type) -> bool:

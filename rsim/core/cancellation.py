@@ -76,6 +76,15 @@ class Cancellation:
                 self._withdraw_wait(task)
                 node.tasks.fail(task, error)
 
+    def interrupt(self, task: Task) -> None:
+        """End this run of a task: it is to run again."""
+        node = self._node
+        if task.state == FORWARDED:
+            forward = CancelForward(task.spec.task_id, force=False, recursive=False)
+            node.peers.borrowing.send(str(task.executor), forward)
+        elif task.state == SENT and node.scheduler.workers[int(task.executor)].tasks[0] is task:
+            node.step.out.append(InterruptTask(int(task.executor), task.spec.task_id))
+
     def _withdraw_wait(self, task: Task) -> None:
         node = self._node
         if task.spec.actor or task.state == READY:

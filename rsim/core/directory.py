@@ -6,6 +6,7 @@ twice at once, nor wait for a node that is dead. Owns the open questions and the
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,10 @@ class Directory:
         self._asked: dict[bytes, str] = {}
         self._awaited: dict[bytes, None] = {}
         self._pulls: dict[bytes, str] = {}
+        self.landed: deque[bytes] = deque()
+        """Copies that have come, to be dropped when room is short: as soon as those who wait have
+        looked at them.
+        """
 
     # -- questions ---------------------------------------------------------------------------------
 
@@ -240,7 +245,10 @@ class Directory:
                 entry.cached = True
                 node.peers.borrowing.send(entry.owner, ObjectCopy(entry.object_id, True))
             node.announce(entry)
-            node.shelf.set_evictable(entry.object_id, True)
+            if entry.waiters is None:
+                node.shelf.set_evictable(entry.object_id, True)
+            else:
+                self.landed.append(entry.object_id)
 
     def absent(self, source: str, message: ObjectAbsence) -> None:
         """The node that we asked has no copy."""
@@ -269,11 +277,13 @@ class Directory:
 
     def _lost_everywhere(self, entry: Entry) -> None:
         """No node that we know of has a copy."""
+        name = self._node.name
+        wrong = (name,) if name in (entry.locations or ()) else ()  # what we had is gone
         entry.locations = None
         if entry.owner:
             entry.state = PENDING
             self._node.gone(entry)
-            self.query(entry)
+            self.query(entry, lost_at=wrong)
         else:
             entry.state = LOST
             if entry.waiters is not None:

@@ -118,6 +118,8 @@ class ObjectFact(Fact, frozen=True):
     """Clients of the owner that have a ref."""
     pid: int
     """Of the first of them; 0: the driver's, or not known."""
+    users: int
+    """Unfinished tasks of the owner's that need it."""
 
 
 class WorkerFact(Fact, frozen=True):
@@ -155,6 +157,12 @@ class NodeFact(Fact, frozen=True):
     labels: tuple[tuple[str, str], ...]
     started_ns: int
     ended_ns: int
+    stored: int = 0
+    """How many objects are in its memory."""
+    spilled: tuple[int, int] = (0, 0)
+    """How many objects it has written to disk so far, and their bytes."""
+    restored: tuple[int, int] = (0, 0)
+    """How many it has read back, and their bytes."""
 
 
 AnyFact = TaskFact | ActorFact | ObjectFact | WorkerFact | NodeFact

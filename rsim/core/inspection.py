@@ -324,6 +324,7 @@ def object_facts(node: Node) -> Iterator[ObjectFact]:
             (*copies, *(entry.locations or ())),
             holders,
             glance.pids.get(holders[0], 0) if holders else 0,
+            used.get(object_id, 0),
         )
 
 
@@ -371,5 +372,8 @@ def node_facts(node: Node) -> Iterator[NodeFact]:
         tuple(node.labels.items()),
         node.started_ns,
         -1,
+        store.stats().in_memory,
+        node.shelf.written,
+        node.shelf.read,
     )
     yield from node.history.nodes.values()

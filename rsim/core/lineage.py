@@ -75,7 +75,7 @@ class Lineage:
             self._node.objects.release_lineage(self.hold_inputs(task))
             self._node.tasks.retry(task)
         elif task is not None and task.spec.num_returns == STREAMING:
-            self._node.streams.missed(task)
+            self._node.streams.missed(task, entry.object_id)
 
     @staticmethod
     def _obstacle(entry: Entry, task: Task | None) -> ErrorInfo | None:

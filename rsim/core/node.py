@@ -69,7 +69,8 @@ class Node:
             self._drop_value, self._unheld, self._entry_removed, self._missing
         )
         store = ObjectStore(Arena(capacity_bytes), spill_limit_bytes)
-        self.shelf = Shelf(self.step, store, config.store_grace_ns, self._evicted)
+        known = self.objects.entries.__contains__
+        self.shelf = Shelf(self.step, store, config.store_grace_ns, self._evicted, known)
         self.history = History(name)
         self.started_ns = 0
         self.tasks = Tasks(self)
@@ -182,8 +183,8 @@ class Node:
         self._needed.append((entry, False))
 
     def _settle(self) -> None:
-        announced, needed = self._announced, self._needed
-        while announced or needed:
+        announced, needed, landed = self._announced, self._needed, self.peers.directory.landed
+        while announced or needed or landed:
             if announced:
                 entry = announced.popleft()
                 for waiter in self.objects.announce(entry):
@@ -198,6 +199,9 @@ class Node:
                         self.peers.entry_ready(waiter, entry)
                 if entry.waiters is not None:
                     self.need(entry, local=True)
+                continue
+            if not needed:
+                self.shelf.set_evictable(landed.popleft(), True)
                 continue
             entry, local = needed.popleft()
             if not entry.exists:

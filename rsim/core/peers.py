@@ -392,6 +392,8 @@ class Peers:
             error = ErrorInfo(message.failure, message.message, message.subject)
             if message.failure in ("WorkerCrashedError", OUT_OF_MEMORY):
                 node.deaths.interrupted(task, error)
+            elif node.streams.is_cut(task):
+                node.tasks.retry(task)
             else:
                 node.tasks.fail(task, error)
         else:

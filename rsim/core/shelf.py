@@ -35,7 +35,7 @@ _ERROR_KINDS = {
 
 class Shelf:
     """The store of a node and those who wait for it. ``on_evicted(object_id)``: the store dropped a
-    copy.
+    copy. ``is_known(object_id)``: somebody may want the object.
     """
 
     def __init__(
@@ -44,11 +44,13 @@ class Shelf:
         store: ObjectStore,
         grace_ns: int,
         on_evicted: Callable[[bytes], None],
+        is_known: Callable[[bytes], bool],
     ) -> None:
         self.store = store
         self._step = step
         self._grace_ns = grace_ns
         self._on_evicted = on_evicted
+        self._is_known = is_known
         self._answers: dict[int, tuple[int, bytes, Answer]] = {}
         self._decided: deque[decisions.Decision] = deque()
         self._applying = False
@@ -58,6 +60,8 @@ class Shelf:
         self._writing: dict[bytes, int] = {}
         self._next_writers: dict[bytes, list[tuple[int, int, Answer]]] = {}
         """Who (by client) waits for another one to have written the same object, and its size."""
+        self.written = self.read = (0, 0)
+        """How many objects the disk has taken and given back so far, and their bytes."""
 
     # -- writers -----------------------------------------------------------------------------------
 
@@ -94,6 +98,8 @@ class Shelf:
         """The writer gave up; another one is not touched."""
         if self._writing.get(object_id) != client:
             self._withdraw(client, object_id)
+            if object_id not in self._writing and not self._is_known(object_id):
+                self.delete(object_id)  # it was kept, in use after its end, for this writer
             return
         del self._writing[object_id]
         self.apply(self.store.abort(object_id))
@@ -184,6 +190,8 @@ class Shelf:
 
     def spilled(self, object_id: bytes, ok: bool) -> None:
         """The disk answered."""
+        if ok:
+            self.written = self._one_more(self.written, object_id)
         self.apply(self.store.spilled(object_id, ok))
         if not ok and not self._retry_timer:
             self._retry_timer = self._step.next_op()
@@ -191,7 +199,13 @@ class Shelf:
 
     def restored(self, object_id: bytes, ok: bool) -> None:
         """The disk answered."""
+        if ok:
+            self.read = self._one_more(self.read, object_id)
         self.apply(self.store.restored(object_id, ok))
+
+    def _one_more(self, sums: tuple[int, int], object_id: bytes) -> tuple[int, int]:
+        size_bytes = self.store.size_of(object_id)
+        return sums if size_bytes is None else (sums[0] + 1, sums[1] + size_bytes)
 
     def timer_fired(self, op: int) -> bool:
         """Whether the timer was ours; then a full store refuses, or tries the disk again."""

@@ -47,6 +47,13 @@ class StoreStats(msgspec.Struct, frozen=True, gc=False):
     spilled_bytes: int
     spill_limit_bytes: int | None
 
+    @property
+    def in_memory(self) -> int:
+        """How many objects take up memory."""
+        moving = self.creating, self.spilling, self.restoring
+        resting = self.pinned, self.spillable, self.evictable
+        return sum(holding.objects for holding in (*moving, *resting))
+
 
 class Decision(msgspec.Struct, frozen=True, gc=False):
     """Base of all that the store decides."""

@@ -46,6 +46,9 @@ class Stream(Waiter, gc=False, eq=False, kw_only=True):
     ended: bool = False
     open: bool = True
     """Somebody can still ask for items: those that are not consumed are held."""
+    attempt: int = 0
+    last: int = 0
+    """The item that came last, and in which run."""
     late: bool = False
     """It was opened while the generator ran: what that run yielded before is not known."""
 
@@ -59,6 +62,8 @@ class Streams:
         self.pauses = Pauses(node)
         self._missed: dict[bytes, None] = {}
         """Unfinished generators of which an earlier item is wanted again."""
+        self._cut: dict[bytes, int] = {}
+        """Generators of which a run was told to end, and which run, for another to follow."""
 
     # -- beginnings and ends -----------------------------------------------------------------------
 
@@ -136,6 +141,7 @@ class Streams:
         """Nothing of what a generator made is known any more."""
         self.table.pop(task_id, None)
         self._missed.pop(task_id, None)
+        self._cut.pop(task_id, None)
         self.pauses.forget(task_id)
 
     # -- production --------------------------------------------------------------------------------
@@ -167,7 +173,9 @@ class Streams:
         object_id = return_id(task_id, item.index)
         wanted = self._wants(task, item)
         stream = self.table.get(task_id)
-        again = item.retryable and node.tasks.may_retry(task)
+        again = self._runs_again_after(task, item)
+        if stream is not None:
+            stream.attempt, stream.last = task.attempt, item.index
         if stream is not None and not again and self._is_next(stream, item):
             stream.produced += 1
             if stream.open:
@@ -183,12 +191,18 @@ class Streams:
         entry = self._node.objects.get(return_id(task.spec.task_id, item.index))
         if entry is not None and (entry.exists or entry.owner):
             return False
-        if item.retryable and self._node.tasks.may_retry(task):
-            return False  # an error that means another try
+        if self._runs_again_after(task, item):
+            return False
         stream = self.table.get(task.spec.task_id)
         if stream is None or item.index <= stream.produced:
             return entry is not None
         return self._is_next(stream, item) and (stream.open or entry is not None)
+
+    def _runs_again_after(self, task: Task, item: ItemYielded | ItemReport) -> bool:
+        """Whether the item is an error that means another try."""
+        if item.retryable:
+            return self._node.tasks.may_retry(task)
+        return item.error and self.is_cut(task)
 
     @staticmethod
     def _is_next(stream: Stream, item: ItemYielded | ItemReport) -> bool:
@@ -222,14 +236,28 @@ class Streams:
 
     # -- running again -----------------------------------------------------------------------------
 
-    def missed(self, task: Task) -> None:
+    def missed(self, task: Task, object_id: bytes) -> None:
         """An item is wanted again while its generator runs, and may have passed it: this run must
-        end, for another to fill it in.
+        end, for another to fill it in. It is told to if it has passed it; a call of an actor is
+        not, for what it has changed stays changed.
         """
-        self._missed[task.spec.task_id] = None
-        stream = self.table.get(task.spec.task_id)
-        if stream is not None:
-            self.pauses.consumed(stream)
+        task_id = task.spec.task_id
+        self._missed[task_id] = None
+        stream = self.table.get(task_id)
+        if stream is None:
+            return
+        self.pauses.consumed(stream)
+        passed = stream.attempt == task.attempt and 0 < index_of(object_id) <= stream.last
+        again = not task.spec.actor and self._node.tasks.may_retry(task)
+        if passed and again and self._cut.get(task_id) != task.attempt:
+            self._cut[task_id] = task.attempt
+            self._node.cancellation.interrupt(task)
+
+    def is_cut(self, task: Task) -> bool:
+        """Whether this run of a generator was told to end, and another is to follow."""
+        if self._cut.get(task.spec.task_id, -1) != task.attempt:
+            return False
+        return self._node.tasks.may_retry(task)
 
     def is_hurried(self, stream: Stream) -> bool:
         """Whether the generator must not pause: nobody consumes, or it is to run again soon."""

@@ -20,7 +20,7 @@ from rsim.core.lineage import results_of
 from rsim.core.messages import TaskOutcome
 from rsim.core.objects import INLINE, LOST, STORED, Entry
 from rsim.core.records import STREAMING, ErrorInfo, Result, TaskSpec
-from rsim.core.work import DONE, WAITING, Task, Worker, cancellation
+from rsim.core.work import DONE, FORWARDED, WAITING, Task, Worker, cancellation
 
 if TYPE_CHECKING:
     from rsim.core.node import Node
@@ -98,8 +98,11 @@ class Tasks:
     def accept(self, spec: TaskSpec, owner: str, attempt: int) -> None:
         """Another node hands a task over to be run here."""
         task = self.table.get(spec.task_id)
+        streams = spec.num_returns == STREAMING
+        if task is not None and not streams and self._is_exchanged(task, owner):
+            self.surrender(task, owner)
+            task = self.table.get(spec.task_id)
         if task is not None and not task.owner:
-            streams = spec.num_returns == STREAMING
             self._node.peers.claim(task, owner, [] if streams else self.claimed_results(task))
             return
         if task is not None and task.state != DONE:
@@ -112,6 +115,13 @@ class Tasks:
         task.attempt = attempt
         task.submitted_ns = self._node.step.now_ns
         self._begin(task)
+
+    def _is_exchanged(self, task: Task, owner: str) -> bool:
+        """Whether two nodes that own the same task have handed it to each other, and this one is
+        to give way.
+        """
+        forwarded = task.state == FORWARDED and task.executor == owner and not task.owner
+        return forwarded and owner < self._node.name
 
     def _superseded(self, known: Task) -> int:
         """A run for another owner is not the record of the task any more; how many objects that it
@@ -280,6 +290,9 @@ class Tasks:
         if event.retryable and self.may_retry(task):
             self._discard(task, event.results, executor)
             self.retry(task, user_error(event.message))
+        elif event.error and self._node.streams.is_cut(task):
+            self._discard(task, event.results, executor)
+            self.retry(task)
         elif (event.error or event.retryable) and task.cancelled and not task.spec.actor:
             self._discard(task, event.results, executor)
             self.fail(task, cancellation(task))

@@ -91,6 +91,13 @@ class Holdings:
         """Whether there is a ref to this object in this process."""
         return bool(self._counts.get(object_id, 0) & _LIVE)
 
+    def live_refs(self) -> dict[bytes, int]:
+        """How many refs there are in this process, by object."""
+        self.flush()
+        with self._lock:
+            live = {object_id: count & _LIVE for object_id, count in self._counts.items()}
+        return {object_id: count for object_id, count in live.items() if count}
+
     def knows(self, refs: Sequence[ObjectRef[Any]]) -> bool:
         """Whether these are refs of this process, each given once; quicker than to find out which
         is not.

@@ -160,8 +160,18 @@ class ObjectRef(Generic[T_co]):
     def __deepcopy__(self, memo: dict[int, Any]) -> ObjectRef[T_co]:
         return self
 
-    def __reduce__(self) -> tuple[Callable[[bytes], ObjectRef[Any]], tuple[bytes]]:
-        return _rebuild_ref, (self._id,)
+    def __reduce__(self) -> Recipe:
+        # By a pickler that is not rsim's: the object is kept, as nobody counts what is in a pickle.
+        self._counter.added(self._id)
+        return recipe(self)
+
+
+Recipe = tuple[Callable[[bytes], ObjectRef[Any]], tuple[bytes]]
+
+
+def recipe(ref: ObjectRef[Any]) -> Recipe:
+    """How to make the ref again, for a pickler whose caller looks after the object."""
+    return _rebuild_ref, (ref._id,)
 
 
 class _Uncounted:

@@ -26,7 +26,7 @@ import cloudpickle
 import msgspec
 
 from rsim.exceptions import UnserializableError
-from rsim.runtime.refs import ObjectRef
+from rsim.runtime.refs import ObjectRef, recipe
 from rsim.runtime.unpicklable import describe, find_unpicklable
 
 FUNCTION_WARN_BYTES = 10**7
@@ -119,10 +119,20 @@ def _is_plain(items: Sequence[Any], contained: dict[bytes, None]) -> bool:
     return True
 
 
+_REFS: dict[type, Callable[[Any], Any]] = {ObjectRef: recipe}
+"""How C pickle takes refs apart."""
+
+
 def _dump_plain(value: object, contained: dict[bytes, None]) -> Payload:
     buffers: list[memoryview] = []
-    data = _dumps(value, _PROTOCOL, buffer_callback=_collector(buffers))
-    return Payload(data, tuple(buffers), tuple(contained))
+    if not contained:
+        data = _dumps(value, _PROTOCOL, buffer_callback=_collector(buffers))
+        return Payload(data, tuple(buffers))
+    file = io.BytesIO()
+    pickler = pickle.Pickler(file, _PROTOCOL, buffer_callback=_collector(buffers))
+    pickler.dispatch_table = _REFS
+    pickler.dump(value)
+    return Payload(file.getvalue(), tuple(buffers), tuple(contained))
 
 
 def _dump_any(value: object) -> Payload:
@@ -146,7 +156,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def reducer_override(self, obj: Any) -> Any:
         if type(obj) is ObjectRef:
             self.contained[obj.binary()] = None
-            return obj.__reduce__()
+            return recipe(obj)
         return super().reducer_override(obj)
 
 
@@ -325,7 +335,7 @@ class _ExportPickler(cloudpickle.Pickler):  # type: ignore[misc]
     def reducer_override(self, obj: Any) -> Any:
         if type(obj) is ObjectRef:
             self.captured[obj.binary()] = obj
-            return obj.__reduce__()
+            return recipe(obj)
         reduced = super().reducer_override(obj)
         if obj is not self.exported or not isinstance(obj, type) or type(reduced) is not tuple:
             return reduced

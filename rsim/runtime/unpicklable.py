@@ -10,6 +10,7 @@ from __future__ import annotations
 import copyreg
 import dis
 import functools
+import io
 import reprlib
 import types
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from typing import Any
 import cloudpickle
 
 from rsim.exceptions import text_of, type_name
+from rsim.runtime.refs import ObjectRef, recipe
 
 _MAX_DEPTH = 64
 _MAX_TRIALS = 2000
@@ -63,9 +65,16 @@ def describe(culprits: Sequence[Culprit]) -> str:
     return f"{text}; and more" if len(culprits) > _SHOWN else text
 
 
+class _Trial(cloudpickle.Pickler):  # type: ignore[misc]
+    """cloudpickle's, to find out whether it works: what it writes is never read."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        return recipe(obj) if type(obj) is ObjectRef else super().reducer_override(obj)
+
+
 def _failure(value: object) -> Exception | None:
     try:
-        cloudpickle.dumps(value, 5, buffer_callback=lambda buffer: None)
+        _Trial(io.BytesIO(), 5, buffer_callback=lambda buffer: None).dump(value)
     except Exception as error:
         return error
     return None

@@ -137,6 +137,33 @@ def test_errors_flow_through_dependants(rt):
     assert "fail" in str(error)
 
 
+@pytest.mark.parametrize("large", [False, True], ids=["small", "large"])
+def test_a_dependant_of_what_the_system_failed_has_a_task_error(init, large):
+    session = init(num_cpus=1)
+    session.add_node(name="other", num_cpus=1, resources={"other": 1})
+    crash = rsim.remote(max_retries=0)(os._exit)
+
+    def dependant(value, _rest=None):
+        return value
+
+    for node in ({}, {"other": 1}):
+        first = rsim.remote(resources=node)(dependant).remote(crash.remote(1), bytes(large * 10**6))
+        error = error_of(rsim.remote(dependant).remote(first))
+        assert isinstance(error, rsim.exceptions.RsimTaskError)
+        assert isinstance(error, rsim.exceptions.WorkerCrashedError)
+        assert type(error.cause) is rsim.exceptions.WorkerCrashedError
+        assert error.function_name == "dependant"
+        assert "did not run" in str(error)
+
+    @rsim.remote
+    def in_a_task(refs):
+        with pytest.raises(rsim.exceptions.RsimTaskError, match="did not run") as caught:
+            rsim.get(refs[0])
+        return isinstance(caught.value, rsim.exceptions.WorkerCrashedError)
+
+    assert rsim.get(in_a_task.options(resources={"other": 1}).remote([first]))
+
+
 def test_a_dependant_of_an_error_does_not_run(rt, tmp_path):
     @rsim.remote
     def leave_mark(folder, _value):

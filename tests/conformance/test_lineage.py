@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -172,3 +173,39 @@ def test_what_the_driver_put_cannot_be_computed_again(init):
         for ref in refs:
             rsim.get(ref)
     assert rsim.get(rsim.remote(len).remote("ab")) == 2
+
+
+@pytest.mark.parametrize("where", ["here", "elsewhere"])
+@pytest.mark.parametrize("catches", [False, True], ids=["", "catches"])
+def test_an_item_is_made_again_while_its_generator_runs(init, tmp_path, where, catches):
+    session = init(num_cpus=1, resources={"here": 1}, object_store_memory=12 * MIB)
+    session.add_node(name="maker", num_cpus=1, resources={"elsewhere": 1})
+    session.add_node(name="user", num_cpus=1, resources={"user": 1})
+
+    @rsim.remote(resources={where: 1})
+    def blocks(folder):
+        marks.leave(folder, "ran")
+        try:
+            for number in range(3):
+                yield np.full(LARGE, number)
+            if marks.count(folder, "ran") == 1:
+                time.sleep(3600)
+        except KeyboardInterrupt:
+            if catches:
+                raise ValueError("interrupted") from None
+            raise
+
+    @rsim.remote(resources={"user": 1})
+    def doubled(block):
+        return block * 2
+
+    stream = blocks.remote(tmp_path)
+    results = [doubled.remote(next(stream)) for _ in range(2)]
+    rsim.wait(results, num_returns=2, fetch_local=False)
+    filler = rsim.put(bytes(11 * MIB))
+    del filler
+    session.remove_node("user")
+    session.add_node(name="another", num_cpus=1, resources={"user": 1})
+    assert [int(rsim.get(result, timeout=60)[0]) for result in results] == [0, 2]
+    assert marks.count(tmp_path, "ran") >= 2
+    assert [int(rsim.get(ref)[0]) for ref in stream] == [2]

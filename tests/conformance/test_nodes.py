@@ -173,6 +173,24 @@ def test_a_task_with_the_last_cpu_does_not_wait_for_an_input_that_needs_one(init
     assert rsim.get(first.remote(refs[0]), timeout=60) == 0
 
 
+@pytest.mark.parametrize("again", [False, True], ids=["copy", "result"])
+def test_a_node_that_had_a_copy_is_not_asked_for_it_when_it_has_dropped_it(init, again):
+    session = init(num_cpus=0)
+    session.add_node(name="first", num_cpus=1)
+    first = rsim.remote(lambda block: int(block[0]))
+
+    @rsim.remote(num_returns=2)
+    def blocks():
+        return np.full(LARGE, 1), np.full(LARGE, 2)
+
+    one, two = blocks.remote()
+    assert rsim.get(first.remote(one)) == 1
+    session.add_node(name="second", num_cpus=1, resources={"second": 1})
+    assert rsim.get(first.options(resources={"second": 1}).remote(one)) == 1
+    session.remove_node("first")
+    assert rsim.get(first.remote(two if again else one), timeout=60) == 1 + again
+
+
 # -- captured refs -------------------------------------------------------------------------------
 
 
@@ -615,3 +633,15 @@ def test_nodes_come_and_go_while_programs_run(init):
         for name in others:
             session.remove_node(name)
         inspecting.check(session)
+
+
+def test_a_get_of_several_copies_does_not_lose_one_to_the_next(init):
+    session = init(num_cpus=0, object_store_memory=6 * MIB)
+    session.add_node(name="maker", num_cpus=1, object_store_memory=40 * MIB)
+    made = [rsim.remote(lambda n: np.full(MIB // 8, n)).remote(number) for number in range(4)]
+    rsim.wait(made, num_returns=4, fetch_local=False)
+    own = [rsim.put(np.full(MIB // 8, -1)) for _ in range(5)]
+    values = rsim.get(made, timeout=60)
+    assert [int(value[0]) for value in values] == [0, 1, 2, 3]
+    del values
+    assert [int(rsim.get(ref, timeout=60)[0]) for ref in own] == [-1] * 5

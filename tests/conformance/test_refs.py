@@ -1,8 +1,10 @@
 """Object refs: ids, equality, and that they may travel anywhere."""
 
 import copy
+import pickle
 import re
 
+import cloudpickle
 import numpy as np
 import pytest
 
@@ -110,6 +112,41 @@ def test_a_ref_handed_through_many_tasks(rt):
 
     (ref,) = rsim.get(hand_on.remote([rsim.put("value")], 5))
     assert rsim.get(ref) == "value"
+
+
+@rsim.remote
+def pickled_ref():
+    return pickle.dumps([rsim.put("kept")])
+
+
+@pytest.mark.parametrize("dumps", [pickle.dumps, cloudpickle.dumps])
+def test_an_object_is_kept_whose_ref_the_program_has_pickled(rt, dumps):
+    ref = rsim.put("kept")
+    pickles = [dumps([ref]), dumps({"ref": ref}), rsim.get(pickled_ref.remote())]
+    del ref
+    for number in range(200):
+        rsim.put(number)
+    refs = [*pickle.loads(pickles[0]), pickle.loads(pickles[1])["ref"], *pickle.loads(pickles[2])]
+    assert rsim.get(refs) == ["kept"] * 3
+
+
+@rsim.remote
+class Counter:
+    """Counts."""
+
+    def __init__(self):
+        self.count = 0
+
+    def increment(self):
+        self.count += 1
+        return self.count
+
+
+def test_an_actor_lives_on_whose_handle_the_program_has_pickled(rt):
+    pickled = pickle.dumps(Counter.remote())
+    for number in range(200):
+        rsim.put(number)
+    assert rsim.get(pickle.loads(pickled).increment.remote()) == 1
 
 
 def test_a_captured_ref(rt):

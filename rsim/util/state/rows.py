@@ -84,11 +84,11 @@ def sheet_of(
     name: str, address: str | None, timeout: float | None, raise_on_missing_output: bool = True
 ) -> Sheet:
     """A sheet for a public function; its arguments are checked."""
-    if address is not None:
+    client = client_of(f"util.state.{name}")
+    if address not in (None, "auto", state.session_of(client).session.address):
         raise NotImplementedError(
             f"{name}(address={address!r}): only the cluster of the running session can be asked"
         )
-    client = client_of(f"util.state.{name}")
     return Sheet(client, checks.timeout(timeout), partial=not raise_on_missing_output)
 
 
