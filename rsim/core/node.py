@@ -105,7 +105,7 @@ class Node:
             events.ItemReturned: self.streams.item_returned,
             events.ObjectPut: self._object_put,
             events.AllocationRequested: self._allocation_requested,
-            events.AllocationDropped: self._allocation_dropped,
+            events.AllocationDropped: lambda e: self.shelf.abort(e.client, e.object_id),
             events.ObjectsRequested: self.requests.get,
             events.WaitRequested: self.requests.wait,
             events.RefsReleased: self._refs_released,
@@ -117,7 +117,7 @@ class Node:
             events.GroupsRequested: self.reserved.requested,
             events.NameDropped: self.names.dropped,
             events.NameFound: self.names.found,
-            events.TasksReturned: self._tasks_returned,
+            events.TasksReturned: lambda e: self.tasks.returned(e.client, e.task_ids),
             events.StateRequested: self.inspection.requested,
             events.WorkerStarted: self._worker_started,
             events.WorkerExited: self.deaths.worker_exited,
@@ -284,18 +284,12 @@ class Node:
 
         self.shelf.allocate(event.client, event.object_id, event.size_bytes, answer)
 
-    def _allocation_dropped(self, event: events.AllocationDropped) -> None:
-        self.shelf.abort(event.client, event.object_id)
-
     def _refs_released(self, event: events.RefsReleased) -> None:
         self.objects.returned_all(event.client, event.object_ids, event.counts)
 
     def _pins_released(self, event: events.PinsReleased) -> None:
         for object_id in event.object_ids:
             self.shelf.unpin(event.client, object_id)
-
-    def _tasks_returned(self, event: events.TasksReturned) -> None:
-        self.tasks.returned(event.client, event.task_ids)
 
     def _worker_started(self, event: events.WorkerStarted) -> None:
         self.objects.open_account(event.client)
