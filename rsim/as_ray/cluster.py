@@ -28,7 +28,8 @@ _SIZES = ("num_cpus", "num_gpus", "resources", "labels", "object_store_memory", 
 _WITHOUT_EFFECT_ENDINGS = ("_port", "_address", "_dir", "_password")
 _WITHOUT_EFFECT = frozenset(
     "node_name dashboard_host include_dashboard log_to_driver namespace "
-    "enable_object_reconstruction num_redis_shards redis_max_memory _system_config".split()
+    "enable_object_reconstruction num_redis_shards redis_max_memory _system_config "
+    "_internal_config".split()
 )
 
 _HEADS = {"sim": "n0", "local": "local"}
@@ -185,7 +186,9 @@ class Cluster:
         NotImplementedError for other arguments that would matter.
         """
         node = ClusterNode(self, next(self._numbers), _sizes(arguments))
-        settings = check_settings(arguments.get("_system_config"))
+        settings = check_settings(
+            arguments.get("_system_config", arguments.get("_internal_config"))
+        )
         if self.head_node is None:
             self._settings = settings
             self.head_node = node

@@ -303,7 +303,6 @@ MODULES: dict[str, Names] = {
     "ray._private.state_api_test_utils": _in(f"{_HERE}.testing", "verify_failed_task"),
     "ray._private.utils": _UTILITIES,
     "ray._private.ray_constants": _CONSTANTS,
-    "ray.ray_constants": _CONSTANTS,
     "ray._private.gcs_utils": _in(f"{_HERE}.internals", "ActorTableData"),
     "ray._private.services": _in(f"{_HERE}.testing", "remaining_processes_alive"),
     "ray._private.state": _in("rsim", "available_resources cluster_resources nodes")

@@ -76,7 +76,7 @@ class Cancellation:
                 self._withdraw_wait(task)
                 node.tasks.fail(task, error)
 
-    def interrupt(self, task: Task) -> None:
+    def cut_short(self, task: Task) -> None:
         """End this run of a task: it is to run again."""
         node = self._node
         if task.state == FORWARDED:

@@ -251,7 +251,7 @@ class Streams:
         again = not task.spec.actor and self._node.tasks.may_retry(task)
         if passed and again and self._cut.get(task_id) != task.attempt:
             self._cut[task_id] = task.attempt
-            self._node.cancellation.interrupt(task)
+            self._node.cancellation.cut_short(task)
 
     def is_cut(self, task: Task) -> bool:
         """Whether this run of a generator was told to end, and another is to follow."""
