@@ -155,7 +155,7 @@ def test_an_asynchronous_actor(rt):
     class Async:
         async def ask(self):
             context = rsim.get_runtime_context()
-            with pytest.raises(RuntimeError, match="asynchronous actor"):
+            with pytest.raises(RuntimeError, match="async actor"):
                 context.is_canceled()
             return context.get_task_name(), context.get_actor_id(), context.get_node_id()
 
