@@ -66,7 +66,7 @@ class Node:
         self.labels = labels_of(name, labels)
         self.step = Step()
         self.objects = ObjectTable(
-            self._drop_value, self._unheld, self._entry_removed, self._missing
+            self._freed, self._unheld, self._removed, self._missing
         )
         store = ObjectStore(Arena(capacity_bytes), spill_limit_bytes)
         known = self.objects.entries.__contains__
@@ -329,29 +329,24 @@ class Node:
 
     # -- values ------------------------------------------------------------------------------------
 
-    def _drop_value(self, entry: Entry, keep: bool) -> bool:
-        """Let go of a value; with ``keep``, one that lineage may want and that cannot be made again
-        stays.
-        """
+    def _freed(self, entry: Entry) -> bool:
+        """Let go of a value that lineage may want; one that cannot be made again stays."""
         object_id = entry.object_id
-        if entry.owner and keep:
+        if entry.owner:
             return True
-        if entry.actor_at and keep and not entry.owner:  # lineage has handles, but nobody uses them
+        if entry.actor_at:  # lineage has handles, but nobody uses them
             self.actors.abandoned(object_id)
             entry.actor_at = ""
-        stays = keep and not self.lineage.can_recompute(object_id)
+        stays = not self.lineage.can_recompute(object_id)
         if entry.state == INLINE:
             if not stays:
                 self._forgotten.append(object_id)
                 entry.is_error = False
         elif entry.state == STORED:
-            if not keep:
-                self.shelf.delete(object_id)
-            else:
-                self.shelf.set_evictable(object_id, True)
-                if entry.state == STORED:
-                    return True
-        if entry.locations and not entry.owner and not stays:
+            self.shelf.set_evictable(object_id, True)
+            if entry.state == STORED:
+                return True
+        if entry.locations and not stays:
             self.peers.delete_copies(entry)
         return stays
 
@@ -364,16 +359,24 @@ class Node:
         if self.streams.table:
             self.streams.unwanted(entry)
 
-    def _entry_removed(self, entry: Entry) -> None:
+    def _removed(self, entry: Entry) -> None:
+        object_id = entry.object_id
+        if entry.state == INLINE:
+            self._forgotten.append(object_id)
+        elif entry.state == STORED:
+            self.shelf.delete(object_id)
         if entry.owner:
             self.peers.return_ref(entry)
-            if is_put(entry.object_id):
+            if is_put(object_id):
                 return
-        elif self.actors.is_owned(entry.object_id):
-            self.actors.abandoned(entry.object_id)
-        elif self.streams.table:
-            self.streams.unwanted(entry)
-        self.lineage.object_removed(entry)
+        else:
+            if entry.locations and entry.exists:
+                self.peers.delete_copies(entry)
+            if object_id in self.actors.owned:
+                self.actors.abandoned(object_id)
+            elif self.streams.table:
+                self.streams.unwanted(entry)
+        self.lineage.object_removed(object_id)
 
     def _missing(self, object_id: bytes) -> Entry:
         """An object is to be held that is not known here: lost, or an actor that refers to itself,

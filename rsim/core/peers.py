@@ -421,7 +421,7 @@ class Peers:
     def _put_noted(self, source: str, message: m.PutNote) -> None:
         entry = self._node.objects.get(message.ref.object_id)
         if entry is not None and not entry.owner and not entry.exists:
-            self._node.lineage.object_removed(entry)
+            self._node.lineage.object_removed(entry.object_id)
             task = self._node.tasks.table.get(creator(entry.object_id))
             if task is not None:
                 task.recorded = False  # the record is for the new owner now, who needs it longer

@@ -168,13 +168,13 @@ class Holdings:
         object_ids: list[bytes] = []
         counts: list[int] = []
         with self._lock:
-            dropped = self._dropped
+            dropped, held = self._dropped, self._counts
             while dropped:
                 object_id = dropped.popleft()
-                count = self._counts.get(object_id, 0) - 1
-                if count & _LIVE:
-                    self._counts[object_id] = count
-                elif self._counts.pop(object_id, None) is not None:
+                count = held.pop(object_id, 0)
+                if (count - 1) & _LIVE:  # others are left
+                    held[object_id] = count - 1
+                else:
                     object_ids.append(object_id)
                     counts.append(count >> 32)
         if self._closed:
