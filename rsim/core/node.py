@@ -65,9 +65,7 @@ class Node:
         self.choices = choices
         self.labels = labels_of(name, labels)
         self.step = Step()
-        self.objects = ObjectTable(
-            self._freed, self._unheld, self._removed, self._missing
-        )
+        self.objects = ObjectTable(self._freed, self._unheld, self._removed, self._missing)
         store = ObjectStore(Arena(capacity_bytes), spill_limit_bytes)
         known = self.objects.entries.__contains__
         self.shelf = Shelf(self.step, store, config.store_grace_ns, self._evicted, known)
@@ -98,6 +96,7 @@ class Node:
         """What handles each kind of event."""
         return {
             events.TaskSubmitted: self._task_submitted,
+            events.TaskDone: self.tasks.done,
             events.TaskFinished: self.tasks.finished,
             events.ItemYielded: self.streams.yielded,
             events.ConsumptionAwaited: self.streams.pauses.awaited,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from rsim.core.actors import actor_of
 from rsim.core.effects import CopyError, StartTask, StoreError
-from rsim.core.events import TaskFinished
+from rsim.core.events import TaskDone, TaskFinished
 from rsim.core.history import INPUT_ERROR, NO_ATTEMPT, user_error
 from rsim.core.ids import return_id
 from rsim.core.lineage import results_of
@@ -42,19 +42,7 @@ class Tasks:
         node = self._node
         task_id = spec.task_id
         known = self.table.get(task_id)
-        if known is not None and not known.owner:
-            for object_id in self.claimed_results(known):
-                node.objects.lend(client, object_id)
-            if known.spec.num_returns == STREAMING:
-                node.streams.opened(known)
-            if spec.creation is not None:
-                node.names.submitted(known.spec)
-            return
-        if known is not None and known.state != DONE and known.owner in node.peers.others:
-            if known.spec.num_returns == STREAMING:
-                node.streams.take_over(client, known)
-            else:
-                self._join(client, known)
+        if known is not None and self._submitted_again(client, spec, known):
             return
         task = self.table[task_id] = Task(
             spec=spec,
@@ -63,16 +51,39 @@ class Tasks:
             client=client,
             submitted_ns=node.step.now_ns,
         )
-        for index in range(abs(spec.num_returns)):
-            entry = node.objects.declare(return_id(task_id, index))
+        for object_id in results_of(spec):
+            entry = node.objects.declare(object_id)
             node.objects.lend_entry(client, entry)
         if spec.num_returns == STREAMING:
             node.streams.opened(task)
         if spec.creation is not None:
             node.actors.own(task)
-        elif spec.actor:
+        elif not spec.deps and not spec.borrows and spec.num_returns == 1:
+            task.plain = True
+        if spec.actor:
             node.lanes.enlist(task)
         self._begin(task)
+
+    def _submitted_again(self, client: int, spec: TaskSpec, known: Task) -> bool:
+        """The parent runs again, and submits a task that is known here. False: the node is to own
+        it from now on.
+        """
+        node = self._node
+        if not known.owner:
+            for object_id in self.claimed_results(known):
+                node.objects.lend(client, object_id)
+            if known.spec.num_returns == STREAMING:
+                node.streams.opened(known)
+            if spec.creation is not None:
+                node.names.submitted(known.spec)
+            return True
+        if known.state == DONE or known.owner not in node.peers.others:
+            return False
+        if known.spec.num_returns == STREAMING:
+            node.streams.take_over(client, known)
+        else:
+            self._join(client, known)
+        return True
 
     def _join(self, client: int, task: Task) -> None:
         """The task, which a client submits, runs here for another owner already (its parent ran
@@ -186,28 +197,26 @@ class Tasks:
 
     def start(self, worker: Worker, task: Task) -> None:
         """The local scheduler has assigned a task to a worker."""
-        spec = task.spec
         if task.requested:
             self._node.peers.withdraw_request(task)
         if task.owner:
             self._node.peers.accepted(task)
-        if not spec.deps or self._node.requests.gather_for(task, worker.client):
+        if not task.spec.deps or self._node.requests.gather_for(task, worker.client):
             self.send(task, worker.client)
 
     def send(self, task: Task, client: int) -> None:
         """All is in memory: send the task."""
-        spec = task.spec
+        node, spec = self._node, task.spec
         lent: tuple[bytes, ...] = ()
-        if spec.deps or spec.borrows:
-            objects = self._node.objects
+        devices: tuple[tuple[str, int], ...] = ()
+        if not task.plain:
             for object_id in spec.borrows:
-                objects.lend(client, object_id)
-            lent = spec.borrows + self._node.requests.lend_contained(client, spec.deps)
-        grants = self._node.scheduler.grants
-        devices = (
-            tuple((kind, index) for kind, index, _ in grants.get(client, ())) if grants else ()
-        )
-        self._node.step.out.append(StartTask(client, spec, task.attempt, lent, devices))
+                node.objects.lend(client, object_id)
+            lent = spec.borrows + node.requests.lend_contained(client, spec.deps)
+        if node.scheduler.grants:
+            grant = node.scheduler.grants.get(client, ())
+            devices = tuple((kind, index) for kind, index, _ in grant)
+        node.step.out.append(StartTask(client, spec, task.attempt, lent, devices))
 
     def returned(self, client: int, task_ids: tuple[bytes, ...]) -> None:
         """A worker gave tasks back unopened: what was lent and pinned with them comes back too."""
@@ -238,11 +247,41 @@ class Tasks:
         if task.spec.actor:
             self._node.actors.call_dropped(task)
 
-    def finished(self, event: TaskFinished) -> None:
-        """A worker has run a task to its end."""
+    def done(self, event: TaskDone) -> None:
+        """A worker has run a task to a good end."""
         node = self._node
         took_ns = event.ended_ns - event.started_ns
-        task = node.scheduler.finished(event.client, event.task_id, not event.error, took_ns)
+        task = node.scheduler.finished(event.client, event.task_id, True, took_ns)
+        if task is None or not task.plain or task.attempt or task.state == DONE:
+            self._ended(task, event.in_full())
+            return
+        task.started_ns, task.ended_ns = event.started_ns, event.ended_ns
+        entry = node.objects.entries.get(return_id(event.task_id, 0))
+        if entry is not None and not entry.exists:
+            entry.size_bytes = len(event.payload)
+            entry.state = INLINE
+            if entry.waiters is not None:
+                node.announce(entry)
+            if not entry.holds:
+                node.objects.touch(entry)
+        node.history.attempt_ended(task, None, node.step.now_ns)
+        task.state = DONE
+        if task.spec.actor:
+            node.objects.release((task.spec.actor,))
+            node.actors.call_finished(task)
+        if not task.live:
+            node.lineage.forget(task)
+
+    def finished(self, event: TaskFinished) -> None:
+        """A worker has run a task to its end."""
+        took_ns = event.ended_ns - event.started_ns
+        scheduler = self._node.scheduler
+        task = scheduler.finished(event.client, event.task_id, not event.error, took_ns)
+        self._ended(task, event)
+
+    def _ended(self, task: Task | None, event: TaskFinished) -> None:
+        """What came of a task, or of one that the worker does not have (any more)."""
+        node = self._node
         if task is not None and task.spec.num_returns == STREAMING:
             node.streams.pauses.end(event.task_id)
         if event.error and task is not None:  # it may have written results before it failed

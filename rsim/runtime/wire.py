@@ -279,6 +279,7 @@ class SessionRequested(events.Event, tag="se", frozen=True):
 
 ClientEvent = (
     events.TaskSubmitted
+    | events.TaskDone
     | events.TaskFinished
     | events.ItemYielded
     | events.ConsumptionAwaited

@@ -19,7 +19,7 @@ from rsim.backends.local.link import READ_BYTES, Link
 from rsim.backends.local.logs import Output, OutputPipe
 from rsim.backends.local.reactor import MESSAGES, OUTPUT, Reactor
 from rsim.backends.local.segment import Segment
-from rsim.core.events import TaskFinished, TasksReturned, WorkerStarted
+from rsim.core.events import TaskDone, TaskFinished, TasksReturned, WorkerStarted
 from rsim.core.records import DRIVER
 from rsim.runtime.wire import (
     ClientEvent,
@@ -218,14 +218,14 @@ class WorkerProcesses:
 
     def _read(self, worker: _Worker) -> bool:
         """Take in what the worker has said. False: nothing."""
-        finished: list[TaskFinished] = []
+        finished: list[TaskDone | TaskFinished] = []
         any_frame = False
         try:
             for frame in worker.data.frames():
                 any_frame = True
                 event = decode_client_event(frame)
                 kind = type(event)
-                if kind is TaskFinished:
+                if kind is TaskDone or kind is TaskFinished:
                     worker.tasks -= 1
                     finished.append(event)
                     continue

@@ -31,7 +31,7 @@ from rsim.backends.local.pump import Pump
 from rsim.backends.local.rest import Rest
 from rsim.backends.local.segment import Segment
 from rsim.backends.local.stage import LocalStage
-from rsim.core.events import Event, TaskFinished, TasksReturned, WorkerStarted
+from rsim.core.events import Event, TaskDone, TaskFinished, TasksReturned, WorkerStarted
 from rsim.runtime import current, refs
 from rsim.runtime.client import Client
 from rsim.runtime.executor import Executor
@@ -97,7 +97,7 @@ class WorkerChannel:
 
     def send(self, event: Event) -> None:
         """Hand an event to the node. Blocks while the socket is full."""
-        if type(event) is TaskFinished:
+        if type(event) is TaskDone or type(event) is TaskFinished:
             title = self.executor.title
             for stream in self._streams:
                 stream.end_line()
