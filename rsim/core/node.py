@@ -95,7 +95,7 @@ class Node:
     def _by_event(self) -> dict[type, Callable[[Any], object]]:
         """What handles each kind of event."""
         return {
-            events.TaskSubmitted: self._task_submitted,
+            events.TaskSubmitted: self.tasks.submitted,
             events.TaskDone: self.tasks.done,
             events.TaskFinished: self.tasks.finished,
             events.ItemYielded: self.streams.yielded,
@@ -253,9 +253,6 @@ class Node:
             self.scheduler.remove(task)
 
     # -- events ------------------------------------------------------------------------------------
-
-    def _task_submitted(self, event: events.TaskSubmitted) -> None:
-        self.tasks.submit(event.client, event.spec)
 
     def _object_put(self, event: events.ObjectPut) -> None:
         objects = self.objects

@@ -187,6 +187,15 @@ class ObjectTable:
         else:
             loans[object_id] = count + 1
 
+    def promise(self, borrower: int, object_id: bytes) -> None:
+        """Declare an object that is to be made for a client, and lend it to that one."""
+        loans = self._loans.get(borrower)
+        if loans is None or object_id in self.entries:
+            self.lend_entry(borrower, self.declare(object_id))
+        else:
+            loans[object_id] = 1
+            self.entries[object_id] = Entry(object_id, holds=1)
+
     def lend_entry(self, borrower: int, entry: Entry) -> None:
         """``lend`` for an entry at hand."""
         loans = self._loans.get(borrower)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from rsim.core.actors import actor_of
 from rsim.core.effects import CopyError, StartTask, StoreError
-from rsim.core.events import TaskDone, TaskFinished
+from rsim.core.events import TaskDone, TaskFinished, TaskSubmitted
 from rsim.core.history import INPUT_ERROR, NO_ATTEMPT, user_error
 from rsim.core.ids import return_id
 from rsim.core.lineage import results_of
@@ -37,9 +37,10 @@ class Tasks:
 
     # -- submission --------------------------------------------------------------------------------
 
-    def submit(self, client: int, spec: TaskSpec) -> None:
+    def submitted(self, event: TaskSubmitted) -> None:
         """A client of this node submits a task: the node owns it and its results."""
         node = self._node
+        client, spec = event.client, event.spec
         task_id = spec.task_id
         known = self.table.get(task_id)
         if known is not None and self._submitted_again(client, spec, known):
@@ -51,16 +52,17 @@ class Tasks:
             client=client,
             submitted_ns=node.step.now_ns,
         )
-        for object_id in results_of(spec):
-            entry = node.objects.declare(object_id)
-            node.objects.lend_entry(client, entry)
-        if spec.num_returns == STREAMING:
-            node.streams.opened(task)
+        if spec.num_returns == 1:
+            node.objects.promise(client, return_id(task_id, 0))
+            task.plain = not (spec.deps or spec.borrows or spec.creation)
+        else:
+            for object_id in results_of(spec):
+                node.objects.promise(client, object_id)
+            if spec.num_returns == STREAMING:
+                node.streams.opened(task)
         if spec.creation is not None:
             node.actors.own(task)
-        elif not spec.deps and not spec.borrows and spec.num_returns == 1:
-            task.plain = True
-        if spec.actor:
+        elif spec.actor:
             node.lanes.enlist(task)
         self._begin(task)
 

@@ -8,6 +8,7 @@ clients" of ``rsim.core.events``.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
 import msgspec
 
@@ -310,17 +311,17 @@ ClientEvent = (
 )
 
 _encode_into = msgspec.msgpack.Encoder().encode_into
-decode_delivery = msgspec.msgpack.Decoder(AnyDelivery).decode
-decode_client_event = msgspec.msgpack.Decoder(ClientEvent).decode
+decode_deliveries = msgspec.msgpack.Decoder(list[AnyDelivery]).decode
+decode_client_events = msgspec.msgpack.Decoder(list[ClientEvent]).decode
 
 _LENGTH = struct.Struct("<I")
 HEADER_BYTES = _LENGTH.size
 
 
-def append_frame(buffer: bytearray, message: msgspec.Struct) -> None:
-    """Append one length-prefixed message to ``buffer``."""
+def append_frame(buffer: bytearray, messages: Sequence[msgspec.Struct]) -> None:
+    """Append a frame to ``buffer``: its length, then the messages."""
     start = len(buffer)
-    _encode_into(message, buffer, start + HEADER_BYTES)
+    _encode_into(messages, buffer, start + HEADER_BYTES)
     _LENGTH.pack_into(buffer, start, len(buffer) - start - HEADER_BYTES)
 
 

@@ -131,7 +131,6 @@ def test_an_end_told_in_short_means_the_same(seed: int) -> None:
     assert run(True) == run(False)
 
 
-
 @pytest.mark.parametrize("seed", range(60))
 def test_every_task_ends_and_all_is_freed(seed: int) -> None:
     cluster = Cluster(seed, nodes=1 + seed % 3, pipeline=1 + 3 * (seed % 2))
