@@ -44,9 +44,8 @@ class Lineage:
             return
         task.live -= 1
         if not task.live and task.state == DONE:
-            spec = task.spec
-            if spec.deps or spec.borrows:
-                self._node.objects.release_lineage(spec.deps + spec.borrows)
+            if not task.plain:
+                self._node.objects.release_lineage(task.spec.deps + task.spec.borrows)
             self._forget(task)
 
     def forget(self, task: Task) -> None:
@@ -55,12 +54,12 @@ class Lineage:
             self._forget(task)
 
     def _forget(self, task: Task) -> None:
-        spec = task.spec
-        del self._node.tasks.table[spec.task_id]
-        if spec.num_returns == STREAMING:
-            self._node.streams.forget(spec.task_id)
+        task_id = task.spec.task_id
+        del self._node.tasks.table[task_id]
+        if task.spec.num_returns == STREAMING:
+            self._node.streams.forget(task_id)
         if task.recorded:
-            self._node.peers.forget_lineage(spec.task_id)
+            self._node.peers.forget_lineage(task_id)
 
     def can_recompute(self, object_id: bytes) -> bool:
         """Whether the task that made the object is known."""

@@ -33,7 +33,7 @@ from rsim.core.messages import TaskOutcome
 from rsim.core.names import Names
 from rsim.core.objects import FREED, INLINE, LOST, PENDING, REMOTE, STORED, Entry, ObjectTable
 from rsim.core.peers import Peers
-from rsim.core.records import DRIVER, STREAMING, Demand, ErrorInfo, Located, TaskSpec
+from rsim.core.records import DRIVER, STREAMING, Demand, ErrorInfo, Located, TaskOptions, TaskSpec
 from rsim.core.requests import Requests
 from rsim.core.reserved import Reserved
 from rsim.core.resources import Pool
@@ -90,6 +90,8 @@ class Node:
         self._needed: deque[tuple[Entry, bool]] = deque()
         self._forgotten: list[bytes] = []
         self._fits: dict[Demand, bool] = {}
+        self._unbound: TaskOptions | None = None
+        """Tasks with these may run here, whatever else: the last such ones."""
         self._handlers = self._by_event()
 
     def _by_event(self) -> dict[type, Callable[[Any], object]]:
@@ -220,11 +222,16 @@ class Node:
         if task.spec.actor:
             self.lanes.call_ready(task)
             return
+        if options is self._unbound:
+            self.scheduler.enqueue(task)
+            return
         demand = options.demand
         fits = self._fits.get(demand)
         if fits is None:
             fits = self._fits[demand] = self.scheduler.pool.fits_total(demand)
         if fits and (task.owner or options.strategy.kind == "DEFAULT" or self._stays(task)):
+            if options.strategy.kind == "DEFAULT":
+                self._unbound = options
             self.scheduler.enqueue(task)
         elif task.owner:  # a bundle that it was placed in is not here any more
             self.tasks.give_back(task)
@@ -244,6 +251,7 @@ class Node:
     def totals_changed(self) -> None:
         """The node has got resources by new names, or has lost some."""
         self._fits.clear()
+        self._unbound = None
 
     def withdraw(self, task: Task) -> None:
         """A ready task, or any call, is not to run: take it out of wherever it is queued."""

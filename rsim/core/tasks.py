@@ -54,7 +54,11 @@ class Tasks:
         )
         if spec.num_returns == 1:
             node.objects.promise(client, return_id(task_id, 0))
-            task.plain = not (spec.deps or spec.borrows or spec.creation)
+            if not (spec.deps or spec.borrows or spec.creation):
+                task.plain = True
+                if not spec.actor:
+                    node.place(task)
+                    return
         else:
             for object_id in results_of(spec):
                 node.objects.promise(client, object_id)
@@ -252,13 +256,13 @@ class Tasks:
     def done(self, event: TaskDone) -> None:
         """A worker has run a task to a good end."""
         node = self._node
-        took_ns = event.ended_ns - event.started_ns
-        task = node.scheduler.finished(event.client, event.task_id, True, took_ns)
+        task_id, started_ns, ended_ns = event.task_id, event.started_ns, event.ended_ns
+        task = node.scheduler.finished(event.client, task_id, True, ended_ns - started_ns)
         if task is None or not task.plain or task.attempt or task.state == DONE:
             self._ended(task, event.in_full())
             return
-        task.started_ns, task.ended_ns = event.started_ns, event.ended_ns
-        entry = node.objects.entries.get(return_id(event.task_id, 0))
+        task.started_ns, task.ended_ns = started_ns, ended_ns
+        entry = node.objects.entries.get(return_id(task_id, 0))
         if entry is not None and not entry.exists:
             entry.size_bytes = len(event.payload)
             entry.state = INLINE
