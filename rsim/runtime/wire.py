@@ -325,6 +325,11 @@ def append_frame(buffer: bytearray, messages: Sequence[msgspec.Struct]) -> None:
     _LENGTH.pack_into(buffer, start, len(buffer) - start - HEADER_BYTES)
 
 
+def frame_size(view: memoryview) -> int:
+    """How many bytes the frame at the front of ``view`` takes in all; 0: that is not known yet."""
+    return HEADER_BYTES + _LENGTH.unpack_from(view)[0] if len(view) >= HEADER_BYTES else 0
+
+
 def split_frames(view: memoryview) -> tuple[list[memoryview], int]:
     """The complete frames at the front of ``view``, and how many bytes the first one that is not
     complete takes in all (0: not known yet, or there is none).

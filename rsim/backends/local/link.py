@@ -12,7 +12,7 @@ from typing import Final, Generic, TypeVar
 
 import msgspec
 
-from rsim.runtime.wire import HEADER_BYTES, append_frame, split_frames
+from rsim.runtime.wire import HEADER_BYTES, append_frame, frame_size, split_frames
 
 READ_BYTES: Final = 1 << 18
 """Size of the buffer that a link reads into; links that are not read at the same time may share
@@ -79,6 +79,8 @@ class Link(Generic[M]):
         if not size_bytes:
             raise EOFError
         view = self._scratch[:size_bytes]
+        if not self._partial and frame_size(view) == size_bytes:  # as it mostly is
+            return self._decode(view[HEADER_BYTES:])
         if self._partial:
             self._partial += view
             if len(self._partial) < self._wanted:
