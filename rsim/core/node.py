@@ -25,6 +25,7 @@ from rsim.core.effects import Effect, ForgetValues, ReplyAllocation
 from rsim.core.history import History
 from rsim.core.ids import is_put, return_id
 from rsim.core.inspection import Inspection
+from rsim.core.intake import Intake
 from rsim.core.labels import labels_of, meets
 from rsim.core.lanes import Lane, Lanes
 from rsim.core.lineage import Lineage
@@ -72,6 +73,7 @@ class Node:
         self.history = History(name)
         self.started_ns = 0
         self.tasks = Tasks(self)
+        self.intake = Intake(self)
         self.cancellation = Cancellation(self)
         self.lineage = Lineage(self)
         self.requests = Requests(self)
@@ -97,7 +99,7 @@ class Node:
     def _by_event(self) -> dict[type, Callable[[Any], object]]:
         """What handles each kind of event."""
         return {
-            events.TaskSubmitted: self.tasks.submitted,
+            events.TaskSubmitted: self.intake.submitted,
             events.TaskDone: self.tasks.done,
             events.TaskFinished: self.tasks.finished,
             events.ItemYielded: self.streams.yielded,
@@ -124,8 +126,8 @@ class Node:
             events.WorkerExited: self.deaths.worker_exited,
             events.MemoryRanShort: self.shortage.ran_short,
             events.TimerFired: self._timer_fired,
-            events.SpillFinished: self._spill_finished,
-            events.RestoreFinished: self._restore_finished,
+            events.SpillFinished: lambda e: self.shelf.spilled(e.object_id, e.ok),
+            events.RestoreFinished: lambda e: self.shelf.restored(e.object_id, e.ok),
             events.MessageArrived: self.peers.message_arrived,
             events.ObjectReceived: self.peers.object_received,
             events.NodeJoined: self.peers.node_joined,
@@ -309,12 +311,6 @@ class Node:
             or self.shortage.timer_fired(op)
             or self.inspection.timer_fired(op)
         )
-
-    def _spill_finished(self, event: events.SpillFinished) -> None:
-        self.shelf.spilled(event.object_id, event.ok)
-
-    def _restore_finished(self, event: events.RestoreFinished) -> None:
-        self.shelf.restored(event.object_id, event.ok)
 
     def would_queue(self, spec: TaskSpec) -> bool:
         """Whether a task that the driver submitted now would only wait, behind others on this node,

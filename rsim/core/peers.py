@@ -260,7 +260,7 @@ class Peers:
 
     def _forwarded(self, source: str, message: m.TaskForward) -> None:
         self.borrowing.receive(source, message.refs)
-        self._node.tasks.accept(message.spec, source, message.attempt)
+        self._node.intake.accept(message.spec, source, message.attempt)
 
     def accepted(self, task: Task) -> None:
         """A task from another node has its resources here (or needs none any more): the next report
