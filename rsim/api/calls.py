@@ -83,10 +83,12 @@ def wait(
     client = current.client or running_client()
     timeout = checks.timeout(timeout)
     waited: Sequence[Any] = refs
-    if not client.knows(refs):
+    object_ids = client.ids_of(refs)
+    if object_ids is None:
         checks.refs_of("wait()", list(map(_ref_of, refs)), client)
         _check_unique(refs)
         waited = [_awaited(each) for each in refs]
+        object_ids = [each.binary() for each in waited]
     if not refs:
         return [], []
     num_returns = checks.integer("num_returns", num_returns, 1)
@@ -94,7 +96,7 @@ def wait(
         raise ValueError(
             f"num_returns must be at most {len(refs)}, the number of refs, not {num_returns}"
         )
-    ready, others = client.wait(waited, num_returns, timeout, bool(fetch_local))
+    ready, others = client.wait(waited, num_returns, timeout, bool(fetch_local), object_ids)
     return (ready, others) if waited is refs else (_given(ready), _given(others))
 
 

@@ -15,7 +15,7 @@ became of it, as they learn of any object.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -102,7 +102,8 @@ class Actors:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._owned: dict[bytes, OwnedActor] = {}
+        self.owned: dict[bytes, OwnedActor] = {}
+        """The actors that this node owns, alive or on their way."""
         self._living: dict[bytes, LocalActor] = {}
         self._by_client: dict[int, LocalActor] = {}
 
@@ -264,14 +265,14 @@ class Actors:
         assert task.spec.creation is not None
         actor_id = actor_of(task)
         task.retries_left = task.spec.creation.max_restarts
-        self._owned[actor_id] = OwnedActor(task)
+        self.owned[actor_id] = OwnedActor(task)
         if task.spec.creation.detached:
             self._node.objects.hold((actor_id,))
         self._node.names.submitted(task.spec)
 
     def disown(self, actor_id: bytes) -> OwnedActor | None:
         """The actor will not live again, or is not this node's own: forget it, free its name."""
-        owned = self._owned.pop(actor_id, None)
+        owned = self.owned.pop(actor_id, None)
         if owned is not None:
             self._let_go(owned)
             creation = owned.task.spec.creation
@@ -283,7 +284,7 @@ class Actors:
 
     def created(self, entry: Entry, at: str) -> None:
         """The actor is alive, on the node ``at``."""
-        owned = self._owned.get(entry.object_id)
+        owned = self.owned.get(entry.object_id)
         entry.actor_at = at
         if owned is None:
             self._stop_at(entry.object_id, at, kill=False)
@@ -294,7 +295,7 @@ class Actors:
 
     def died(self, actor_id: bytes, reason: str, intended: bool) -> None:
         """The actor's worker is gone: create it again, or let its object be the error."""
-        owned = self._owned.get(actor_id)
+        owned = self.owned.get(actor_id)
         entry = self._node.objects.get(actor_id)
         if owned is None or entry is None or not owned.at:
             return
@@ -315,7 +316,7 @@ class Actors:
 
     def node_died(self, dead: str) -> None:
         """Actors that lived there are gone, and those that it owned have nobody left."""
-        for actor_id, owned in list(self._owned.items()):
+        for actor_id, owned in list(self.owned.items()):
             if owned.at == dead:
                 self.died(actor_id, f"its node {dead} died", intended=False)
         for living in list(self._living.values()):
@@ -333,7 +334,7 @@ class Actors:
 
     def kill(self, actor_id: bytes, no_restart: bool) -> None:
         """End an actor that this node owns."""
-        owned = self._owned.get(actor_id)
+        owned = self.owned.get(actor_id)
         if owned is None:
             return
         if not owned.at and not owned.task.retries_left:
@@ -359,7 +360,7 @@ class Actors:
         """Whether the inputs of a task that has created an actor stay held: they cannot be made
         again as a matter of course, and it may have to be.
         """
-        owned = self._owned.get(actor_of(task))
+        owned = self.owned.get(actor_of(task))
         if owned is None or not owned.at or not task.retries_left:
             return False
         owned.holding = True
@@ -375,7 +376,7 @@ class Actors:
 
     def held(self) -> Iterator[bytes]:
         """What living actors hold in order to be created again."""
-        for owned in self._owned.values():
+        for owned in self.owned.values():
             if owned.holding:
                 yield from owned.task.spec.deps + owned.task.spec.borrows
 
@@ -426,12 +427,12 @@ class Actors:
 
     def is_callable(self, actor_id: bytes) -> bool:
         """Whether this node owns such an actor, and does not end it."""
-        owned = self._owned.get(actor_id)
+        owned = self.owned.get(actor_id)
         return owned is not None and not owned.ended
 
     def holds(self, held: dict[bytes, int]) -> dict[bytes, int]:
         """``held``, and what keeps detached actors alive."""
-        for actor_id, owned in self._owned.items():
+        for actor_id, owned in self.owned.items():
             if owned.task.spec.creation is not None and owned.task.spec.creation.detached:
                 held[actor_id] = held.get(actor_id, 0) + 1
         return held
@@ -457,10 +458,6 @@ class Actors:
 
     # -- for inspection ----------------------------------------------------------------------------
 
-    def owned(self) -> Iterable[tuple[bytes, OwnedActor]]:
-        """The actors that this node owns, dead ones excepted."""
-        return self._owned.items()
-
     def actor_at(self, client: int) -> bytes:
         """The actor whose worker it is; empty: none's."""
         living = self._by_client.get(client)
@@ -468,10 +465,6 @@ class Actors:
 
     def _ended(self, actor_id: bytes, owned: OwnedActor, reason: str) -> None:
         self._node.history.actor_ended(actor_id, owned, reason)
-
-    def is_owned(self, actor_id: bytes) -> bool:
-        """Whether this node owns such an actor, alive or on its way."""
-        return actor_id in self._owned
 
 
 def follows(task: Task, other: Task) -> bool:

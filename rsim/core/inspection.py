@@ -240,7 +240,7 @@ def _open_task(glance: _Glance, task: Task) -> TaskFact:
 def actor_facts(node: Node) -> Iterator[ActorFact]:
     """Those that this node owns, dead ones first; then where actors lived, and live, on it."""
     yield from node.history.actors
-    for actor_id, owned in node.actors.owned():
+    for actor_id, owned in node.actors.owned.items():
         task = owned.task
         creation = task.spec.creation
         assert creation is not None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rsim.core.ids import creator, is_put, return_id
+from rsim.core.ids import TASK_ID_BYTES, creator, is_put, return_id
 from rsim.core.objects import FREED, LOST, PENDING, Entry
 from rsim.core.records import STREAMING, ErrorInfo, TaskSpec
 from rsim.core.work import DONE, Task
@@ -37,26 +37,29 @@ class Lineage:
             task.live += 1
         return task
 
-    def object_removed(self, entry: Entry) -> None:
+    def object_removed(self, object_id: bytes) -> None:
         """One reason less to remember the task that made it."""
-        task = self._node.tasks.table.get(creator(entry.object_id))
-        if task is None or (task.owner and not is_put(entry.object_id)):
+        task = self._node.tasks.table.get(object_id[:TASK_ID_BYTES])
+        if task is None or (task.owner and not is_put(object_id)):
             return
         task.live -= 1
-        if task.state == DONE and not task.live:
-            spec = task.spec
-            if spec.deps or spec.borrows:
-                self._node.objects.release_lineage(spec.deps + spec.borrows)
-            self.forget(task)
+        if not task.live and task.state == DONE:
+            if not task.plain:
+                self._node.objects.release_lineage(task.spec.deps + task.spec.borrows)
+            self._forget(task)
 
     def forget(self, task: Task) -> None:
         """Nothing of what the task made is known any more."""
         if self._node.tasks.table.get(task.spec.task_id) is task:
-            del self._node.tasks.table[task.spec.task_id]
-            if task.spec.num_returns == STREAMING:
-                self._node.streams.forget(task.spec.task_id)
-            if task.recorded:
-                self._node.peers.forget_lineage(task.spec.task_id)
+            self._forget(task)
+
+    def _forget(self, task: Task) -> None:
+        task_id = task.spec.task_id
+        del self._node.tasks.table[task_id]
+        if task.spec.num_returns == STREAMING:
+            self._node.streams.forget(task_id)
+        if task.recorded:
+            self._node.peers.forget_lineage(task_id)
 
     def can_recompute(self, object_id: bytes) -> bool:
         """Whether the task that made the object is known."""

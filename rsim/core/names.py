@@ -84,7 +84,7 @@ class Names:
         if not self._node.objects.has_account(client):
             self.release(named.name, named.actor_id)
             return
-        if not self._node.actors.is_owned(named.actor_id):  # else a task that ran before runs again
+        if named.actor_id not in self._node.actors.owned:  # else a task that ran before runs again
             self._claims[named.actor_id] = _Claim(client, named, [])
         self._node.step.out.append(ReplyName(client, op, named, claimed=True))
 

@@ -25,6 +25,7 @@ from rsim.core.effects import Effect, ForgetValues, ReplyAllocation
 from rsim.core.history import History
 from rsim.core.ids import is_put, return_id
 from rsim.core.inspection import Inspection
+from rsim.core.intake import Intake
 from rsim.core.labels import labels_of, meets
 from rsim.core.lanes import Lane, Lanes
 from rsim.core.lineage import Lineage
@@ -33,7 +34,7 @@ from rsim.core.messages import TaskOutcome
 from rsim.core.names import Names
 from rsim.core.objects import FREED, INLINE, LOST, PENDING, REMOTE, STORED, Entry, ObjectTable
 from rsim.core.peers import Peers
-from rsim.core.records import DRIVER, STREAMING, Demand, ErrorInfo, Located, TaskSpec
+from rsim.core.records import DRIVER, STREAMING, Demand, ErrorInfo, Located, TaskOptions, TaskSpec
 from rsim.core.requests import Requests
 from rsim.core.reserved import Reserved
 from rsim.core.resources import Pool
@@ -65,15 +66,14 @@ class Node:
         self.choices = choices
         self.labels = labels_of(name, labels)
         self.step = Step()
-        self.objects = ObjectTable(
-            self._drop_value, self._unheld, self._entry_removed, self._missing
-        )
+        self.objects = ObjectTable(self._freed, self._unheld, self._removed, self._missing)
         store = ObjectStore(Arena(capacity_bytes), spill_limit_bytes)
         known = self.objects.entries.__contains__
         self.shelf = Shelf(self.step, store, config.store_grace_ns, self._evicted, known)
         self.history = History(name)
         self.started_ns = 0
         self.tasks = Tasks(self)
+        self.intake = Intake(self)
         self.cancellation = Cancellation(self)
         self.lineage = Lineage(self)
         self.requests = Requests(self)
@@ -92,12 +92,15 @@ class Node:
         self._needed: deque[tuple[Entry, bool]] = deque()
         self._forgotten: list[bytes] = []
         self._fits: dict[Demand, bool] = {}
+        self._unbound: TaskOptions | None = None
+        """Tasks with these may run here, whatever else: the last such ones."""
         self._handlers = self._by_event()
 
     def _by_event(self) -> dict[type, Callable[[Any], object]]:
         """What handles each kind of event."""
         return {
-            events.TaskSubmitted: self._task_submitted,
+            events.TaskSubmitted: self.intake.submitted,
+            events.TaskDone: self.tasks.done,
             events.TaskFinished: self.tasks.finished,
             events.ItemYielded: self.streams.yielded,
             events.ConsumptionAwaited: self.streams.pauses.awaited,
@@ -123,8 +126,8 @@ class Node:
             events.WorkerExited: self.deaths.worker_exited,
             events.MemoryRanShort: self.shortage.ran_short,
             events.TimerFired: self._timer_fired,
-            events.SpillFinished: self._spill_finished,
-            events.RestoreFinished: self._restore_finished,
+            events.SpillFinished: lambda e: self.shelf.spilled(e.object_id, e.ok),
+            events.RestoreFinished: lambda e: self.shelf.restored(e.object_id, e.ok),
             events.MessageArrived: self.peers.message_arrived,
             events.ObjectReceived: self.peers.object_received,
             events.NodeJoined: self.peers.node_joined,
@@ -221,11 +224,16 @@ class Node:
         if task.spec.actor:
             self.lanes.call_ready(task)
             return
+        if options is self._unbound:
+            self.scheduler.enqueue(task)
+            return
         demand = options.demand
         fits = self._fits.get(demand)
         if fits is None:
             fits = self._fits[demand] = self.scheduler.pool.fits_total(demand)
         if fits and (task.owner or options.strategy.kind == "DEFAULT" or self._stays(task)):
+            if options.strategy.kind == "DEFAULT":
+                self._unbound = options
             self.scheduler.enqueue(task)
         elif task.owner:  # a bundle that it was placed in is not here any more
             self.tasks.give_back(task)
@@ -245,6 +253,7 @@ class Node:
     def totals_changed(self) -> None:
         """The node has got resources by new names, or has lost some."""
         self._fits.clear()
+        self._unbound = None
 
     def withdraw(self, task: Task) -> None:
         """A ready task, or any call, is not to run: take it out of wherever it is queued."""
@@ -254,9 +263,6 @@ class Node:
             self.scheduler.remove(task)
 
     # -- events ------------------------------------------------------------------------------------
-
-    def _task_submitted(self, event: events.TaskSubmitted) -> None:
-        self.tasks.submit(event.client, event.spec)
 
     def _object_put(self, event: events.ObjectPut) -> None:
         objects = self.objects
@@ -306,12 +312,6 @@ class Node:
             or self.inspection.timer_fired(op)
         )
 
-    def _spill_finished(self, event: events.SpillFinished) -> None:
-        self.shelf.spilled(event.object_id, event.ok)
-
-    def _restore_finished(self, event: events.RestoreFinished) -> None:
-        self.shelf.restored(event.object_id, event.ok)
-
     def would_queue(self, spec: TaskSpec) -> bool:
         """Whether a task that the driver submitted now would only wait, behind others on this node,
         until one of them ends.
@@ -329,29 +329,24 @@ class Node:
 
     # -- values ------------------------------------------------------------------------------------
 
-    def _drop_value(self, entry: Entry, keep: bool) -> bool:
-        """Let go of a value; with ``keep``, one that lineage may want and that cannot be made again
-        stays.
-        """
+    def _freed(self, entry: Entry) -> bool:
+        """Let go of a value that lineage may want; one that cannot be made again stays."""
         object_id = entry.object_id
-        if entry.owner and keep:
+        if entry.owner:
             return True
-        if entry.actor_at and keep and not entry.owner:  # lineage has handles, but nobody uses them
+        if entry.actor_at:  # lineage has handles, but nobody uses them
             self.actors.abandoned(object_id)
             entry.actor_at = ""
-        stays = keep and not self.lineage.can_recompute(object_id)
+        stays = not self.lineage.can_recompute(object_id)
         if entry.state == INLINE:
             if not stays:
                 self._forgotten.append(object_id)
                 entry.is_error = False
         elif entry.state == STORED:
-            if not keep:
-                self.shelf.delete(object_id)
-            else:
-                self.shelf.set_evictable(object_id, True)
-                if entry.state == STORED:
-                    return True
-        if entry.locations and not entry.owner and not stays:
+            self.shelf.set_evictable(object_id, True)
+            if entry.state == STORED:
+                return True
+        if entry.locations and not stays:
             self.peers.delete_copies(entry)
         return stays
 
@@ -364,16 +359,24 @@ class Node:
         if self.streams.table:
             self.streams.unwanted(entry)
 
-    def _entry_removed(self, entry: Entry) -> None:
+    def _removed(self, entry: Entry) -> None:
+        object_id = entry.object_id
+        if entry.state == INLINE:
+            self._forgotten.append(object_id)
+        elif entry.state == STORED:
+            self.shelf.delete(object_id)
         if entry.owner:
             self.peers.return_ref(entry)
-            if is_put(entry.object_id):
+            if is_put(object_id):
                 return
-        elif self.actors.is_owned(entry.object_id):
-            self.actors.abandoned(entry.object_id)
-        elif self.streams.table:
-            self.streams.unwanted(entry)
-        self.lineage.object_removed(entry)
+        else:
+            if entry.locations and entry.exists:
+                self.peers.delete_copies(entry)
+            if object_id in self.actors.owned:
+                self.actors.abandoned(object_id)
+            elif self.streams.table:
+                self.streams.unwanted(entry)
+        self.lineage.object_removed(object_id)
 
     def _missing(self, object_id: bytes) -> Entry:
         """An object is to be held that is not known here: lost, or an actor that refers to itself,

@@ -71,17 +71,17 @@ class Entry(msgspec.Struct, gc=False, eq=False):
 class ObjectTable:
     """Entries, holds and loans of one node.
 
-    ``on_drop(entry, keep)`` must release the value of an owned or borrowed entry (``keep``: lineage
-    may still want the object, so a value that can stay for free may stay; it returns whether it
-    did). ``on_removed(entry)`` is told that the entry is gone, ``on_unheld(entry)`` that it stays
-    though nobody here holds it: this node keeps its copy, or the object is still to come.
+    ``on_freed(entry)`` must release the value, if there is one, of an entry that lineage may still
+    want: what can stay for free may stay; it returns whether it did. ``on_removed(entry)`` must do
+    so for an entry that is gone. ``on_unheld(entry)`` is told that one stays though nobody here
+    holds it: this node keeps its copy, or the object is still to come.
     ``on_missing(object_id)`` makes an entry for an object that is to be held, and that the table
     does not know.
     """
 
     def __init__(
         self,
-        on_drop: Callable[[Entry, bool], bool],
+        on_freed: Callable[[Entry], bool],
         on_unheld: Callable[[Entry], None],
         on_removed: Callable[[Entry], None],
         on_missing: Callable[[bytes], Entry],
@@ -89,7 +89,7 @@ class ObjectTable:
         self.entries: dict[bytes, Entry] = {}
         self._loans: dict[int | str, dict[bytes, int]] = {}
         self._garbage: list[Entry] = []
-        self._on_drop = on_drop
+        self._on_freed = on_freed
         self._on_unheld = on_unheld
         self._on_removed = on_removed
         self._on_missing = on_missing
@@ -187,6 +187,15 @@ class ObjectTable:
         else:
             loans[object_id] = count + 1
 
+    def promise(self, borrower: int, object_id: bytes) -> None:
+        """Declare an object that is to be made for a client, and lend it to that one."""
+        loans = self._loans.get(borrower)
+        if loans is None or object_id in self.entries:
+            self.lend_entry(borrower, self.declare(object_id))
+        else:
+            loans[object_id] = 1
+            self.entries[object_id] = Entry(object_id, holds=1)
+
     def lend_entry(self, borrower: int, entry: Entry) -> None:
         """``lend`` for an entry at hand."""
         loans = self._loans.get(borrower)
@@ -226,12 +235,13 @@ class ObjectTable:
         loans = self._loans.get(borrower)
         if loans is None:
             return
+        entries, take = self.entries, loans.pop
         for object_id, count in zip(object_ids, counts, strict=True):
-            lent = loans.pop(object_id, 0)
+            lent = take(object_id, 0)
             if lent > count:
                 loans[object_id] = lent - count
             elif lent:
-                entry = self.entries[object_id]
+                entry = entries[object_id]
                 entry.holds -= 1
                 if not entry.holds:
                     self._garbage.append(entry)
@@ -284,29 +294,24 @@ class ObjectTable:
 
     def collect(self) -> None:
         """Free what nobody holds any more. Called once, at the end of a step."""
-        garbage = self._garbage
+        garbage, entries = self._garbage, self.entries
         while garbage:
             entry = garbage.pop()
-            if entry.holds or self.entries.get(entry.object_id) is not entry:
+            if entry.holds or entries.get(entry.object_id) is not entry:
                 continue
             if entry.primary or entry.cached:
                 self._on_unheld(entry)
             elif entry.lineage_holds:
-                if entry.exists and not self._on_drop(entry, True):
+                if entry.exists and not self._on_freed(entry):
                     entry.state = FREED
                     self._release_contained(entry)
-            elif entry.state != PENDING or entry.owner or is_put(entry.object_id):
-                self._remove(entry)
+            elif entry.state or entry.owner or is_put(entry.object_id):  # not one still to come
+                del entries[entry.object_id]
+                self._on_removed(entry)
+                if entry.contained:
+                    self._release_contained(entry)
             else:
                 self._on_unheld(entry)
-
-    def _remove(self, entry: Entry) -> None:
-        del self.entries[entry.object_id]
-        if entry.exists:
-            self._on_drop(entry, False)
-        if entry.contained:
-            self._release_contained(entry)
-        self._on_removed(entry)
 
     def _release_contained(self, entry: Entry) -> None:
         contained, entry.contained = entry.contained, ()

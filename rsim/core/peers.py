@@ -260,7 +260,7 @@ class Peers:
 
     def _forwarded(self, source: str, message: m.TaskForward) -> None:
         self.borrowing.receive(source, message.refs)
-        self._node.tasks.accept(message.spec, source, message.attempt)
+        self._node.intake.accept(message.spec, source, message.attempt)
 
     def accepted(self, task: Task) -> None:
         """A task from another node has its resources here (or needs none any more): the next report
@@ -421,7 +421,7 @@ class Peers:
     def _put_noted(self, source: str, message: m.PutNote) -> None:
         entry = self._node.objects.get(message.ref.object_id)
         if entry is not None and not entry.owner and not entry.exists:
-            self._node.lineage.object_removed(entry)
+            self._node.lineage.object_removed(entry.object_id)
             task = self._node.tasks.table.get(creator(entry.object_id))
             if task is not None:
                 task.recorded = False  # the record is for the new owner now, who needs it longer

@@ -66,6 +66,7 @@ class LocalScheduler:
         self._start = start
         self._queues: list[Queue] = []
         self._by_shape: dict[tuple[Demand, int], Queue] = {}
+        self._latest: Queue | None = None
         self._idle: list[Worker] = []
         self._starting = 0
         self._last_client = 0
@@ -73,6 +74,9 @@ class LocalScheduler:
         self._depths: dict[bytes, int] = {}
         """Most tasks of a function at one worker; 1 until the function has run."""
         self._recall_timer = 0
+        self._deepest = config.pipeline_depth
+        self._tiniest_ns = config.tiny_task_ns // config.pipeline_depth
+        """So short are tasks of which a worker may have the most."""
 
     # -- queues ------------------------------------------------------------------------------------
 
@@ -83,12 +87,18 @@ class LocalScheduler:
 
     def _queue_of(self, task: Task) -> Queue:
         spec = task.spec
-        shape = (spec.options.demand, spec.depth)
+        options, depth = spec.options, spec.depth
+        queue = self._latest
+        if queue is not None and queue.options is options and queue.depth == depth:
+            return queue
+        shape = (options.demand, depth)
         queue = self._by_shape.get(shape)
         if queue is None:
             queue = self._by_shape[shape] = Queue(*shape)
             self._queues.append(queue)
             self._queues.sort(key=lambda each: -each.depth)
+        queue.options = options
+        self._latest = queue
         return queue
 
     def enqueue(self, task: Task) -> None:
@@ -119,6 +129,7 @@ class LocalScheduler:
         kept = [each for each in self._queues if each.tasks or self.pool.fits_total(each.demand)]
         self._queues = kept
         self._by_shape = {(each.demand, each.depth): each for each in kept}
+        self._latest = None
 
     def ready_tasks(self) -> Iterator[Task]:
         """All queued tasks, in the order of the queues."""
@@ -185,23 +196,28 @@ class LocalScheduler:
             return  # the first would be overtaken if its inputs were still on their way
         if first.options.max_calls:
             return  # the worker may end with it
-        tasks = queue.tasks
+        tasks, ahead = queue.tasks, worker.tasks
         while tasks:
-            spec = tasks[0].spec
+            task = tasks[0]
+            spec = task.spec
             if spec.deps or spec.creation is not None or spec.options.max_calls:
                 return
-            if len(worker.tasks) >= self._depths.get(spec.function_id, 1):
+            if len(ahead) >= self._depths.get(spec.function_id, 1):
                 return
+            tasks.popleft()
             self.queued -= 1
-            self._assign(worker, tasks.popleft())
+            self._assign(worker, task)
 
     def _learn(self, function_id: bytes, sample_ns: int) -> int:
         """A run of a function took so long: how many of its tasks a worker may have from now on,
         no more than it does in a tiny task's time.
         """
+        depth = self._depths.get(function_id, 0)
+        if depth == self._deepest and sample_ns < self._tiniest_ns:
+            return depth  # and a mean that would not change it
         mean_ns = self._mean_ns.get(function_id, sample_ns)
         mean_ns = self._mean_ns[function_id] = (3 * mean_ns + sample_ns) // 4
-        depth = min(self._config.pipeline_depth, max(1, self._config.tiny_task_ns // (mean_ns + 1)))
+        depth = min(self._deepest, max(1, self._config.tiny_task_ns // (mean_ns + 1)))
         self._depths[function_id] = depth
         return depth
 

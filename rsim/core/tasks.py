@@ -1,10 +1,9 @@
-"""The life of tasks: submitted, waiting for inputs, run, retried, failed, run again when a result
-is lost.
+"""The life of tasks: waiting for inputs, run, retried, failed, run again when a result is lost.
 
-Decides what happens to a task next, unless somebody stops it (``cancellation.py``) or dies
-(``deaths.py``). Must never recurse along chains of tasks: whatever follows from an object that is
-ready or wanted goes through the node's work lists. Owns the task table, which is also the lineage:
-a finished task stays as long as one of its objects is known.
+Decides what happens to a task next, once it has come (``intake.py``), and unless somebody stops it
+(``cancellation.py``) or dies (``deaths.py``). Must never recurse along chains of tasks: whatever
+follows from an object that is ready or wanted goes through the node's work lists. Owns the task
+table, which is also the lineage: a finished task stays as long as one of its objects is known.
 """
 
 from __future__ import annotations
@@ -13,14 +12,14 @@ from typing import TYPE_CHECKING
 
 from rsim.core.actors import actor_of
 from rsim.core.effects import CopyError, StartTask, StoreError
-from rsim.core.events import TaskFinished
+from rsim.core.events import TaskDone, TaskFinished
 from rsim.core.history import INPUT_ERROR, NO_ATTEMPT, user_error
 from rsim.core.ids import return_id
 from rsim.core.lineage import results_of
 from rsim.core.messages import TaskOutcome
 from rsim.core.objects import INLINE, LOST, STORED, Entry
-from rsim.core.records import STREAMING, ErrorInfo, Result, TaskSpec
-from rsim.core.work import DONE, FORWARDED, WAITING, Task, Worker, cancellation
+from rsim.core.records import STREAMING, ErrorInfo, Result
+from rsim.core.work import DONE, WAITING, Task, Worker, cancellation
 
 if TYPE_CHECKING:
     from rsim.core.node import Node
@@ -32,119 +31,6 @@ class Tasks:
     def __init__(self, node: Node) -> None:
         self._node = node
         self.table: dict[bytes, Task] = {}
-        self._superseded_runs: list[Task] = []
-        """Those for another owner that go on, though the node has a record of its own now."""
-
-    # -- submission --------------------------------------------------------------------------------
-
-    def submit(self, client: int, spec: TaskSpec) -> None:
-        """A client of this node submits a task: the node owns it and its results."""
-        node = self._node
-        task_id = spec.task_id
-        known = self.table.get(task_id)
-        if known is not None and not known.owner:
-            for object_id in self.claimed_results(known):
-                node.objects.lend(client, object_id)
-            if known.spec.num_returns == STREAMING:
-                node.streams.opened(known)
-            if spec.creation is not None:
-                node.names.submitted(known.spec)
-            return
-        if known is not None and known.state != DONE and known.owner in node.peers.others:
-            if known.spec.num_returns == STREAMING:
-                node.streams.take_over(client, known)
-            else:
-                self._join(client, known)
-            return
-        task = self.table[task_id] = Task(
-            spec=spec,
-            retries_left=spec.options.max_retries,
-            live=abs(spec.num_returns) + (0 if known is None else self._superseded(known)),
-            client=client,
-            submitted_ns=node.step.now_ns,
-        )
-        for index in range(abs(spec.num_returns)):
-            entry = node.objects.declare(return_id(task_id, index))
-            node.objects.lend_entry(client, entry)
-        if spec.num_returns == STREAMING:
-            node.streams.opened(task)
-        if spec.creation is not None:
-            node.actors.own(task)
-        elif spec.actor:
-            node.lanes.enlist(task)
-        self._begin(task)
-
-    def _join(self, client: int, task: Task) -> None:
-        """The task, which a client submits, runs here for another owner already (its parent ran
-        there once): the results are borrowed from that one.
-        """
-        node = self._node
-        for index in range(task.spec.num_returns):
-            entry = node.objects.declare_foreign(return_id(task.spec.task_id, index), task.owner)
-            node.objects.lend_entry(client, entry)
-            if entry.owner and not entry.received:
-                node.peers.borrow_put(entry, task.owner)
-
-    def claimed_results(self, task: Task) -> list[bytes]:
-        """The results of a task of this node's own; those that were freed can be made again."""
-        objects = self._node.objects
-        found = results_of(task.spec)
-        for object_id in found:
-            if objects.get(object_id) is None:
-                objects.declare(object_id).state = LOST
-                task.live += 1
-        return found
-
-    def accept(self, spec: TaskSpec, owner: str, attempt: int) -> None:
-        """Another node hands a task over to be run here."""
-        task = self.table.get(spec.task_id)
-        streams = spec.num_returns == STREAMING
-        if task is not None and not streams and self._is_exchanged(task, owner):
-            self.surrender(task, owner)
-            task = self.table.get(spec.task_id)
-        if task is not None and not task.owner:
-            self._node.peers.claim(task, owner, [] if streams else self.claimed_results(task))
-            return
-        if task is not None and task.state != DONE:
-            if task.owner != owner:
-                self._node.peers.ask_again(spec.task_id, owner, attempt)
-            return
-        live = 0 if task is None else self._superseded(task)
-        task = self.table[spec.task_id] = Task(spec=spec, retries_left=0, owner=owner)
-        task.live = live
-        task.attempt = attempt
-        task.submitted_ns = self._node.step.now_ns
-        self._begin(task)
-
-    def _is_exchanged(self, task: Task, owner: str) -> bool:
-        """Whether two nodes that own the same task have handed it to each other, and this one is
-        to give way.
-        """
-        forwarded = task.state == FORWARDED and task.executor == owner and not task.owner
-        return forwarded and owner < self._node.name
-
-    def _superseded(self, known: Task) -> int:
-        """A run for another owner is not the record of the task any more; how many objects that it
-        put are still known.
-        """
-        live, known.live = known.live, 0
-        self._superseded_runs = [each for each in self._superseded_runs if each.state != DONE]
-        if known.state != DONE:
-            self._superseded_runs.append(known)
-        if live and known.state == DONE:
-            self._node.objects.release_lineage(known.spec.deps + known.spec.borrows)
-        return live
-
-    def _begin(self, task: Task) -> None:
-        spec = task.spec
-        if spec.deps or spec.borrows:
-            self._node.objects.hold(spec.deps + spec.borrows)
-        if spec.actor:
-            self._node.objects.hold((spec.actor,))
-        if spec.deps and not (spec.actor and task.owner):
-            self.await_inputs(task)
-        else:  # the owner of a call has waited; another wait here could let a later call overtake
-            self._node.place(task)
 
     def await_inputs(self, task: Task) -> None:
         """Let the task run once all its inputs exist."""
@@ -186,28 +72,26 @@ class Tasks:
 
     def start(self, worker: Worker, task: Task) -> None:
         """The local scheduler has assigned a task to a worker."""
-        spec = task.spec
         if task.requested:
             self._node.peers.withdraw_request(task)
         if task.owner:
             self._node.peers.accepted(task)
-        if not spec.deps or self._node.requests.gather_for(task, worker.client):
+        if not task.spec.deps or self._node.requests.gather_for(task, worker.client):
             self.send(task, worker.client)
 
     def send(self, task: Task, client: int) -> None:
         """All is in memory: send the task."""
-        spec = task.spec
+        node, spec = self._node, task.spec
         lent: tuple[bytes, ...] = ()
-        if spec.deps or spec.borrows:
-            objects = self._node.objects
+        devices: tuple[tuple[str, int], ...] = ()
+        if not task.plain:
             for object_id in spec.borrows:
-                objects.lend(client, object_id)
-            lent = spec.borrows + self._node.requests.lend_contained(client, spec.deps)
-        grants = self._node.scheduler.grants
-        devices = (
-            tuple((kind, index) for kind, index, _ in grants.get(client, ())) if grants else ()
-        )
-        self._node.step.out.append(StartTask(client, spec, task.attempt, lent, devices))
+                node.objects.lend(client, object_id)
+            lent = spec.borrows + node.requests.lend_contained(client, spec.deps)
+        if node.scheduler.grants:
+            grant = node.scheduler.grants.get(client, ())
+            devices = tuple((kind, index) for kind, index, _ in grant)
+        node.step.out.append(StartTask(client, spec, task.attempt, lent, devices))
 
     def returned(self, client: int, task_ids: tuple[bytes, ...]) -> None:
         """A worker gave tasks back unopened: what was lent and pinned with them comes back too."""
@@ -238,11 +122,41 @@ class Tasks:
         if task.spec.actor:
             self._node.actors.call_dropped(task)
 
+    def done(self, event: TaskDone) -> None:
+        """A worker has run a task to a good end."""
+        node = self._node
+        task_id, started_ns, ended_ns = event.task_id, event.started_ns, event.ended_ns
+        task = node.scheduler.finished(event.client, task_id, True, ended_ns - started_ns)
+        if task is None or not task.plain or task.attempt or task.state == DONE:
+            self._ended(task, event.in_full())
+            return
+        task.started_ns, task.ended_ns = started_ns, ended_ns
+        entry = node.objects.entries.get(return_id(task_id, 0))
+        if entry is not None and not entry.exists:
+            entry.size_bytes = len(event.payload)
+            entry.state = INLINE
+            if entry.waiters is not None:
+                node.announce(entry)
+            if not entry.holds:
+                node.objects.touch(entry)
+        node.history.attempt_ended(task, None, node.step.now_ns)
+        task.state = DONE
+        if task.spec.actor:
+            node.objects.release((task.spec.actor,))
+            node.actors.call_finished(task)
+        if not task.live:
+            node.lineage.forget(task)
+
     def finished(self, event: TaskFinished) -> None:
         """A worker has run a task to its end."""
-        node = self._node
         took_ns = event.ended_ns - event.started_ns
-        task = node.scheduler.finished(event.client, event.task_id, not event.error, took_ns)
+        scheduler = self._node.scheduler
+        task = scheduler.finished(event.client, event.task_id, not event.error, took_ns)
+        self._ended(task, event)
+
+    def _ended(self, task: Task | None, event: TaskFinished) -> None:
+        """What came of a task, or of one that the worker does not have (any more)."""
+        node = self._node
         if task is not None and task.spec.num_returns == STREAMING:
             node.streams.pauses.end(event.task_id)
         if event.error and task is not None:  # it may have written results before it failed
@@ -490,7 +404,7 @@ class Tasks:
     def holds(self) -> dict[bytes, int]:
         """What unfinished tasks hold, by object."""
         held: dict[bytes, int] = {}
-        for task in (*self.table.values(), *self._superseded_runs):
+        for task in (*self.table.values(), *self._node.intake.superseded_runs):
             if task.state != DONE:
                 actor = (task.spec.actor,) if task.spec.actor else ()
                 for object_id in (*task.spec.deps, *task.spec.borrows, *actor):

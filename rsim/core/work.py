@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 
 from rsim.core.objects import Waiter
-from rsim.core.records import ActorOptions, Demand, ErrorInfo, TaskSpec
+from rsim.core.records import ActorOptions, Demand, ErrorInfo, TaskOptions, TaskSpec
 
 WAITING, READY, SENT, FORWARDED, DONE = range(5)
 """States of a task: for inputs; queued; at a worker; at another node; over (kept as lineage)."""
@@ -45,6 +45,10 @@ class Task(Waiter, gc=False, eq=False, kw_only=True):
     answer was this node, ``STAYS``: it can run nowhere else.
     """
     cancelled: bool = False
+    plain: bool = False
+    """It is this node's own, has no inputs, one result, and creates no actor: as most tasks, of
+    which little can become.
+    """
     recorded: bool = False
     """Its lineage is in the control store."""
     shortages: int = 0
@@ -123,11 +127,13 @@ class Worker:
 class Queue:
     """Ready tasks of one demand and depth."""
 
-    __slots__ = ("demand", "depth", "stalled", "tasks")
+    __slots__ = ("demand", "depth", "options", "stalled", "tasks")
 
     def __init__(self, demand: Demand, depth: int) -> None:
         self.demand = demand
         self.depth = depth
+        self.options: TaskOptions | None = None
+        """Of the last task that it was looked up for: the next one mostly has the same."""
         self.tasks: deque[Task] = deque()
         self.stalled = False
         """Nothing can be dispatched from it until a worker's state changes."""

@@ -282,6 +282,10 @@ class Client(Holdings):
     def _open(self, refs: Sequence[ObjectRef[Any]], reply: wire.ObjectsReply) -> list[Any]:
         if reply.error is not None:
             raise errors.exception_of(reply.error)
+        if len(refs) == len(reply.values) == 1 and not reply.lent:
+            value = reply.values[0]
+            if type(value) is Inline and not value.is_error:
+                return [deserialize(value.payload)]
         peek = self.channel.peek
         self.borrow(reply.lent)
         try:
@@ -326,17 +330,21 @@ class Client(Holdings):
         num_returns: int = 1,
         timeout_s: float | None = None,
         fetch_local: bool = True,
+        object_ids: list[bytes] | None = None,
     ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
         """Wait until ``num_returns`` refs are ready; the ready and the others, each in the order
-        given.
+        given. ``object_ids``: theirs, if they are at hand; the client keeps the list.
         """
+        if object_ids is None:
+            object_ids = [ref.binary() for ref in refs]
         peek = self.channel.peek
         ready: dict[bytes, None] = {}
-        for index, ref in enumerate(refs):
-            object_id = ref.binary()
+        for index, object_id in enumerate(object_ids):
             if peek(object_id).__class__ is bytes:
                 if num_returns == 1:
                     others = list(refs)
+                    del object_ids[index]
+                    self.left_over = object_ids
                     return [others.pop(index)], others
                 ready[object_id] = None
                 if len(ready) == num_returns:
@@ -344,12 +352,11 @@ class Client(Holdings):
         if len(ready) < num_returns:
             op = next(self._ops)
             timeout_ns = -1 if timeout_s is None else int(timeout_s * 1e9)
-            object_ids = tuple(ref.binary() for ref in refs)
             if self.has_loop:
                 self._warn_of_blocking("wait()", "use asyncio.wait")
             self.channel.send(
                 events.WaitRequested(
-                    self.number, op, object_ids, num_returns, timeout_ns, fetch_local
+                    self.number, op, tuple(object_ids), num_returns, timeout_ns, fetch_local
                 )
             )
             if self.has_dropped:
@@ -357,8 +364,12 @@ class Client(Holdings):
             reply = self.channel.park(op)
             assert isinstance(reply, wire.WaitReply)
             ready = dict.fromkeys(reply.ready)
-        done = [ref for ref in refs if ref.binary() in ready]
-        return done, [ref for ref in refs if ref.binary() not in ready]
+        self.left_over = [object_id for object_id in object_ids if object_id not in ready]
+        done: list[ObjectRef[Any]] = []
+        others = []
+        for object_id, ref in zip(object_ids, refs, strict=True):
+            (done if object_id in ready else others).append(ref)
+        return done, others
 
     def _warn_of_blocking(self, call: str, remedy: str) -> None:
         """Say once that an asynchronous actor has stopped all its calls to wait."""

@@ -19,7 +19,14 @@ from typing import Any, NoReturn
 
 from msgspec.structs import replace
 
-from rsim.core.events import ActorExited, CallInterrupted, Event, TaskFinished, TasksReturned
+from rsim.core.events import (
+    ActorExited,
+    CallInterrupted,
+    Event,
+    TaskDone,
+    TaskFinished,
+    TasksReturned,
+)
 from rsim.core.ids import return_id
 from rsim.core.records import STREAMING, Result
 from rsim.exceptions import TaskCancelledError, UnserializableError, text_of
@@ -169,7 +176,8 @@ class Executor:
             event = self.failure(task, context, exception)
         RUNNING.set(None)
         self.report(task, event)
-        return type(event) is TaskFinished and not event.error and not self._exited
+        good = type(event) is TaskDone or (type(event) is TaskFinished and not event.error)
+        return good and not self._exited
 
     def run_alone(self, task: RunTask) -> Any:
         """What the function returns, while no other runs: it can be interrupted."""
@@ -289,8 +297,13 @@ class Executor:
             results = self._results(task, value)
         times = context.started_ns, client.channel.now_ns()
         title = self.title if task.kind == CREATION else ""
+        number, task_id = client.number, task.task_id
+        if len(results) == 1 and type(value) is not Broken and not title:
+            payload = results[0].payload
+            if payload is not None and not results[0].contained:
+                return TaskDone(number, task_id, payload, *times)
         return TaskFinished(
-            client.number, task.task_id, results, False, retryable, message, False, *times, title
+            number, task_id, results, False, retryable, message, False, *times, title
         )
 
     def _broken_off(self, task: RunTask, context: TaskContext, declared: Declared) -> Event:

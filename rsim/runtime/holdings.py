@@ -49,6 +49,10 @@ class Holdings:
         self._views: dict[int, weakref.ref[Any]] = {}
         self._view_keys = itertools.count()
         self._closed = False
+        self.left_over: list[bytes] = []
+        """What the last wait has left over. The next one is mostly for that, which is known to be
+        good; ids, as refs would keep the objects.
+        """
         self.on_drop: Callable[[], None] | None = None
         """Told that something was dropped, while the process is at rest: at any moment, too."""
 
@@ -98,15 +102,19 @@ class Holdings:
             live = {object_id: count & _LIVE for object_id, count in self._counts.items()}
         return {object_id: count for object_id, count in live.items() if count}
 
-    def knows(self, refs: Sequence[ObjectRef[Any]]) -> bool:
-        """Whether these are refs of this process, each given once; quicker than to find out which
-        is not.
+    def ids_of(self, refs: Sequence[ObjectRef[Any]]) -> list[bytes] | None:
+        """The ids of refs of this process, each given once; None if these are anything else:
+        quicker than to find out what.
         """
         try:
-            object_ids = {ref._id for ref in refs}
+            object_ids = [ref._id for ref in refs]
         except (AttributeError, TypeError):
-            return False
-        return len(object_ids) == len(refs) and not object_ids.difference(self._counts)
+            return None
+        if object_ids != self.left_over:
+            unique = set(object_ids)
+            if len(unique) < len(refs) or unique.difference(self._counts):
+                return None
+        return object_ids
 
     def borrow(self, object_ids: Sequence[bytes]) -> None:
         """The node has lent these."""
@@ -168,13 +176,13 @@ class Holdings:
         object_ids: list[bytes] = []
         counts: list[int] = []
         with self._lock:
-            dropped = self._dropped
+            dropped, held = self._dropped, self._counts
             while dropped:
                 object_id = dropped.popleft()
-                count = self._counts.get(object_id, 0) - 1
-                if count & _LIVE:
-                    self._counts[object_id] = count
-                elif self._counts.pop(object_id, None) is not None:
+                count = held.pop(object_id, 0)
+                if (count - 1) & _LIVE:  # others are left
+                    held[object_id] = count - 1
+                else:
                     object_ids.append(object_id)
                     counts.append(count >> 32)
         if self._closed:

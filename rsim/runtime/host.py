@@ -52,9 +52,10 @@ class Host:
         self._deliver = ports.workers.deliver
         self._stepping = False
         self._inbox: deque[events.Event] = deque()
-        self._sent_functions: dict[int, dict[bytes, None]] = {}
+        self._sent_functions: dict[int, set[bytes]] = {}
         transport, timers, workers = ports.transport, ports.timers, ports.workers
         self._keepers: dict[type[events.Event], Callable[[Any], bool]] = {
+            events.TaskDone: self._task_done,
             events.TaskFinished: self._task_finished,
             events.ItemYielded: self._item_yielded,
             events.ObjectPut: self._object_put,
@@ -170,6 +171,11 @@ class Host:
         if self._inbox:
             self.handle(self._inbox.popleft())
 
+    def _task_done(self, event: events.TaskDone) -> bool:
+        if self.machine.wants_results(event.client, event.task_id):
+            self.values[return_id(event.task_id, 0)] = event.payload
+        return True
+
     def _task_finished(self, event: events.TaskFinished) -> bool:
         if self.machine.wants_results(event.client, event.task_id):
             self._keep_results(event.task_id, event.results, event.error)
@@ -281,22 +287,18 @@ class Host:
 
     def _start_task(self, effect: fx.StartTask) -> None:
         spec = effect.spec
-        function_id = spec.function_id
-        kind = wire.TASK
-        if spec.actor:
-            kind = wire.CALL
-        elif spec.creation is not None:
-            kind = wire.CREATION
-        sent = self._sent_functions.get(effect.client)
-        if sent is None:
-            sent = self._sent_functions[effect.client] = {}
-        blob = None
-        if kind != wire.CALL and function_id not in sent:
-            sent[function_id] = None
-            blob = self.ports.control.get_function(function_id)
+        options, function_id = spec.options, spec.function_id
+        kind, blob = wire.CALL, None
+        if not spec.actor:
+            kind = wire.TASK if spec.creation is None else wire.CREATION
+            sent = self._sent_functions.get(effect.client)
+            if sent is None:
+                sent = self._sent_functions[effect.client] = set()
+            if function_id not in sent:
+                sent.add(function_id)
+                blob = self.ports.control.get_function(function_id)
         deps = tuple(map(self.value, spec.deps)) if spec.deps else ()
         tenancy = None
-        options = spec.options
         if effect.devices or options.strategy.group or options.env_vars:
             strategy = options.strategy
             tenancy = wire.Tenancy(
@@ -312,13 +314,13 @@ class Host:
             deps,
             effect.lent,
             spec.num_returns,
-            spec.options.extras,
+            options.extras,
             effect.attempt,
             spec.depth,
             kind,
             spec.method,
             spec.creation,
-            spec.options.group,
+            options.group,
             tenancy,
         )
         self._deliver(effect.client, message)

@@ -80,8 +80,10 @@ def serialize(value: Any, what: str = "value") -> Payload:
         return Payload(_dumps(value, _PROTOCOL))
     if (kind is tuple or kind is list) and _all_atoms(map(type, value)):
         return Payload(_dumps(value, _PROTOCOL))
-    if (kind is bytes or kind is bytearray) and len(value) >= _OUT_OF_BAND_BYTES:
-        return _dump_plain(_OutOfBand(value), {})
+    if kind is bytes or kind is bytearray:
+        if len(value) >= _OUT_OF_BAND_BYTES:
+            return _dump_plain(_OutOfBand(value), {})
+        return Payload(_dumps(value, _PROTOCOL))
     contained: dict[bytes, None] = {}
     if _is_plain((value,), contained):
         return _dump_plain(value, contained)

@@ -8,6 +8,7 @@ clients" of ``rsim.core.events``.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
 import msgspec
 
@@ -279,6 +280,7 @@ class SessionRequested(events.Event, tag="se", frozen=True):
 
 ClientEvent = (
     events.TaskSubmitted
+    | events.TaskDone
     | events.TaskFinished
     | events.ItemYielded
     | events.ConsumptionAwaited
@@ -309,18 +311,23 @@ ClientEvent = (
 )
 
 _encode_into = msgspec.msgpack.Encoder().encode_into
-decode_delivery = msgspec.msgpack.Decoder(AnyDelivery).decode
-decode_client_event = msgspec.msgpack.Decoder(ClientEvent).decode
+decode_deliveries = msgspec.msgpack.Decoder(list[AnyDelivery]).decode
+decode_client_events = msgspec.msgpack.Decoder(list[ClientEvent]).decode
 
 _LENGTH = struct.Struct("<I")
 HEADER_BYTES = _LENGTH.size
 
 
-def append_frame(buffer: bytearray, message: msgspec.Struct) -> None:
-    """Append one length-prefixed message to ``buffer``."""
+def append_frame(buffer: bytearray, messages: Sequence[msgspec.Struct]) -> None:
+    """Append a frame to ``buffer``: its length, then the messages."""
     start = len(buffer)
-    _encode_into(message, buffer, start + HEADER_BYTES)
+    _encode_into(messages, buffer, start + HEADER_BYTES)
     _LENGTH.pack_into(buffer, start, len(buffer) - start - HEADER_BYTES)
+
+
+def frame_size(view: memoryview) -> int:
+    """How many bytes the frame at the front of ``view`` takes in all; 0: that is not known yet."""
+    return HEADER_BYTES + _LENGTH.unpack_from(view)[0] if len(view) >= HEADER_BYTES else 0
 
 
 def split_frames(view: memoryview) -> tuple[list[memoryview], int]:

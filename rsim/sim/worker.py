@@ -137,7 +137,7 @@ class WorkerChannel(SimChannel):
         if type(event) in REQUESTS:
             self.asking(event)
         worker = self._worker
-        if type(event) is events.TaskFinished:
+        if isinstance(event, events.TaskDone | events.TaskFinished):
             worker.reporting(event)
             worker.post(event)
             worker.reported(event)
@@ -342,18 +342,19 @@ class Worker:
             self.ended(task)
             self._idle = True
 
-    def reporting(self, event: events.TaskFinished) -> None:
+    def reporting(self, event: events.TaskDone | events.TaskFinished) -> None:
         """The worker is about to send what came of a task."""
         run = self._runs.get(event.task_id)
         if run is not None:
             self._strike(run, AT_PAUSE)
             self._strike(run, AT_END)
 
-    def reported(self, event: events.TaskFinished) -> None:
+    def reported(self, event: events.TaskDone | events.TaskFinished) -> None:
         """It has sent that."""
         run = self._runs.get(event.task_id)
         if run is not None:
-            self._end_span(run, FAILED if event.error else FINISHED)
+            failed = isinstance(event, events.TaskFinished) and event.error
+            self._end_span(run, FAILED if failed else FINISHED)
 
     def waited(self, since_ns: int) -> None:
         """The worker's task has waited for an answer."""

@@ -100,7 +100,7 @@ def leftovers(session: Any) -> list[str]:
             tables = {
                 "objects": node.objects.entries,
                 "tasks": node.tasks.table,
-                "actors owned": node.actors._owned,
+                "actors owned": node.actors.owned,
                 "actors": node.actors._living,
                 "lanes of calls": node.lanes._lanes,
                 "bytes": range(node.shelf.store.arena.used_bytes),

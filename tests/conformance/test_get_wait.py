@@ -213,6 +213,20 @@ def test_wait_refuses_what_is_no_list_of_refs(rt):
         rsim.wait([ref, ref])
 
 
+def test_what_a_wait_has_left_over_is_looked_at_again(rt):
+    ready, others = rsim.wait([rsim.put(n) for n in range(4)])
+    assert rsim.get(ready + others) == [0, 1, 2, 3]
+    others[1] = others[0]
+    with pytest.raises(ValueError, match=r"(?i)unique|twice|duplicate"):
+        rsim.wait(others)
+    others[1] = "no ref"
+    with pytest.raises(TypeError):
+        rsim.wait(others)
+    others[1] = rsim.put(5)
+    ready, others = rsim.wait(others, num_returns=2)
+    assert rsim.get(ready + others) == [1, 5, 3]
+
+
 def test_a_long_task_is_not_taken_for_a_deadlock(rt):
     @rsim.remote
     def long():

@@ -41,7 +41,7 @@ from tests.core.clients import CPU, Client
 MIB = 1 << 20
 
 
-ENDS = events.TaskFinished | events.RefsReleased | events.PinsReleased
+ENDS = events.TaskDone | events.TaskFinished | events.RefsReleased | events.PinsReleased
 """What a node may be told together, if a client has said it in a row."""
 
 
@@ -96,12 +96,15 @@ class Cluster:
         capacity_bytes: int = 8 * MIB,
         streams: float = 0.0,
         naming: float = 0.0,
+        in_full: bool = False,
     ) -> None:
         self.rng = rng = random.Random(seed)
         self.crash = crash
         self.streams = streams
         """How many of the tasks call a generator."""
         self.naming = naming
+        self.in_full = in_full
+        """Whether workers never say in short that a task has ended well."""
         self.names = NameTable()
         self.kills_left = kill_nodes
         self.joins_left = join_nodes
@@ -431,9 +434,17 @@ class Cluster:
             result = Result(None, size_bytes, kept)
         given_up = client.give_up(list(client.loans))
         finished = events.TaskFinished(client.number, start.spec.task_id, (result,))
-        yield finished
+        yield finished if result.payload is None or kept else self.in_short(finished)
         yield given_up
         yield events.PinsReleased(client.number, start.spec.deps + got)
+
+    def in_short(self, finished: events.TaskFinished) -> events.Event:
+        """What a worker says if all that came of a task is one small value."""
+        payload = finished.results[0].payload
+        assert payload is not None
+        short = events.TaskDone(finished.client, finished.task_id, payload)
+        assert short.in_full() == finished
+        return finished if self.in_full else short
 
     def generate(self, client: Client, start: fx.StartTask) -> Acting:
         """What a generator does: its items are the same in every run, large or small."""
@@ -464,7 +475,7 @@ class Cluster:
                 consumed = reply.consumed
                 assert consumed >= count
         given_up = client.give_up(list(client.loans))
-        yield events.TaskFinished(number, task_id, (Result(b"v", 1),))
+        yield self.in_short(events.TaskFinished(number, task_id, (Result(b"v", 1),)))
         yield given_up
         yield events.PinsReleased(number, start.spec.deps)
 

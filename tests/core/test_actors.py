@@ -189,7 +189,7 @@ def test_an_actor_whose_handle_only_lineage_has_is_stopped() -> None:
     cluster.run()
     cluster.step("n0", cluster.driver.give_up([actor]))
     cluster.run()
-    assert not node.actors.is_owned(actor)
+    assert actor not in node.actors.owned
     assert result in node.objects.entries
     assert error_of(cluster, submit(cluster, actor=actor)) == "ActorDiedError"
 

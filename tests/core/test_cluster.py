@@ -108,6 +108,29 @@ def assert_all_freed(cluster: Cluster) -> None:
         assert node.quiescent()
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_an_end_told_in_short_means_the_same(seed: int) -> None:
+    """As long as nothing is freed before it is compared."""
+
+    def run(in_full: bool) -> list[str]:
+        cluster = Cluster(
+            seed, crash=0.05, pipeline=1 + seed % 3, streams=0.2, kill_nodes=1, in_full=in_full
+        )
+        prints: list[str] = []
+        turn = cluster.turn
+
+        def noted() -> bool:
+            went_on = turn()
+            prints.extend(node.fingerprint() for node in cluster.nodes.values())
+            return went_on
+
+        cluster.turn = noted  # type: ignore[method-assign]
+        run_program(cluster, actors=0.3, trouble=0.05)
+        return prints
+
+    assert run(True) == run(False)
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_every_task_ends_and_all_is_freed(seed: int) -> None:
     cluster = Cluster(seed, nodes=1 + seed % 3, pipeline=1 + 3 * (seed % 2))

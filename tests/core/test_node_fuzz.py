@@ -106,6 +106,7 @@ from_peers = st.one_of(
 
 any_event = st.one_of(
     st.builds(events.TaskSubmitted, clients, specs()),
+    st.builds(events.TaskDone, clients, task_ids, st.just(b"v")),
     st.builds(events.TaskFinished, clients, task_ids, results(), st.booleans(), st.booleans()),
     st.builds(
         events.ItemYielded, clients, task_ids, indices, result(), st.booleans(), st.booleans()

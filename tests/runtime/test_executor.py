@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rsim.core.events import TaskFinished
+from rsim.core.events import TaskDone, TaskFinished
 from rsim.core.ids import child_task_id, driver_task_id
 from rsim.runtime.client import Client
 from rsim.runtime.errors import deserialize_error
@@ -19,6 +19,8 @@ def ran() -> str:
 def run(executor: Executor, function: Any, task_id: bytes = TASK) -> TaskFinished:
     executor.run(task_of(function, task_id))
     finished = executor._client.channel.sent[-1]  # type: ignore[attr-defined]
+    if isinstance(finished, TaskDone):
+        return finished.in_full()
     assert isinstance(finished, TaskFinished)
     return finished
 

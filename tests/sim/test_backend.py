@@ -215,7 +215,7 @@ def test_the_trace_names_tasks_by_path_and_knows_causes() -> None:
     with simulation() as session:
         get(submit(fib, 2))
     records = session.trace.records
-    finished = [record for record in records if record.kind == "TaskFinished"]
+    finished = [record for record in records if record.kind == "TaskDone"]
     assert {record.subject for record in finished} == {"d/0", "d/0/0", "d/0/1"}
     chain = session.trace.explain(finished[0].step)
     assert ("TaskSubmitted", "d/0") in [(record.kind, record.subject) for record in chain]

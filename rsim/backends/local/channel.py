@@ -57,8 +57,8 @@ class DriverChannel:
         self._held: list[Event] = []
         self._last: TaskSpec | None = None
         """The last submission, if nothing else has happened since."""
-        self._queues: bool | None = None
-        """Whether another one like that would only queue, if the node was asked."""
+        self._alike: TaskSpec | None = None
+        """What such submissions are like as would only queue now, if the node was asked."""
         self._segment = segment
         self._late: deque[Event] = deque()
         self._sent = 0
@@ -71,51 +71,64 @@ class DriverChannel:
             return
         if type(event) is CancelRequested:
             self._reactor.turn(0)  # what the task has submitted so far is to be cancelled with it
+        parking, held = self._parking, self._held
         with self._lock:
-            if self.closed:
-                raise RsimError(self.closed)
-            self._sent += 1
-            turn_due = not self._sent % _SENDS_PER_TURN
-            if isinstance(event, TaskSubmitted) and self._hold(event):
-                if turn_due:
-                    self.take_in()
+            alike = self._alike
+            if (
+                alike is not None
+                and len(held) < _SENDS_PER_TURN
+                and type(event) is TaskSubmitted
+                and event.spec.options is alike.options
+                and event.spec.actor == alike.actor
+            ):
+                held.append(event)
+                turn_due = False
             else:
-                if not isinstance(event, TaskSubmitted):
-                    self.take_in()
-                self._receive(event)
-                self._receive_late()
-                self._settle()
+                turn_due = self._say(event)
         if turn_due:
             self._reactor.turn(0)
-            if self._parking.background_leads:
-                self._parking.relieve()
-        if self._parking.interrupted:
-            self._parking.see_to_interrupt()
+            if parking.background_leads:
+                parking.relieve()
+        if parking.interrupted:
+            parking.see_to_interrupt()
 
-    def _hold(self, event: TaskSubmitted) -> bool:
-        """Hold a submission back, if that makes no difference. False: the node is to have it, after
-        those that are held.
+    def _say(self, event: Event) -> bool:
+        """Let the node have an event, or be asked whether it is one to hold back. Whether the event
+        loop is to take a turn.
         """
-        spec, last = event.spec, self._last
-        if last is None or spec.options is not last.options or spec.actor != last.actor:
-            self.take_in()
-            self._last = spec
-            self._queues = None
-            return False
-        queues = self._queues
-        if queues is None:
-            queues = self._queues = self._would_queue(spec)
-        if queues:
+        if self.closed:
+            raise RsimError(self.closed)
+        self._sent += 1 + len(self._held)
+        last = self._last
+        self.take_in()
+        if type(event) is TaskSubmitted:
+            spec = self._last = event.spec
+            if last is not None and spec.options is last.options and spec.actor == last.actor:
+                self._alike = spec if self._would_queue(spec) else None
+        if self._alike is not None:
             self._held.append(event)
-        return queues
+        else:
+            self._receive(event)
+            self._receive_late()
+            self._settle()
+        if self._sent < _SENDS_PER_TURN:
+            return False
+        self._sent = 0
+        return True
+
+    def close(self, reason: str) -> None:
+        """The session ends, for this reason: nothing is taken any more."""
+        self.closed = reason
+        self._alike = None
 
     def take_in(self) -> None:
         """Let the node have what is held back. The lock is held; to be called before anything else
         happens to the node.
         """
-        self._last = None
+        self._last = self._alike = None
         if self._held:
-            held, self._held = self._held, []
+            held = self._held.copy()
+            self._held.clear()
             if not self.closed:
                 self._receive_all(held)
                 self._settle()

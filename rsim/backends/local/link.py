@@ -1,17 +1,18 @@
-"""One end of a stream socket between the driver and a worker, in frames.
+"""One end of a stream socket between the driver and a worker, in frames of messages.
 
-Decides nothing. Must never block. Owns the bytes that are not sent yet and the frame that is not
-complete yet.
+Decides that what is sent together is one frame. Must never block, but in ``send_all``. Owns what is
+not sent yet and the frame that is not complete yet.
 """
 
 from __future__ import annotations
 
 import socket
-from typing import Final
+from collections.abc import Callable
+from typing import Final, Generic, TypeVar
 
 import msgspec
 
-from rsim.runtime.wire import HEADER_BYTES, append_frame, split_frames
+from rsim.runtime.wire import HEADER_BYTES, append_frame, frame_size, split_frames
 
 READ_BYTES: Final = 1 << 18
 """Size of the buffer that a link reads into; links that are not read at the same time may share
@@ -19,24 +20,41 @@ one.
 """
 
 
-class Link:
-    """Frames over a socket. The caller serialises all access."""
+M = TypeVar("M")
 
-    def __init__(self, sock: socket.socket, scratch: memoryview) -> None:
+
+class Link(Generic[M]):
+    """Messages over a socket. The caller serialises all access. ``decode`` reads a frame."""
+
+    def __init__(
+        self, sock: socket.socket, scratch: memoryview, decode: Callable[[memoryview], list[M]]
+    ) -> None:
         self.sock = sock
-        self.out = bytearray()
+        self._unsent: list[msgspec.Struct] = []
+        self._out = bytearray()
         self._scratch = scratch
+        self._decode = decode
         self._partial = bytearray()
         self._wanted = 0
         """The size of the frame that ``_partial`` begins, if known."""
-
-    def append(self, message: msgspec.Struct) -> None:
+        self.append = self._unsent.append
         """Add a message to what is to be sent."""
-        append_frame(self.out, message)
+
+    def _frame(self) -> bytearray:
+        if self._unsent:
+            append_frame(self._out, self._unsent)
+            self._unsent.clear()
+        return self._out
+
+    def send_all(self) -> None:
+        """Send all, however long it takes. OSError when the other side is gone."""
+        out = self._frame()
+        self.sock.sendall(out)
+        out.clear()
 
     def flush(self) -> bool:
         """Send what the socket takes. False: some is left, or the other side is gone."""
-        out = self.out
+        out = self._frame()
         while out:
             try:
                 sent = self.sock.send(out, socket.MSG_DONTWAIT)
@@ -50,10 +68,8 @@ class Link:
                 del out[:sent]
         return True
 
-    def frames(self) -> list[memoryview]:
-        """Read once; the complete frames, valid until the next read. EOFError at the end of the
-        stream.
-        """
+    def receive(self) -> list[M]:
+        """Read once; what has come in complete frames. EOFError at the end of the stream."""
         try:
             size_bytes = self.sock.recv_into(self._scratch, 0, socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -63,6 +79,8 @@ class Link:
         if not size_bytes:
             raise EOFError
         view = self._scratch[:size_bytes]
+        if not self._partial and frame_size(view) == size_bytes:  # as it mostly is
+            return self._decode(view[HEADER_BYTES:])
         if self._partial:
             self._partial += view
             if len(self._partial) < self._wanted:
@@ -73,4 +91,4 @@ class Link:
         used = sum(map(len, frames)) + HEADER_BYTES * len(frames)
         if used < len(view):
             self._partial += view[used:]
-        return frames
+        return [message for frame in frames for message in self._decode(frame)]

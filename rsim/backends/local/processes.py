@@ -19,7 +19,7 @@ from rsim.backends.local.link import READ_BYTES, Link
 from rsim.backends.local.logs import Output, OutputPipe
 from rsim.backends.local.reactor import MESSAGES, OUTPUT, Reactor
 from rsim.backends.local.segment import Segment
-from rsim.core.events import TaskFinished, TasksReturned, WorkerStarted
+from rsim.core.events import TaskDone, TaskFinished, TasksReturned, WorkerStarted
 from rsim.core.records import DRIVER
 from rsim.runtime.wire import (
     ClientEvent,
@@ -28,7 +28,7 @@ from rsim.runtime.wire import (
     Recall,
     RunTask,
     Stop,
-    decode_client_event,
+    decode_client_events,
 )
 
 _FAILURE_NS: Final = 50_000_000
@@ -53,9 +53,15 @@ class _Worker:
         "recall_again",
         "stuck",
         "tasks",
+        "unsent_bytes",
     )
 
-    def __init__(self, data: Link, control: Link, outputs: tuple[OutputPipe, OutputPipe]) -> None:
+    def __init__(
+        self,
+        data: Link[ClientEvent],
+        control: Link[ClientEvent],
+        outputs: tuple[OutputPipe, OutputPipe],
+    ) -> None:
         self.data = data
         self.control = control
         self.outputs = outputs
@@ -63,6 +69,8 @@ class _Worker:
         """Tasks sent that have neither finished nor come back."""
         self.enough = _LAZY_TASKS
         """With more of them it is not waiting for another."""
+        self.unsent_bytes = 0
+        """The payloads of those that are not sent yet."""
         self.pending = False
         """It is on the list of those that have something to be sent."""
         self.stuck = False
@@ -129,7 +137,9 @@ class WorkerProcesses:
         finally:
             for fd in theirs:
                 os.close(fd)
-        data, control = (Link(socket.socket(fileno=fd), self._scratch) for fd in ours[:2])
+        data, control = (
+            Link(socket.socket(fileno=fd), self._scratch, decode_client_events) for fd in ours[:2]
+        )
         out, err = (OutputPipe(fd, fd == ours[3], self._output) for fd in ours[2:])
         worker = self._workers[client] = _Worker(data, control, (out, err))
         self._reactor.add(ours[0], lambda events: self._ready(worker, events), MESSAGES)
@@ -160,19 +170,19 @@ class WorkerProcesses:
         worker = self._workers.get(client)
         if worker is None or worker.gone:
             return
-        data = worker.data
-        if isinstance(message, RunTask):
-            data.append(message)
+        if type(message) is RunTask:
+            worker.data.append(message)
             worker.tasks += 1
+            worker.unsent_bytes += len(message.payload)
             if message.creation is not None:
                 worker.enough = _LAZY_TASKS + message.creation.calls_at_a_time - 1
-            if worker.tasks <= worker.enough or len(data.out) >= _LAZY_BYTES:
+            if worker.tasks <= worker.enough or worker.unsent_bytes >= _LAZY_BYTES:
                 self._urgent = True
         elif isinstance(message, Recall | Interrupt):
             self._say_now(worker, message)
             return
         else:
-            data.append(message)
+            worker.data.append(message)
             self._urgent = True
         if not worker.pending:
             worker.pending = True
@@ -202,6 +212,7 @@ class WorkerProcesses:
                     self._flush(worker)
 
     def _flush(self, worker: _Worker) -> bool:
+        worker.unsent_bytes = 0
         done = worker.data.flush() or worker.gone
         if worker.stuck == done:
             worker.stuck = not done
@@ -218,23 +229,21 @@ class WorkerProcesses:
 
     def _read(self, worker: _Worker) -> bool:
         """Take in what the worker has said. False: nothing."""
-        finished: list[TaskFinished] = []
-        any_frame = False
+        finished: list[TaskDone | TaskFinished] = []
+        heard: list[ClientEvent] = []
         try:
-            for frame in worker.data.frames():
-                any_frame = True
-                event = decode_client_event(frame)
-                kind = type(event)
-                if kind is TaskFinished:
+            heard = worker.data.receive()
+            for event in heard:
+                if type(event) is TaskDone or type(event) is TaskFinished:
                     worker.tasks -= 1
                     finished.append(event)
                     continue
                 if finished:
                     self.receive(finished)
                     finished = []
-                if kind is TasksReturned:
+                if type(event) is TasksReturned:
                     worker.tasks -= len(event.task_ids)
-                elif kind is WorkerStarted:  # may be heard of before the guardian's word
+                elif type(event) is WorkerStarted:  # may be heard of before the guardian's word
                     worker.know(event.pid)
                 self.receive((event,))
             if finished:
@@ -243,7 +252,7 @@ class WorkerProcesses:
             worker.gone = True
             worker.stuck = False
             self._reactor.remove(worker.data.sock.fileno())
-        return any_frame
+        return bool(heard)
 
     def _read_output(self, pipe: OutputPipe) -> None:
         try:

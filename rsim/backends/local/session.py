@@ -94,7 +94,7 @@ class LocalSession:
         if os.getpid() != self._pid:
             return
         with self._reactor.lock:
-            self._channel.closed = "the session has been shut down"
+            self._channel.close("the session has been shut down")
             self._reactor.parking.close(self._channel.closed)
         self._channel.pump.close()
         atexit.unregister(self.shutdown)
@@ -276,7 +276,7 @@ class LocalSession:
 
     def _abandon(self) -> None:
         """In a forked child: the session is the parent's."""
-        self._channel.closed = (
+        self._channel.close(
             "this process was forked from an rsim driver, whose session it cannot use; "
             "start processes by spawn, or call rsim.shutdown() and rsim.init() here"
         )

@@ -31,7 +31,7 @@ from rsim.backends.local.pump import Pump
 from rsim.backends.local.rest import Rest
 from rsim.backends.local.segment import Segment
 from rsim.backends.local.stage import LocalStage
-from rsim.core.events import Event, TaskFinished, TasksReturned, WorkerStarted
+from rsim.core.events import Event, TaskDone, TaskFinished, TasksReturned, WorkerStarted
 from rsim.runtime import current, refs
 from rsim.runtime.client import Client
 from rsim.runtime.executor import Executor
@@ -47,7 +47,7 @@ from rsim.runtime.wire import (
     Recall,
     RunTask,
     Stop,
-    decode_delivery,
+    decode_deliveries,
 )
 
 _IDLE: Final = -1
@@ -72,7 +72,7 @@ class WorkerChannel:
         self.rest: Rest
         self.now_ns = monotonic_ns
         self._client = client
-        self._link = Link(sock, memoryview(bytearray(READ_BYTES)))
+        self._link = Link(sock, memoryview(bytearray(READ_BYTES)), decode_deliveries)
         self.sock = sock
         self._segment = segment
         self._streams = streams
@@ -97,21 +97,19 @@ class WorkerChannel:
 
     def send(self, event: Event) -> None:
         """Hand an event to the node. Blocks while the socket is full."""
-        if type(event) is TaskFinished:
+        if type(event) is TaskDone or type(event) is TaskFinished:
             title = self.executor.title
             for stream in self._streams:
                 stream.end_line()
                 if title:  # an asynchronous actor is created and called in one run
                     stream.task = title
         with self.lock:
-            link = self._link
-            link.append(event)
+            self._link.append(event)
             self._fetched.sent(event)
             try:
-                self.sock.sendall(link.out)
+                self._link.send_all()
             except OSError:
                 os._exit(1)  # the driver is gone
-            link.out.clear()
         if self.parking.interrupted:
             self.parking.see_to_interrupt()
 
@@ -189,8 +187,8 @@ class WorkerChannel:
     def drain(self) -> None:
         """Read what there is. The lock is held."""
         try:
-            for frame in self._link.frames():
-                self._take(decode_delivery(frame))
+            for delivery in self._link.receive():
+                self._take(delivery)
         except EOFError:
             os._exit(1)  # the driver is gone
 
@@ -333,7 +331,7 @@ class WorkerChannel:
 
 def control(channel: WorkerChannel, sock: socket.socket) -> None:
     """Serve recalls and interrupts; end the process when the driver is gone."""
-    link = Link(sock, memoryview(bytearray(1024)))
+    link = Link(sock, memoryview(bytearray(1024)), decode_deliveries)
     main_thread = threading.main_thread().ident
     assert main_thread is not None
     poll = select.poll()
@@ -345,8 +343,7 @@ def control(channel: WorkerChannel, sock: socket.socket) -> None:
                 if channel.interrupt_target is not None:
                     signal.pthread_kill(main_thread, signal.SIGINT)
                 continue
-            for frame in link.frames():
-                delivery = decode_delivery(frame)
+            for delivery in link.receive():
                 if isinstance(delivery, Interrupt):
                     if channel.interrupts(delivery.task_id, delivery.recursive):
                         signal.pthread_kill(main_thread, signal.SIGINT)

@@ -137,7 +137,7 @@ def test_what_a_finaliser_sends_during_a_turn_comes_with_the_next(rig: Rig) -> N
 
 def test_what_is_held_when_the_session_ends_is_dropped(rig: Rig) -> None:
     (first, _) = rig.submit(2)
-    rig.channel.closed = "it has ended"
+    rig.channel.close("it has ended")
     with pytest.raises(RsimError, match="it has ended"):
         rig.submit(1)
     with rig.reactor.lock:

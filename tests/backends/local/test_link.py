@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rsim.backends.local.link import Link
 from rsim.core.events import WorkerStarted
-from rsim.runtime.wire import ClientEvent, FunctionExported, append_frame, decode_client_event
+from rsim.runtime.wire import ClientEvent, FunctionExported, append_frame, decode_client_events
 
 messages = st.lists(
     st.one_of(
@@ -21,23 +21,23 @@ messages = st.lists(
 )
 
 
-@given(messages, st.lists(st.integers(1, 400), min_size=1, max_size=20))
-def test_frames_arrive_whole_and_in_order(sent: list[ClientEvent], cuts: list[int]) -> None:
+@given(st.lists(messages, max_size=4), st.lists(st.integers(1, 400), min_size=1, max_size=20))
+def test_frames_arrive_whole_and_in_order(sent: list[list[ClientEvent]], cuts: list[int]) -> None:
     stream = bytearray()
-    for message in sent:
-        append_frame(stream, message)
+    for together in sent:
+        append_frame(stream, together)
     near, far = socket.socketpair()
     with near, far:
-        link = Link(far, memoryview(bytearray(256)))
-        received = []
+        link = Link(far, memoryview(bytearray(256)), decode_client_events)
+        received: list[ClientEvent] = []
         position = 0
         for cut in (*cuts, *[256] * (len(stream) // 256 + 1)):
             near.sendall(stream[position : position + cut])
             position += cut
             for _ in range(cut // 256 + 1):
-                received += [decode_client_event(frame) for frame in link.frames()]
-        assert received == sent
-        assert link.frames() == []
+                received += link.receive()
+        assert received == [message for together in sent for message in together]
+        assert link.receive() == []
 
 
 def test_the_end_of_the_stream_is_told() -> None:
@@ -45,4 +45,4 @@ def test_the_end_of_the_stream_is_told() -> None:
     with far:
         near.close()
         with pytest.raises(EOFError):
-            Link(far, memoryview(bytearray(256))).frames()
+            Link(far, memoryview(bytearray(256)), decode_client_events).receive()

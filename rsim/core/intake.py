@@ -1,0 +1,158 @@
+"""How tasks come to a node: submitted by its clients, or handed over by other nodes.
+
+Decides whose a task is when two nodes know it, because the task that submits it ran on both. Must
+never have a task run twice at a time on one node for one owner. Owns the runs for another owner
+that go on though the node has a record of its own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rsim.core.events import TaskSubmitted
+from rsim.core.ids import return_id
+from rsim.core.lineage import results_of
+from rsim.core.objects import LOST
+from rsim.core.records import STREAMING, TaskSpec
+from rsim.core.work import DONE, FORWARDED, Task
+
+if TYPE_CHECKING:
+    from rsim.core.node import Node
+
+
+class Intake:
+    """The part of a node that takes tasks in."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self.superseded_runs: list[Task] = []
+        """Those for another owner that go on, though the node has a record of its own now."""
+
+    def submitted(self, event: TaskSubmitted) -> None:
+        """A client of this node submits a task: the node owns it and its results."""
+        node = self._node
+        client, spec = event.client, event.spec
+        task_id = spec.task_id
+        table = node.tasks.table
+        known = table.get(task_id)
+        if known is not None and self._submitted_again(client, spec, known):
+            return
+        task = table[task_id] = Task(
+            spec=spec,
+            retries_left=spec.options.max_retries,
+            live=abs(spec.num_returns) + (0 if known is None else self._superseded(known)),
+            client=client,
+            submitted_ns=node.step.now_ns,
+        )
+        if spec.num_returns == 1:
+            node.objects.promise(client, return_id(task_id, 0))
+            if not (spec.deps or spec.borrows or spec.creation):
+                task.plain = True
+                if not spec.actor:
+                    node.place(task)
+                    return
+        else:
+            for object_id in results_of(spec):
+                node.objects.promise(client, object_id)
+            if spec.num_returns == STREAMING:
+                node.streams.opened(task)
+        if spec.creation is not None:
+            node.actors.own(task)
+        elif spec.actor:
+            node.lanes.enlist(task)
+        self._begin(task)
+
+    def _submitted_again(self, client: int, spec: TaskSpec, known: Task) -> bool:
+        """The parent runs again, and submits a task that is known here. False: the node is to own
+        it from now on.
+        """
+        node = self._node
+        if not known.owner:
+            for object_id in self._claimed_results(known):
+                node.objects.lend(client, object_id)
+            if known.spec.num_returns == STREAMING:
+                node.streams.opened(known)
+            if spec.creation is not None:
+                node.names.submitted(known.spec)
+            return True
+        if known.state == DONE or known.owner not in node.peers.others:
+            return False
+        if known.spec.num_returns == STREAMING:
+            node.streams.take_over(client, known)
+        else:
+            self._join(client, known)
+        return True
+
+    def _join(self, client: int, task: Task) -> None:
+        """The task, which a client submits, runs here for another owner already (its parent ran
+        there once): the results are borrowed from that one.
+        """
+        node = self._node
+        for index in range(task.spec.num_returns):
+            entry = node.objects.declare_foreign(return_id(task.spec.task_id, index), task.owner)
+            node.objects.lend_entry(client, entry)
+            if entry.owner and not entry.received:
+                node.peers.borrow_put(entry, task.owner)
+
+    def _claimed_results(self, task: Task) -> list[bytes]:
+        """The results of a task of this node's own; those that were freed can be made again."""
+        objects = self._node.objects
+        found = results_of(task.spec)
+        for object_id in found:
+            if objects.get(object_id) is None:
+                objects.declare(object_id).state = LOST
+                task.live += 1
+        return found
+
+    def accept(self, spec: TaskSpec, owner: str, attempt: int) -> None:
+        """Another node hands a task over to be run here."""
+        node = self._node
+        table = node.tasks.table
+        task = table.get(spec.task_id)
+        streams = spec.num_returns == STREAMING
+        if task is not None and not streams and self._is_exchanged(task, owner):
+            node.tasks.surrender(task, owner)
+            task = table.get(spec.task_id)
+        if task is not None and not task.owner:
+            node.peers.claim(task, owner, [] if streams else self._claimed_results(task))
+            return
+        if task is not None and task.state != DONE:
+            if task.owner != owner:
+                node.peers.ask_again(spec.task_id, owner, attempt)
+            return
+        live = 0 if task is None else self._superseded(task)
+        task = table[spec.task_id] = Task(spec=spec, retries_left=0, owner=owner)
+        task.live = live
+        task.attempt = attempt
+        task.submitted_ns = node.step.now_ns
+        self._begin(task)
+
+    def _is_exchanged(self, task: Task, owner: str) -> bool:
+        """Whether two nodes that own the same task have handed it to each other, and this one is
+        to give way.
+        """
+        forwarded = task.state == FORWARDED and task.executor == owner and not task.owner
+        return forwarded and owner < self._node.name
+
+    def _superseded(self, known: Task) -> int:
+        """A run for another owner is not the record of the task any more; how many objects that it
+        put are still known.
+        """
+        live, known.live = known.live, 0
+        self.superseded_runs = [each for each in self.superseded_runs if each.state != DONE]
+        if known.state != DONE:
+            self.superseded_runs.append(known)
+        if live and known.state == DONE:
+            self._node.objects.release_lineage(known.spec.deps + known.spec.borrows)
+        return live
+
+    def _begin(self, task: Task) -> None:
+        spec = task.spec
+        if spec.deps or spec.borrows:
+            self._node.objects.hold(spec.deps + spec.borrows)
+        if spec.actor:
+            self._node.objects.hold((spec.actor,))
+        if spec.deps and not (spec.actor and task.owner):
+            self._node.tasks.await_inputs(task)
+        else:  # the owner of a call has waited; another wait here could let a later call overtake
+            self._node.place(task)
