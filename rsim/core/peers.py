@@ -59,7 +59,9 @@ class Peers:
         self._accepted: list[bytes] = []
         self._requests = 0
         self._report_seq = 0
-        self._reported: tuple[Demand, int] | None = None
+        self._reported: dict[str, int] = {}
+        """What the global scheduler knows to be free here, without zeros."""
+        self._reported_queue = -1
         self.query = self.directory.query
         self.fetch = self.directory.fetch
         self.delete_copies = self.directory.delete_copies
@@ -229,12 +231,21 @@ class Peers:
     def _report(self) -> None:
         """Tell the global scheduler what is free, if it does not know."""
         node = self._node
-        state = (node.scheduler.pool.available(), node.scheduler.queued)
-        if state != self._reported or self._accepted:
-            self._reported = state
+        queued, reported = node.scheduler.queued, self._reported
+        touched = node.scheduler.pool.changes()
+        first = not self._report_seq
+        changes = tuple(each for each in touched if first or reported.get(each[0], 0) != each[1])
+        if changes or queued != self._reported_queue or self._accepted:
+            for name, units in changes:
+                if units:
+                    reported[name] = units
+                else:
+                    reported.pop(name, None)
+            self._reported_queue = queued
             self._report_seq += 1
             accepted, self._accepted = tuple(self._accepted), []
-            self.borrowing.send(m.GLOBAL, m.ResourceReport(self._report_seq, *state, accepted))
+            report = m.ResourceReport(self._report_seq, changes, queued, accepted)
+            self.borrowing.send(m.GLOBAL, report)
 
     def _may_ask(self, task: Task) -> bool:
         """Whether a queued task may be better off elsewhere: so is one that was given a place here
