@@ -56,6 +56,8 @@ class Peers:
         self.watched = False
         """The global scheduler needs to know what is free here, always."""
         self._infeasible: dict[bytes, str] = {}
+        self._warned: dict[str, None] = {}
+        """What the driver has been told: once, however many tasks ask for the same."""
         self._accepted: list[bytes] = []
         self._requests = 0
         self._report_seq = 0
@@ -211,7 +213,9 @@ class Peers:
         demand = task.spec.options.demand
         self._infeasible[message.task_id] = message.reason
         text = f"{task.spec.name} asks for {format_demand(demand)}, which {message.reason}"
-        self._node.step.out.append(WarnDriver(text, message.task_id, demand))
+        if text not in self._warned:
+            self._warned[text] = None
+            self._node.step.out.append(WarnDriver(text, message.task_id, demand))
 
     def infeasible(self) -> list[tuple[Task, str]]:
         """Tasks that fit no node of the cluster, with the reason."""
