@@ -91,6 +91,7 @@ class Node:
         self._announced: deque[Entry] = deque()
         self._needed: deque[tuple[Entry, bool]] = deque()
         self._forgotten: list[bytes] = []
+        self._unseen: list[bytes] = []
         self._fits: dict[Demand, bool] = {}
         self._handlers = self._by_event()
 
@@ -160,8 +161,8 @@ class Node:
                 self._settle()
         self.objects.collect()
         if self._forgotten:
-            step.out.append(ForgetValues(tuple(self._forgotten)))
-            self._forgotten.clear()
+            step.out.append(ForgetValues(tuple(self._forgotten), tuple(self._unseen)))
+            self._forgotten, self._unseen = [], []
         if self.peers.watched or self.peers.unplaced:  # else nobody needs to know what is free
             self.peers.end_step()
         return step.take()
@@ -343,6 +344,8 @@ class Node:
         if entry.state == INLINE:
             if not stays:
                 self._forgotten.append(object_id)
+                if entry.is_error and not (entry.seen or entry.owner):
+                    self._unseen.append(object_id)
                 entry.is_error = False
         elif entry.state == STORED:
             if not keep:

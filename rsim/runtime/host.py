@@ -379,6 +379,10 @@ class Host:
         self.values[effect.target] = value
 
     def _forget_values(self, effect: fx.ForgetValues) -> None:
+        for object_id in effect.unseen:
+            value = self.values.get(object_id)
+            if isinstance(value, Inline) and value.is_error:  # what the system says, others know
+                errors.report_unseen(value.payload, self.ports.warn)
         for object_id in effect.object_ids:
             self.values.pop(object_id, None)
 
