@@ -87,6 +87,8 @@ class TaskOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """After so many of its tasks a worker ends; 0: never."""
     env_vars: EnvVars = ()
     """What its worker's environment has besides while it runs, or while the actor lives."""
+    threads: int = 1
+    """How many threads the libraries that it uses may compute with: one for each whole CPU."""
 
 
 class ActorName(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -297,10 +297,10 @@ class Host:
         deps = tuple(map(self.value, spec.deps)) if spec.deps else ()
         tenancy = None
         options = spec.options
-        if effect.devices or options.strategy.group or options.env_vars:
-            strategy = options.strategy
+        strategy, threads = options.strategy, options.threads
+        if effect.devices or strategy.group or options.env_vars or threads > 1:
             tenancy = wire.Tenancy(
-                effect.devices, strategy.group, strategy.captures, options.env_vars
+                effect.devices, strategy.group, strategy.captures, options.env_vars, threads
             )
         message = wire.RunTask(
             spec.task_id,
