@@ -36,7 +36,7 @@ from rsim.core.peers import Peers
 from rsim.core.records import DRIVER, STREAMING, Demand, ErrorInfo, Located, TaskSpec
 from rsim.core.requests import Requests
 from rsim.core.reserved import Reserved
-from rsim.core.resources import Pool
+from rsim.core.resources import Pool, gpus_in
 from rsim.core.scheduler import LocalScheduler
 from rsim.core.shelf import Shelf
 from rsim.core.shortage import Shortage
@@ -226,7 +226,8 @@ class Node:
         fits = self._fits.get(demand)
         if fits is None:
             fits = self._fits[demand] = self.scheduler.pool.fits_total(demand)
-        if fits and (task.owner or options.strategy.kind == "DEFAULT" or self._stays(task)):
+        plain = options.strategy.kind == "DEFAULT" and not self.peers.spares_gpus
+        if fits and (plain or task.owner or self._stays(task)):
             self.scheduler.enqueue(task)
         elif task.owner:  # a bundle that it was placed in is not here any more
             self.tasks.give_back(task)
@@ -234,7 +235,10 @@ class Node:
             self.peers.ask_placement(task)
 
     def _stays(self, task: Task) -> bool:
-        strategy = task.spec.options.strategy
+        options = task.spec.options
+        strategy = options.strategy
+        if strategy.kind == "DEFAULT":  # and here GPUs are to be spared
+            return gpus_in(options.demand) > 0
         if strategy.spills or strategy.fails or not meets(self.labels, strategy.selector):
             return False
         if strategy.kind == "GROUP":

@@ -28,7 +28,7 @@ from rsim.core.events import (
 from rsim.core.ids import creator, return_id
 from rsim.core.objects import PENDING, REMOTE, STORED, Entry, Waiter
 from rsim.core.records import STREAMING, Demand, ErrorInfo, Result
-from rsim.core.resources import format_demand
+from rsim.core.resources import format_demand, gpus_in
 from rsim.core.shortage import OUT_OF_MEMORY
 from rsim.core.succession import Succession
 from rsim.core.work import FORWARDED, READY, SETTLED, Task
@@ -53,6 +53,8 @@ class Peers:
         self.succession = Succession(node)
         self.others: dict[str, Demand] = {}
         self.unplaced: dict[bytes, Task] = {}
+        self.spares_gpus = False
+        """This node has GPUs, and another one has none: tasks without GPUs had rather run there."""
         self.watched = False
         """The global scheduler needs to know what is free here, always."""
         self._infeasible: dict[bytes, str] = {}
@@ -470,11 +472,18 @@ class Peers:
         if event.node != self._node.name:
             self.watched = True
             self.others[event.node] = event.total
+            self._others_changed()
             self._node.objects.open_account(event.node)
+
+    def _others_changed(self) -> None:
+        mine = gpus_in(self._node.scheduler.pool.total)
+        self.spares_gpus = mine > 0 and not all(map(gpus_in, self.others.values()))
 
     def node_left(self, dead: str) -> Demand | None:
         """A node is gone. The resources that it had, unless it was gone already."""
-        return self.others.pop(dead, None)
+        total = self.others.pop(dead, None)
+        self._others_changed()
+        return total
 
     @property
     def active(self) -> bool:

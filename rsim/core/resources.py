@@ -74,6 +74,11 @@ def fits(have: Mapping[str, int], demand: Demand) -> bool:
     return True
 
 
+def gpus_in(demand: Demand) -> int:
+    """The GPUs that it asks for, in units."""
+    return dict(demand).get("GPU", 0)
+
+
 def less(demand: Demand, kept: Demand) -> Demand:
     """What is left of a demand when some of it is kept."""
     keeps = dict(kept)
