@@ -179,6 +179,7 @@ def _core_options(
             tuple(given.get("concurrency_groups", {}).items()),
             name=None if name is None else ActorName(given.get("namespace", ""), name),
             detached=given.get("lifetime") == "detached",
+            namespace="" if name is not None else given.get("namespace", ""),
         ),
     )
 

@@ -152,3 +152,33 @@ def test_errors_that_nobody_asks_for_go_to_the_program_s_handler() -> None:
     assert isinstance(error, ValueError)
     assert isinstance(error, ray.exceptions.RayTaskError)
     assert "not asked for" in str(error)
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_refs_outside_of_values_can_be_forbidden(
+    allowed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    name = "RAY_allow_out_of_band_object_ref_serialization"
+    monkeypatch.setenv(name, str(int(allowed)))
+    ray.init(num_cpus=1)
+    ref = ray.put(1)
+    by_hand = ray.remote(_pickled)
+    capturing = ray.remote(lambda: ray.get(ref))
+    if allowed:
+        assert isinstance(ray.get(by_hand.remote()), bytes)
+        assert ray.get(capturing.remote()) == 1
+        return
+    forbidden = ray.exceptions.OufOfBandObjectRefSerializationException
+    with pytest.raises(forbidden, match=f"{name}=0"):
+        ray.get(by_hand.remote())
+    with pytest.raises(forbidden, match=f"{name}=0"):
+        capturing.remote()
+    assert ray.get(ray.remote(lambda refs: ray.get(refs[0])).remote([ref])) == 1
+
+
+def _pickled() -> bytes:
+    import ray
+
+    return pickle.dumps(ray.put(1))
