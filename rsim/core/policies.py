@@ -120,7 +120,7 @@ class Hybrid:
                 return preferred.name
         available = [node for node in nodes if node.fits_now(demand)]
         available = [node for node in available if not _wastes_gpus(node, demand)] or available
-        if any(node is preferred for node in available):
+        if preferred is not None and any(node is preferred for node in available):
             return preferred.name
         ranked = available or [node for node in nodes if node.fits_total(demand)]
         if not ranked:

@@ -1,10 +1,10 @@
 """The environment variables of a worker.
 
 Decides which of them come and go with what the worker runs: those that its task or actor was given
-beside the worker's own, CUDA_VISIBLE_DEVICES and its like, by which libraries learn of their
-accelerators, and OMP_NUM_THREADS, that of their threads; and what these are called, which such a variable of the node says. Must never let what
-a task with variables of its own does to the environment reach another task. Owns what the
-environment is without them, while they are there.
+beside the worker's own, OMP_NUM_THREADS, and CUDA_VISIBLE_DEVICES and its like, by which libraries
+learn of their accelerators; and what these are called, which such a variable of the node says. Must
+never let what a task with variables of its own does to the environment reach another task. Owns
+what the environment is without them, while they are there.
 """
 
 from __future__ import annotations
@@ -60,9 +60,7 @@ class Environment:
         names = given.split(",") if given else []
         return names[index] if index < len(names) else None
 
-    def show(
-        self, env_vars: EnvVars, devices: tuple[tuple[str, int], ...], threads: int
-    ) -> None:
+    def show(self, env_vars: EnvVars, devices: tuple[tuple[str, int], ...], threads: int) -> None:
         """What runs from now on has these variables, computes with so many threads, and sees these
         devices (of a kind that is not among them, the node's).
         """

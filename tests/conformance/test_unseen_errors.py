@@ -1,4 +1,4 @@
-"""An error that nobody has asked for is told when its last ref goes; one that somebody has, never."""
+"""An error that nobody has asked for is told when its last ref goes; no other is."""
 
 import pytest
 
@@ -56,7 +56,7 @@ def test_a_result_that_is_dropped_before_it_is_there(rt, told):
     shown = told("a lost cause")
     assert HINT in shown
     assert "fail" in shown
-    assert 'raise ValueError(text)' in shown
+    assert "raise ValueError(text)" in shown
 
 
 def test_a_result_that_is_dropped_later(rt, told):
