@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from rsim.api import checks
-from rsim.api.options import CALLING, checked, extras_of
+from rsim.api.options import CALLING, checked, extras_of, threads_of
 from rsim.api.placement import PLACEMENT, Checks, Place
 from rsim.api.returning import number_of
 from rsim.api.runtime_env import runtime_env, unless_empty, variables_of
@@ -169,6 +169,7 @@ def _core_options(
             strategy=place.strategy,
             extras=extras,
             env_vars=variables_of(given.get("runtime_env")),
+            threads=threads_of(given),
         ),
         ActorOptions(
             restarts,
@@ -178,6 +179,7 @@ def _core_options(
             tuple(given.get("concurrency_groups", {}).items()),
             name=None if name is None else ActorName(given.get("namespace", ""), name),
             detached=given.get("lifetime") == "detached",
+            namespace="" if name is not None else given.get("namespace", ""),
         ),
     )
 

@@ -161,7 +161,13 @@ def _task_options(given: dict[str, Any], place: Place) -> TaskOptions:
         extras_of(given),
         max_calls=given.get("max_calls", 0),
         env_vars=variables_of(given.get("runtime_env")),
+        threads=threads_of(given),
     )
+
+
+def threads_of(given: dict[str, Any]) -> int:
+    """With how many threads libraries are to compute."""
+    return max(1, int(given.get("num_cpus", 1)))
 
 
 def with_function(task: TaskOptions, name: str, function: str) -> TaskOptions:

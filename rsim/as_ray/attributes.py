@@ -8,6 +8,7 @@ while it is there.
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Callable
 from types import GenericAlias, SimpleNamespace
@@ -16,6 +17,7 @@ from typing import Any, NoReturn
 import rsim
 from rsim.api.handles import ActorMethod
 from rsim.api.runtime_context import RuntimeContext
+from rsim.as_ray.exceptions import OufOfBandObjectRefSerializationException
 from rsim.as_ray.helpers import RayDeprecationWarning
 from rsim.as_ray.ids import ActorID, NodeID, PlacementGroupID, TaskID, current_job
 from rsim.core.ids import TASK_ID_BYTES
@@ -110,6 +112,16 @@ def _ids(context: RuntimeContext) -> dict[str, Any]:
     return found
 
 
+def may_leave(ref: rsim.ObjectRef[Any]) -> None:
+    """Whether Ray's setting allows that a ref is pickled by hand, or captured by a function."""
+    if os.environ.get(_PICKLING, "1").lower() not in ("1", "true"):
+        raise OufOfBandObjectRefSerializationException(
+            f"{ref!r} is pickled outside of a value or an argument, which {_PICKLING}="
+            f"{os.environ[_PICKLING]} forbids"
+        )
+
+
+_PICKLING = "RAY_allow_out_of_band_object_ref_serialization"
 _task_error = RsimTaskError.__init__
 _as_cause = RsimTaskError.as_instanceof_cause
 _logger = logging.getLogger("ray.exceptions")

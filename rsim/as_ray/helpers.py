@@ -111,6 +111,8 @@ async def _wait_async(
     """ray.wait for coroutines."""
     import rsim
 
+    if num_returns < 1:
+        raise ValueError(f"Invalid number of refs to wait for: {num_returns}")
     ready, others = rsim.wait(refs, num_returns=num_returns, timeout=0, fetch_local=fetch_local)
     if len(ready) == num_returns:
         return ready, others

@@ -17,6 +17,7 @@ import rsim
 from rsim.as_ray import cluster
 from rsim.as_ray.arguments import check_others, keeps_quiet
 from rsim.as_ray.runtime_env import JobConfig
+from rsim.exceptions import RsimTaskError
 
 logger = logging.getLogger("ray")
 
@@ -211,3 +212,14 @@ def start_by_itself() -> None:
             "Ray has not been started yet: call ray.init(), as RAY_ENABLE_AUTO_CONNECT is 0"
         )
     init()
+
+
+def handle_unseen(error: RsimTaskError) -> bool:
+    """Hand an error that nobody has asked for to the program's own handler, if it has put one into
+    ray._private.worker.
+    """
+    worker = sys.modules.get("ray._private.worker")
+    handler = None if worker is None else vars(worker).get("_unhandled_error_handler")
+    if handler is not None:
+        handler(error)
+    return handler is not None

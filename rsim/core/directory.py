@@ -93,6 +93,7 @@ class Directory:
 
     def _answer(self, to: str, entry: Entry) -> None:
         borrowing = self._node.peers.borrowing
+        entry.seen = True
         refs = borrowing.lend(to, entry.contained)
         nodes = tuple(entry.locations or ())
         if entry.state == STORED:

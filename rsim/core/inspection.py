@@ -256,7 +256,7 @@ def actor_facts(node: Node) -> Iterator[ActorFact]:
             creation.held,
             "",
             task.submitted_ns,
-            creation.name,
+            creation.known_as,
             creation.detached,
             task.spec.options.strategy.group,
             task.spec.options.env_vars,

@@ -37,7 +37,7 @@ from rsim.core.peers import Peers
 from rsim.core.records import DRIVER, STREAMING, Demand, ErrorInfo, Located, TaskOptions, TaskSpec
 from rsim.core.requests import Requests
 from rsim.core.reserved import Reserved
-from rsim.core.resources import Pool
+from rsim.core.resources import Pool, gpus_in
 from rsim.core.scheduler import LocalScheduler
 from rsim.core.shelf import Shelf
 from rsim.core.shortage import Shortage
@@ -91,6 +91,7 @@ class Node:
         self._announced: deque[Entry] = deque()
         self._needed: deque[tuple[Entry, bool]] = deque()
         self._forgotten: list[bytes] = []
+        self._unseen: list[bytes] = []
         self._fits: dict[Demand, bool] = {}
         self._unbound: TaskOptions | None = None
         """Tasks with these may run here, whatever else: the last such ones."""
@@ -163,8 +164,8 @@ class Node:
                 self._settle()
         self.objects.collect()
         if self._forgotten:
-            step.out.append(ForgetValues(tuple(self._forgotten)))
-            self._forgotten.clear()
+            step.out.append(ForgetValues(tuple(self._forgotten), tuple(self._unseen)))
+            self._forgotten, self._unseen = [], []
         if self.peers.watched or self.peers.unplaced:  # else nobody needs to know what is free
             self.peers.end_step()
         return step.take()
@@ -231,8 +232,9 @@ class Node:
         fits = self._fits.get(demand)
         if fits is None:
             fits = self._fits[demand] = self.scheduler.pool.fits_total(demand)
-        if fits and (task.owner or options.strategy.kind == "DEFAULT" or self._stays(task)):
-            if options.strategy.kind == "DEFAULT":
+        default = options.strategy.kind == "DEFAULT" and not self.peers.spares_gpus
+        if fits and (default or task.owner or self._stays(task)):
+            if default:
                 self._unbound = options
             self.scheduler.enqueue(task)
         elif task.owner:  # a bundle that it was placed in is not here any more
@@ -241,7 +243,10 @@ class Node:
             self.peers.ask_placement(task)
 
     def _stays(self, task: Task) -> bool:
-        strategy = task.spec.options.strategy
+        options = task.spec.options
+        strategy = options.strategy
+        if strategy.kind == "DEFAULT":  # and here GPUs are to be spared
+            return gpus_in(options.demand) > 0
         if strategy.spills or strategy.fails or not meets(self.labels, strategy.selector):
             return False
         if strategy.kind == "GROUP":
@@ -250,8 +255,8 @@ class Node:
             return strategy.node == self.name
         return not self.peers.others
 
-    def totals_changed(self) -> None:
-        """The node has got resources by new names, or has lost some."""
+    def places_changed(self) -> None:
+        """The node has got resources by new names, or has lost some; or other nodes have."""
         self._fits.clear()
         self._unbound = None
 
@@ -341,6 +346,8 @@ class Node:
         if entry.state == INLINE:
             if not stays:
                 self._forgotten.append(object_id)
+                if entry.is_error and not (entry.seen or entry.owner):
+                    self._unseen.append(object_id)
                 entry.is_error = False
         elif entry.state == STORED:
             self.shelf.set_evictable(object_id, True)
@@ -363,6 +370,8 @@ class Node:
         object_id = entry.object_id
         if entry.state == INLINE:
             self._forgotten.append(object_id)
+            if entry.is_error and not (entry.seen or entry.owner):
+                self._unseen.append(object_id)
         elif entry.state == STORED:
             self.shelf.delete(object_id)
         if entry.owner:

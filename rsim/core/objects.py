@@ -48,6 +48,8 @@ class Entry(msgspec.Struct, gc=False, eq=False):
     locations: list[str] | None = None
     """Other nodes whose store has it."""
     is_error: bool = False
+    seen: bool = False
+    """Somebody has asked for it, so that if it is an error, that is no secret."""
     primary: bool = False
     """Foreign, and this node keeps the copy that the owner relies on."""
     cached: bool = False

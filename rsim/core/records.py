@@ -87,6 +87,8 @@ class TaskOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """After so many of its tasks a worker ends; 0: never."""
     env_vars: EnvVars = ()
     """What its worker's environment has besides while it runs, or while the actor lives."""
+    threads: int = 1
+    """How many threads the libraries that it uses may compute with: one for each whole CPU."""
 
 
 class ActorName(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -122,6 +124,13 @@ class ActorOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
     name: ActorName | None = None
     detached: bool = False
     """It lives on without handles, until it is killed."""
+    namespace: str = ""
+    """What one without a name was given all the same; only told, when somebody asks."""
+
+    @property
+    def known_as(self) -> ActorName | None:
+        """Its name, of which but the namespace may be there."""
+        return self.name or (ActorName(self.namespace, "") if self.namespace else None)
 
     @property
     def is_concurrent(self) -> bool:

@@ -93,6 +93,7 @@ class Requests:
                 continue
             if entry.is_error:
                 self._drop_waits(gather)
+                self._note_seen(gather)
                 gather.object_ids = (object_id,)
                 return
             if not entry.is_local:
@@ -105,6 +106,13 @@ class Requests:
             node.gone(entry)
         else:
             node.need(entry, local=True)
+
+    def _note_seen(self, gather: Gather) -> None:
+        """The request ends with an error, whatever becomes of the other objects."""
+        for object_id in gather.object_ids:
+            entry = self._node.objects.get(object_id)
+            if entry is not None:
+                entry.seen = True
 
     def receded(self, entry: Entry) -> None:
         """An object has to be made again: tasks that were about to start with it wait for it like
@@ -139,6 +147,7 @@ class Requests:
             if entry.is_error:
                 self._drop_waits(waiter)
                 self._unpin(waiter)
+                self._note_seen(waiter)
                 waiter.object_ids = (entry.object_id,)
                 waiter.pinned = 0
             if not waiter.missing:
@@ -270,6 +279,8 @@ class Requests:
             entry = self._node.objects.get(object_id)
             if entry is None or entry.is_local or (entry.exists and not request.local):
                 ready.append(object_id)
+                if entry is not None and entry.is_error:
+                    entry.seen = True
                 if len(ready) == request.num_returns:
                     break
         request.done = True
@@ -318,6 +329,7 @@ class Requests:
 
     def _time_out(self, gather: Gather) -> None:
         gather.done = True
+        self._note_seen(gather)
         missing: list[bytes] = []
         for index, object_id in enumerate(gather.object_ids):
             entry = self._node.objects.get(object_id)

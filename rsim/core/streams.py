@@ -110,7 +110,7 @@ class Streams:
         """The generator has ended: its error, if it is one, is the last item."""
         if stream.ended:
             return
-        stream.ended = True
+        stream.ended = end.seen = True  # whoever consumes the items gets the error as one
         if end.is_error and stream.open:
             self._append_error(stream, end)
             return

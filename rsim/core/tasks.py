@@ -331,6 +331,7 @@ class Tasks:
         for object_id in task.spec.deps:
             entry = objects.get(object_id)
             if entry is not None:
+                entry.seen = True
                 objects.unwait(entry, task)
         if task.owner:
             self._node.peers.send_error_of(task, source)

@@ -3,7 +3,8 @@
 Decides which exception an error of the system is, and how what a task raised travels: the
 exception with its chain, notes and attributes if all of that pickles and loads again, without its
 chain if only that does, else a stand-in; and always the traceback as text, without the frames of
-rsim. Never fails, whatever the exception. Owns no state.
+rsim. Never fails, whatever the exception. Owns no state but
+``unseen_handler``.
 
 A blob is a pickled tuple: function name, traceback, pickled exception, its type's name, its text.
 The exception is a pickle of its own, so that a reader without its module still gets the rest.
@@ -14,6 +15,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+from collections.abc import Callable
 from traceback import TracebackException
 from typing import Any
 
@@ -36,6 +38,12 @@ from rsim.exceptions import (
 from rsim.runtime.unpicklable import describe, find_unpicklable
 
 _RSIM = os.path.dirname(os.path.dirname(__file__)) + os.sep
+
+_QUIET = ("RSIM_IGNORE_UNHANDLED_ERRORS", "RAY_IGNORE_UNHANDLED_ERRORS")
+"""Environment variables, either of which is enough."""
+
+unseen_handler: Callable[[RsimTaskError], bool] | None = None
+"""Is handed errors that nobody has asked for; whether the user need not be told as well."""
 
 _SUBJECTS = (
     (exceptions.RsimActorError, "actor_id"),
@@ -71,6 +79,21 @@ def deserialize_error(blob: bytes | memoryview) -> RsimTaskError:
     except Exception as error:
         cause = _stand_in(name, text, remote_traceback, "", f"it cannot be loaded here: {error!r}")
     return RsimTaskError(cause, function_name, remote_traceback).as_instanceof_cause()
+
+
+def report_unseen(blob: bytes | memoryview, warn: Callable[[str], None]) -> None:
+    """Tell the user of an error that nobody can ask for any more, unless the environment says not
+    to.
+    """
+    if any(os.environ.get(name) == "1" for name in _QUIET):
+        return
+    if unseen_handler is not None and unseen_handler(deserialize_error(blob)):
+        return
+    function_name, remote_traceback, *_ = pickle.loads(blob)
+    warn(
+        f"{function_name} failed, and its result was dropped before anybody asked for it "
+        f"({_QUIET[0]}=1 hides this):\n{remote_traceback.rstrip()}"
+    )
 
 
 def exception_of(error: ErrorInfo) -> RsimError:

@@ -299,10 +299,10 @@ class Host:
                 blob = self.ports.control.get_function(function_id)
         deps = tuple(map(self.value, spec.deps)) if spec.deps else ()
         tenancy = None
-        if effect.devices or options.strategy.group or options.env_vars:
-            strategy = options.strategy
+        strategy, threads = options.strategy, options.threads
+        if effect.devices or strategy.group or options.env_vars or threads > 1:
             tenancy = wire.Tenancy(
-                effect.devices, strategy.group, strategy.captures, options.env_vars
+                effect.devices, strategy.group, strategy.captures, options.env_vars, threads
             )
         message = wire.RunTask(
             spec.task_id,
@@ -381,6 +381,10 @@ class Host:
         self.values[effect.target] = value
 
     def _forget_values(self, effect: fx.ForgetValues) -> None:
+        for object_id in effect.unseen:
+            value = self.values.get(object_id)
+            if isinstance(value, Inline) and value.is_error:  # what the system says, others know
+                errors.report_unseen(value.payload, self.ports.warn)
         for object_id in effect.object_ids:
             self.values.pop(object_id, None)
 

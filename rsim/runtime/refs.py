@@ -3,8 +3,8 @@
 Decides how a ref counts itself, compares, hashes and pickles. Never blocks, never talks to a
 node: counting is a call to the process's RefCounter, which must be cheap and thread-safe, as
 `dropped` is called by the garbage collector at any moment, even during interpreter shutdown.
-Owns one piece of state: the factory that makes refs out of pickled ones, which the shell swaps
-whenever another (simulated) process begins to run.
+Owns the factory that makes refs out of pickled ones, which the shell swaps whenever another
+(simulated) process begins to run, and ``may_leave``.
 """
 
 from __future__ import annotations
@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 T_co = TypeVar("T_co", covariant=True)
 
 NIL_ID = b"\xff" * OBJECT_ID_BYTES
+
+
+def _may(_ref: ObjectRef[Any]) -> None: ...
+
+
+may_leave: Callable[[ObjectRef[Any]], None] = _may
+"""Raises if a ref must not be pickled but in values and arguments: set by rsim.as_ray."""
 
 
 class RefCounter(Protocol):
@@ -162,6 +169,7 @@ class ObjectRef(Generic[T_co]):
 
     def __reduce__(self) -> Recipe:
         # By a pickler that is not rsim's: the object is kept, as nobody counts what is in a pickle.
+        may_leave(self)
         self._counter.added(self._id)
         return recipe(self)
 

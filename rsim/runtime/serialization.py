@@ -26,6 +26,7 @@ import cloudpickle
 import msgspec
 
 from rsim.exceptions import UnserializableError
+from rsim.runtime import refs
 from rsim.runtime.refs import ObjectRef, recipe
 from rsim.runtime.unpicklable import describe, find_unpicklable
 
@@ -363,11 +364,12 @@ def serialize_function(
     above FUNCTION_LIMIT_BYTES; warns above FUNCTION_WARN_BYTES.
     """
     name = getattr(function, "__qualname__", None) or type(function).__qualname__
+    captured = {} if captured is None else captured
     try:
         file = io.BytesIO()
         pickler = _ExportPickler(file, _PROTOCOL)
         pickler.exported = function
-        pickler.captured = {} if captured is None else captured
+        pickler.captured = captured
         pickler.dump(function)
         blob = file.getvalue()
     except MemoryError:
@@ -376,6 +378,8 @@ def serialize_function(
         kind = "actor class" if isinstance(function, type) else "function"
         prefix = f"Could not serialize the {kind}: "
         raise _explained(function, f"{name}()", prefix, error) from error
+    for ref in captured.values():
+        refs.may_leave(ref)
     if len(blob) > FUNCTION_WARN_BYTES:
         what = f"The remote function {name}"
         if isinstance(function, type):

@@ -5,6 +5,7 @@ import os
 import pytest
 
 import rsim
+from rsim.util.scheduling_strategies import PlacementGroupSchedulingStrategy as In
 
 
 def env_vars(**variables):
@@ -193,3 +194,45 @@ def test_a_threaded_actor_and_an_async_one_have_theirs(rt):
     threaded = Place.options(max_concurrency=2, runtime_env=own).remote()
     loop = rsim.remote(Async).options(runtime_env=own).remote()
     assert rsim.get([threaded.sees.remote("RSIM_A"), loop.sees.remote("RSIM_A")]) == [["1"]] * 2
+
+
+THREADS = "OMP_NUM_THREADS"
+
+
+@pytest.fixture
+def no_threads(monkeypatch):
+    monkeypatch.delenv(THREADS, raising=False)
+
+
+def test_libraries_compute_with_a_thread_for_each_cpu_of_the_task(no_threads, init):
+    init(num_cpus=4)
+    cpus = [1, 3, 0, 2.5, 0.5, 1]
+    seen = rsim.get([see.options(num_cpus=each).remote(THREADS) for each in cpus])
+    assert seen == [[threads] for threads in ("1", "3", "1", "2", "1", "1")]
+    assert rsim.get(descend.options(num_cpus=3).remote(1, [THREADS])) == ["1"]
+    actors = [Place.remote(), Place.options(num_cpus=2).remote()]
+    assert rsim.get([each.sees.remote(THREADS) for each in actors]) == [["1"], ["2"]]
+    assert rsim.get(actors[1].child_sees.remote(THREADS)) == ["1"]
+    assert THREADS not in os.environ
+
+
+def test_a_bundle_s_cpus_count_too(no_threads, init):
+    init(num_cpus=3)
+    group = rsim.util.placement_group([{"CPU": 2}])
+    strategy = In(group)
+    inside = see.options(num_cpus=2, scheduling_strategy=strategy)
+    assert rsim.get(inside.remote(THREADS)) == ["2"]
+
+
+def test_the_user_says_with_how_many_threads_libraries_compute(monkeypatch, init):
+    monkeypatch.setenv(THREADS, "7")
+    init(num_cpus=2)
+    assert rsim.get(see.options(num_cpus=2).remote(THREADS)) == ["7"]
+
+
+def test_a_task_s_variables_say_more_than_its_cpus(no_threads, init):
+    init(num_cpus=2)
+    own = see.options(num_cpus=2, runtime_env=env_vars(OMP_NUM_THREADS="7"))
+    assert rsim.get(own.remote(THREADS)) == ["7"]
+    assert rsim.get(see.options(num_cpus=2).remote(THREADS)) == ["2"]
+    assert rsim.get(see.remote(THREADS)) == ["1"]

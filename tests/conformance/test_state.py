@@ -562,4 +562,7 @@ def test_a_named_actor(rt):
     assert rsim.get(asked) == "mine"
     (actor,) = state.list_actors(detail=True)
     assert (actor.name, actor.ray_namespace, actor.is_detached) == ("mine", "ours", True)
+    nameless = Counter.options(namespace="theirs").remote()
+    (row,) = state.list_actors(filters=[("ray_namespace", "=", "theirs")])
+    assert (row.actor_id, row.name) == (nameless._rsim_ref.hex(), "")
     rsim.kill(counter)
