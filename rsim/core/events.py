@@ -121,6 +121,8 @@ class ObjectPut(Event, tag="p", frozen=True):
     stored: bool
     payload: bytes | None = None
     """The inline value, for the shell; the core does not look at it."""
+    is_error: bool = False
+    """The value is what a generator has raised, packed."""
 
 
 class AllocationRequested(Event, tag="a", frozen=True):

@@ -282,6 +282,7 @@ class Node:
             entry.state = STORED if self.shelf.seal(event.client, event.object_id) else LOST
         else:
             entry.state = INLINE
+            entry.is_error = event.is_error
         self.announce(entry)
 
     def _allocation_requested(self, event: events.AllocationRequested) -> None:
