@@ -134,6 +134,15 @@ class AllocationRequested(Event, tag="a", frozen=True):
     size_bytes: int
 
 
+class ResultWritten(Event, tag="rw", frozen=True):
+    """A worker has written one of several results of its task: it may go to disk, to make room for
+    the others. ``TaskFinished`` tells the rest.
+    """
+
+    client: int
+    object_id: bytes
+
+
 class AllocationDropped(Event, tag="d", frozen=True):
     """A client will not write the object that it was given room for."""
 

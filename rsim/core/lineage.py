@@ -70,13 +70,14 @@ class Lineage:
         if entry.state not in (FREED, LOST):
             return
         task = self._node.tasks.table.get(creator(entry.object_id))
+        freed = entry.state == FREED
         error = self._obstacle(entry, task)
         entry.state = PENDING
         if error is not None:
             self._node.tasks.fail_object(entry, error)
         elif task is not None and task.state == DONE:
             self._node.objects.release_lineage(self.hold_inputs(task))
-            self._node.tasks.retry(task)
+            self._node.tasks.retry(task, charged=not freed)
         elif task is not None and task.spec.num_returns == STREAMING:
             self._node.streams.missed(task, entry.object_id)
 

@@ -109,6 +109,7 @@ class Node:
             events.ObjectPut: self._object_put,
             events.AllocationRequested: self._allocation_requested,
             events.AllocationDropped: lambda e: self.shelf.abort(e.client, e.object_id),
+            events.ResultWritten: lambda e: self.shelf.release(e.client, e.object_id),
             events.ObjectsRequested: self.requests.get,
             events.WaitRequested: self.requests.wait,
             events.RefsReleased: self._refs_released,

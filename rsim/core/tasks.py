@@ -388,13 +388,13 @@ class Tasks:
         entry = self._node.objects.get(return_id(task.spec.task_id, 0))
         return entry is not None and bool(entry.holds or entry.lineage_holds)
 
-    def retry(self, task: Task, error: ErrorInfo | None = None) -> None:
-        """Run the task once more, at the cost of a retry. ``error``: why the last attempt failed,
-        unless it did not.
+    def retry(self, task: Task, error: ErrorInfo | None = None, charged: bool = True) -> None:
+        """Run the task once more, at the cost of a retry unless the need for that is no failure
+        (``charged``). ``error``: why the last attempt failed, unless it did not.
         """
         if error is not None:
             self._node.history.attempt_ended(task, error, self._node.step.now_ns)
-        if task.retries_left > 0:
+        if charged and task.retries_left > 0:
             task.retries_left -= 1
         task.attempt += 1
         self.await_inputs(task)

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Generator
 from typing import Any, NamedTuple
 
-from rsim.core.events import AllocationDropped, ConsumptionAwaited, ItemYielded
+from rsim.core.events import AllocationDropped, ConsumptionAwaited, ItemYielded, ResultWritten
 from rsim.core.ids import return_id
 from rsim.core.records import Result
 from rsim.runtime import errors
@@ -117,11 +117,15 @@ class Declared:
         """Make the next result of a value; False: there are enough. Raises what ``result_of``
         does.
         """
-        if len(self.results) == self._task.num_returns:
+        client, task, index = self._client, self._task, len(self.results)
+        if index == task.num_returns:
             text = "has yielded more values than its num_returns; they are dropped"
-            print(f"rsim: {self._task.name} {text}", file=sys.stderr)
+            print(f"rsim: {task.name} {text}", file=sys.stderr)
             return False
-        self.results.append(self._result_of(self._task, len(self.results), value))
+        result = self._result_of(task, index, value)
+        self.results.append(result)
+        if result.payload is None and index + 1 < task.num_returns:
+            client.channel.send(ResultWritten(client.number, return_id(task.task_id, index)))
         return True
 
     def fail(self, error: Exception) -> None:
