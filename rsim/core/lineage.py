@@ -48,6 +48,13 @@ class Lineage:
                 self._node.objects.release_lineage(task.spec.deps + task.spec.borrows)
             self._forget(task)
 
+    def is_result(self, object_id: bytes) -> bool:
+        """Whether the object, which another node owns, is one of the results by which a task of
+        that id is remembered here; what another run of it has put or yielded is not.
+        """
+        task = self._node.tasks.table.get(creator(object_id))
+        return task is not None and object_id in results_of(task.spec)
+
     def forget(self, task: Task) -> None:
         """Nothing of what the task made is known any more."""
         if self._node.tasks.table.get(task.spec.task_id) is task:
@@ -132,6 +139,7 @@ class Lineage:
         spec = task.spec
         inputs = spec.deps + spec.borrows
         self._node.objects.hold((*inputs, spec.actor) if spec.actor else inputs)
+        self._node.objects.revive(inputs)
         return inputs
 
 

@@ -23,7 +23,7 @@ from rsim.core.config import NodeConfig
 from rsim.core.deaths import Deaths
 from rsim.core.effects import Effect, ForgetValues, ReplyAllocation
 from rsim.core.history import History
-from rsim.core.ids import is_put, return_id
+from rsim.core.ids import return_id
 from rsim.core.inspection import Inspection
 from rsim.core.intake import Intake
 from rsim.core.labels import labels_of, meets
@@ -369,7 +369,7 @@ class Node:
             self.shelf.delete(object_id)
         if entry.owner:
             self.peers.return_ref(entry)
-            if is_put(object_id):
+            if not self.lineage.is_result(object_id):
                 return
         else:
             if entry.locations and entry.exists:

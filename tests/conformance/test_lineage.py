@@ -135,6 +135,58 @@ def test_results_that_only_lineage_wants_are_dropped_and_made_again(init, tmp_pa
     assert session.infeasible() == []
 
 
+@rsim.remote
+def last_of(refs):
+    """Of an array in an object in an object."""
+    (outer,) = refs
+    (inner,) = rsim.get(outer)
+    return np.full(LARGE, rsim.get(inner)[-1])
+
+
+def test_refs_in_what_only_lineage_keeps_hold_no_values(init):
+    session = init(num_cpus=1, object_store_memory=55 * MIB)
+    inner = rsim.put(np.ones(10 * MIB, dtype=np.uint8))
+    result = last_of.remote([rsim.put([inner])])
+    assert rsim.get(result)[0] == 1
+    del inner
+    others = [rsim.put(np.zeros(10 * MIB, dtype=np.uint8)) for _ in range(5)]
+    assert (len(others), inspecting.spilled_bytes(session)) == (5, 0)
+    inspecting.check(session)
+    del result, others
+    inspecting.await_used_bytes(session)
+
+
+def test_refs_in_what_only_lineage_keeps_hold_no_actors(rt):
+    @rsim.remote
+    class Plain:
+        pass
+
+    actor = Plain.options(name="plain").remote()
+    result = rsim.remote(lambda refs: len(refs)).remote([rsim.put([actor])])
+    rsim.get(result)
+    del actor
+    marks.await_that(lambda: not rsim.util.list_named_actors(), "the actor to end")
+    rsim.get(result)
+
+
+@pytest.mark.parametrize("put", [False, True], ids=["task's", "driver's"])
+def test_what_lineage_keeps_is_there_for_another_run_with_all_its_refs(init, tmp_path, put):
+    session = init(num_cpus=1)
+    session.add_node(name="home-0", num_cpus=1, resources={"far": 1})
+    inner = rsim.put(np.full(LARGE, 3)) if put else fill.options(resources={}).remote(tmp_path, 3)
+    result = last_of.options(resources={"far": 1}).remote([rsim.put([inner])])
+    rsim.wait([result], fetch_local=False)
+    del inner
+    for times in range(2):
+        session.remove_node(f"home-{times}")
+        session.add_node(name=f"home-{times + 1}", num_cpus=1, resources={"far": 1})
+        assert rsim.get(rsim.remote(len).remote(result)) == LARGE
+    assert rsim.get(result)[0] == 3
+    inspecting.check(session)
+    del result
+    inspecting.await_used_bytes(session)
+
+
 def lose_spilled(session):
     """Delete the files of spilled objects of a local session; how many there were."""
     marks.await_that(lambda: inspecting.spilled_bytes(session) > 0, "objects to be spilled")
