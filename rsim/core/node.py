@@ -407,6 +407,8 @@ class Node:
         if entry is not None and entry.state == STORED:
             self.shelf.delete(object_id)
             self._evicted(object_id)
+            if entry.state == FREED:
+                entry.state = LOST  # against our will
 
     def landing_offset(self, object_id: bytes) -> int | None:
         """Where the bytes of an object that is on its way to this node are to be written."""

@@ -162,7 +162,7 @@ def test_refs_in_what_only_lineage_keeps_hold_no_actors(rt):
         pass
 
     actor = Plain.options(name="plain").remote()
-    result = rsim.remote(lambda refs: len(refs)).remote([rsim.put([actor])])
+    result = rsim.remote(len).remote([rsim.put([actor])])
     rsim.get(result)
     del actor
     marks.await_that(lambda: not rsim.util.list_named_actors(), "the actor to end")
@@ -185,6 +185,24 @@ def test_what_lineage_keeps_is_there_for_another_run_with_all_its_refs(init, tmp
     inspecting.check(session)
     del result
     inspecting.await_used_bytes(session)
+
+
+def test_an_input_that_was_freed_is_made_again_at_no_cost_in_retries(init, tmp_path):
+    session = init(num_cpus=1)
+    session.add_node(name="home", num_cpus=1, resources={"home": 1})
+    session.add_node(name="maker", num_cpus=1, resources={"far": 1})
+    numbers = fill.options(max_retries=1).remote(tmp_path, 3)
+    doubled = [
+        double.options(resources={"home": 1}, max_retries=1).remote(tmp_path, numbers)
+        for _ in range(4)
+    ]
+    rsim.wait(doubled, num_returns=4, fetch_local=False)
+    del numbers
+    session.remove_node("home")
+    session.add_node(name="new home", num_cpus=1, resources={"home": 1})
+    while doubled:
+        assert rsim.get(doubled.pop(0))[-1] == 6
+    assert marks.count(tmp_path, "fill 3") > 2
 
 
 def lose_spilled(session):
