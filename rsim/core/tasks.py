@@ -389,7 +389,7 @@ class Tasks:
         return entry is not None and bool(entry.holds or entry.lineage_holds)
 
     def retry(self, task: Task, error: ErrorInfo | None = None, charged: bool = True) -> None:
-        """Run the task once more, for a retry if ``charged``. ``error``: why it failed, if it did."""
+        """Run the task once more, for a retry if ``charged``. ``error``: why it failed, or None."""
         if error is not None:
             self._node.history.attempt_ended(task, error, self._node.step.now_ns)
         if charged and task.retries_left > 0:
