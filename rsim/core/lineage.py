@@ -109,6 +109,16 @@ class Lineage:
             return ErrorInfo("ObjectReconstructionFailedError", text, entry.object_id)
         return None
 
+    @staticmethod
+    def omission(task: Task, entry: Entry) -> ErrorInfo:
+        """Why an object is lost that another run of its task did not make."""
+        yielded = task.spec.num_returns == STREAMING and not is_put(entry.object_id)
+        inconsistent = "StreamingGeneratorReplayInconsistentError"
+        kind = inconsistent if yielded else "ObjectReconstructionFailedError"
+        name = entry.object_id.hex()
+        text = f"object {name} is lost: {task.spec.name} ran again without making it"
+        return ErrorInfo(kind, text, entry.object_id)
+
     def unfinished(self, task: Task) -> list[Entry]:
         """All that a task has yet to make."""
         return self.unfinished_results(task) + self.unfinished_others(task)

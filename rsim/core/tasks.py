@@ -244,10 +244,7 @@ class Tasks:
                 self.retry(task)
                 return
             for entry in missing:
-                name = entry.object_id.hex()
-                text = f"object {name} is lost: {spec.name} ran again without making it"
-                lost = ErrorInfo("ObjectReconstructionFailedError", text, entry.object_id)
-                self.fail_object(entry, lost)
+                self.fail_object(entry, node.lineage.omission(task, entry))
         self.conclude(task, error)
 
     def fill(self, entry: Entry, result: Result, is_error: bool, executor: int | str) -> bool:

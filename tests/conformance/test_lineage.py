@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import rsim
+from rsim.exceptions import StreamingGeneratorReplayInconsistentError
 from tests.conformance import inspecting, marks
 
 LARGE = 200_000
@@ -185,6 +186,25 @@ def test_what_lineage_keeps_is_there_for_another_run_with_all_its_refs(init, tmp
     inspecting.check(session)
     del result
     inspecting.await_used_bytes(session)
+
+
+def test_a_generator_that_yields_fewer_values_when_it_is_run_again(init, tmp_path):
+    session = init(num_cpus=1)
+    session.add_node(name="home", num_cpus=1, resources={"home": 1})
+
+    @rsim.remote(resources={"home": 1})
+    def fewer(folder):
+        marks.leave(folder, "ran")
+        for number in range(4 - marks.count(folder, "ran")):
+            yield np.full(LARGE, number)
+
+    refs = list(fewer.remote(tmp_path))
+    rsim.wait(refs, num_returns=3, fetch_local=False)
+    session.remove_node("home")
+    session.add_node(name="new home", num_cpus=1, resources={"home": 1})
+    assert [int(rsim.get(ref)[0]) for ref in refs[:2]] == [0, 1]
+    with pytest.raises(StreamingGeneratorReplayInconsistentError, match="without making it"):
+        rsim.get(refs[2])
 
 
 def test_an_input_that_was_freed_is_made_again_at_no_cost_in_retries(init, tmp_path):
