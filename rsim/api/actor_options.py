@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from rsim.api import checks
 from rsim.api.options import CALLING, checked, extras_of, threads_of
@@ -20,8 +20,13 @@ if TYPE_CHECKING:
     from rsim.core.records import ActorOptions, TaskOptions
 
 
-def _absent(name: str, value: object) -> NoReturn:
-    raise NotImplementedError(f"the option {name} of actors is not there yet (given: {value!r})")
+def _no_limit(name: str, value: object) -> int:
+    if checks.integer(name, value, -1) != -1:
+        raise NotImplementedError(
+            f"the option {name} of actors is not there yet (given: {value!r}; valid: -1, for no "
+            "limit): give _generator_backpressure_num_objects to methods"
+        )
+    return -1
 
 
 def _retries(name: str, value: object) -> int:
@@ -67,7 +72,7 @@ _OF_CLASSES: Checks = {
     "max_concurrency": lambda name, value: checks.integer(name, value, 1),
     "concurrency_groups": _concurrency_groups,
     "allow_out_of_order_execution": _flag,
-    "_actor_generator_backpressure_num_objects": _absent,
+    "_actor_generator_backpressure_num_objects": _no_limit,
     "name": lambda _, value: checks.name("Actor name", value),
     "namespace": checks.name,
     "get_if_exists": _flag,

@@ -98,6 +98,7 @@ class Intake:
         """The results of a task of this node's own; those that were freed can be made again."""
         objects = self._node.objects
         found = results_of(task.spec)
+        objects.revive(found)
         for object_id in found:
             if objects.get(object_id) is None:
                 objects.declare(object_id).state = LOST

@@ -23,7 +23,7 @@ from rsim.core.config import NodeConfig
 from rsim.core.deaths import Deaths
 from rsim.core.effects import Effect, ForgetValues, ReplyAllocation
 from rsim.core.history import History
-from rsim.core.ids import is_put, return_id
+from rsim.core.ids import return_id
 from rsim.core.inspection import Inspection
 from rsim.core.intake import Intake
 from rsim.core.labels import labels_of, meets
@@ -110,6 +110,7 @@ class Node:
             events.ObjectPut: self._object_put,
             events.AllocationRequested: self._allocation_requested,
             events.AllocationDropped: lambda e: self.shelf.abort(e.client, e.object_id),
+            events.ResultWritten: lambda e: self.shelf.release(e.client, e.object_id),
             events.ObjectsRequested: self.requests.get,
             events.WaitRequested: self.requests.wait,
             events.RefsReleased: self._refs_released,
@@ -287,6 +288,7 @@ class Node:
             entry.state = STORED if self.shelf.seal(event.client, event.object_id) else LOST
         else:
             entry.state = INLINE
+            entry.is_error = event.is_error
         self.announce(entry)
 
     def _allocation_requested(self, event: events.AllocationRequested) -> None:
@@ -376,7 +378,7 @@ class Node:
             self.shelf.delete(object_id)
         if entry.owner:
             self.peers.return_ref(entry)
-            if is_put(object_id):
+            if not self.lineage.is_result(object_id):
                 return
         else:
             if entry.locations and entry.exists:
@@ -414,6 +416,8 @@ class Node:
         if entry is not None and entry.state == STORED:
             self.shelf.delete(object_id)
             self._evicted(object_id)
+            if entry.state == FREED:
+                entry.state = LOST  # against our will
 
     def landing_offset(self, object_id: bytes) -> int | None:
         """Where the bytes of an object that is on its way to this node are to be written."""

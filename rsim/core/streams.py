@@ -80,8 +80,10 @@ class Streams:
                 node.objects.wait(end, stream)
             return
         given = stream.consumed if stream.open else stream.produced
-        for object_id in _items(stream, 1, given):
+        items = _items(stream, 1, given)
+        for object_id in items:
             self._claim(object_id, LOST).holds += 1
+        node.objects.revive(items)
         was_open, stream.open, stream.consumed = stream.open, True, 0
         if stream.ended and end.is_error and not was_open:
             self._append_error(stream, end)

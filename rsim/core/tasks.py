@@ -244,10 +244,7 @@ class Tasks:
                 self.retry(task)
                 return
             for entry in missing:
-                name = entry.object_id.hex()
-                text = f"object {name} is lost: {spec.name} ran again without making it"
-                lost = ErrorInfo("ObjectReconstructionFailedError", text, entry.object_id)
-                self.fail_object(entry, lost)
+                self.fail_object(entry, node.lineage.omission(task, entry))
         self.conclude(task, error)
 
     def fill(self, entry: Entry, result: Result, is_error: bool, executor: int | str) -> bool:
@@ -389,13 +386,11 @@ class Tasks:
         entry = self._node.objects.get(return_id(task.spec.task_id, 0))
         return entry is not None and bool(entry.holds or entry.lineage_holds)
 
-    def retry(self, task: Task, error: ErrorInfo | None = None) -> None:
-        """Run the task once more, at the cost of a retry. ``error``: why the last attempt failed,
-        unless it did not.
-        """
+    def retry(self, task: Task, error: ErrorInfo | None = None, charged: bool = True) -> None:
+        """Run the task once more, for a retry if ``charged``. ``error``: why it failed, or None."""
         if error is not None:
             self._node.history.attempt_ended(task, error, self._node.step.now_ns)
-        if task.retries_left > 0:
+        if charged and task.retries_left > 0:
             task.retries_left -= 1
         task.attempt += 1
         self.await_inputs(task)

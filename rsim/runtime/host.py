@@ -188,7 +188,8 @@ class Host:
 
     def _object_put(self, event: events.ObjectPut) -> bool:
         if event.payload is not None:
-            value = Inline(event.payload) if event.contained else event.payload
+            plain = not event.contained and not event.is_error
+            value = event.payload if plain else Inline(event.payload, event.is_error)
             self.values[event.object_id] = value
         return True
 

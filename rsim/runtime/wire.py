@@ -291,6 +291,7 @@ ClientEvent = (
     | events.ObjectPut
     | events.AllocationRequested
     | events.AllocationDropped
+    | events.ResultWritten
     | events.ObjectsRequested
     | events.WaitRequested
     | events.RefsReleased

@@ -1,13 +1,19 @@
 """Memory: objects go with their last ref; a full store evicts, then spills, then says so."""
 
 import gc
+import os
 import threading
 
 import numpy as np
 import pytest
 
 import rsim
-from rsim.exceptions import ObjectStoreFullError, OutOfDiskError, UnserializableError
+from rsim.exceptions import (
+    ObjectStoreFullError,
+    OutOfDiskError,
+    UnserializableError,
+    WorkerCrashedError,
+)
 from tests.conformance import inspecting, marks
 
 MIB = 1 << 20
@@ -34,6 +40,14 @@ def identity(value):
 
 def is_block(array, number, mebibytes=10):
     return array.shape == (mebibytes * MIB,) and bool(array[0] == array[-1] == number)
+
+
+def blocks(number, mebibytes=20):
+    return [block(index, mebibytes) for index in range(number)]
+
+
+def yields_blocks(number):
+    yield from blocks(number)
 
 
 # -- reference counting ----------------------------------------------------------------------------
@@ -230,6 +244,54 @@ def test_what_nobody_holds_is_not_spilled(init):
     for number in range(12):
         assert is_block(rsim.get(make.remote(number)), number)
     assert inspecting.spilled_bytes(session) == 0
+
+
+@pytest.mark.parametrize("function", [blocks, yields_blocks])
+def test_results_of_one_task_that_together_are_larger_than_the_store(init, function):
+    session = init(num_cpus=1, object_store_memory=50 * MIB)
+    refs = rsim.remote(num_returns=5)(function).remote(5)
+    assert all(is_block(rsim.get(ref), number, 20) for number, ref in enumerate(refs))
+    inspecting.check(session)
+    del refs
+    inspecting.await_used_bytes(session)
+    marks.await_that(lambda: inspecting.spilled_bytes(session) == 0, "the files to go")
+
+
+def test_results_larger_than_the_store_on_another_node(init):
+    session = init(num_cpus=1, object_store_memory=50 * MIB)
+    session.add_node(num_cpus=1, resources={"there": 1}, object_store_memory=50 * MIB)
+    refs = rsim.remote(num_returns=5, resources={"there": 1})(blocks).remote(5)
+    assert all(is_block(rsim.get(ref), number, 20) for number, ref in enumerate(refs))
+    inspecting.check(session)
+
+
+def test_results_of_a_task_that_fails_late_leave_nothing(init):
+    session = init(num_cpus=1, object_store_memory=50 * MIB)
+
+    @rsim.remote(num_returns=5)
+    def too_large():
+        return [*blocks(4), block(4, 60)]
+
+    for ref in too_large.remote():
+        with pytest.raises(ObjectStoreFullError):
+            rsim.get(ref)
+    inspecting.await_used_bytes(session)
+    assert inspecting.spilled_bytes(session) == 0
+
+
+def test_results_of_a_worker_that_dies_leave_nothing(init, tmp_path):
+    session = init(num_cpus=1, object_store_memory=50 * MIB)
+
+    @rsim.remote(num_returns=5, max_retries=0)
+    def dies():
+        yield from blocks(4)
+        os._exit(1)
+
+    for ref in dies.remote():
+        with pytest.raises(WorkerCrashedError):
+            rsim.get(ref)
+    inspecting.await_used_bytes(session)
+    marks.await_that(lambda: inspecting.spilled_bytes(session) == 0, "the files to go")
 
 
 def test_an_object_larger_than_the_store(init):

@@ -427,10 +427,9 @@ class Cluster:
         if rng.random() < 0.4 and start.spec.creation is None:
             size_bytes = rng.randint(MIB // 2, MIB)
             self.ops += 1
-            task_id = start.spec.task_id
-            yield events.AllocationRequested(
-                client.number, self.ops, return_id(task_id, 0), size_bytes
-            )
+            written = return_id(start.spec.task_id, 0)
+            yield events.AllocationRequested(client.number, self.ops, written, size_bytes)
+            yield events.ResultWritten(client.number, written)
             result = Result(None, size_bytes, kept)
         given_up = client.give_up(list(client.loans))
         finished = events.TaskFinished(client.number, start.spec.task_id, (result,))
