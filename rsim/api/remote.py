@@ -174,11 +174,13 @@ def remote(*args: Any, **options: Any) -> Any:
         "zone": "!x"}. fallback_strategy: [{"label_selector": {...}}], for when no node can.
     runtime_env: {"env_vars": {"NAME": "value"}}: environment variables, for what it submits, too.
     name: of its tasks, in messages and traces.
+    enable_task_events: whether the state API and the timeline tell of its tasks (default True).
     cost: seconds of virtual time that a call takes in a simulation, or a function of the
         arguments that tells.
 
     Options of classes: those about resources, places and the environment are the actor's, held for
-    its life; without num_cpus it needs one CPU to be placed, and holds none.
+    its life; without num_cpus it needs one CPU to be placed, and holds none. enable_task_events is
+    also that of its methods.
     max_restarts: how often it is created again when its worker died (default 0; -1: always).
     max_task_retries: how often a call is made again that its death interrupted (default 0; -1).
     max_pending_calls: most unanswered calls of a handle (default -1: no limit).

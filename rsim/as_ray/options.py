@@ -13,7 +13,7 @@ from typing import Any
 import rsim
 from rsim.api import options as rsim_options
 
-_WITHOUT_EFFECT = ("enable_task_events", "_labels", "_metadata", "_num_objects_per_yield")
+_WITHOUT_EFFECT = ("_labels", "_metadata", "_num_objects_per_yield")
 """What is recorded of a task, not what it does."""
 
 _ACCELERATOR_SHARE = 0.001
@@ -87,6 +87,12 @@ def _check(options: dict[str, Any]) -> None:
         if value < least:
             kind = name if name in _ALLOWED else least
             raise ValueError(f"The keyword '{name}' only accepts None, {_ALLOWED[kind]}")
+    told = options.get("enable_task_events", True)
+    if not isinstance(told, bool):
+        raise TypeError(
+            f"The type of keyword 'enable_task_events' must be {bool}, but received type "
+            f"{type(told)}"
+        )
     resources = options.get("resources")
     if isinstance(resources, Mapping):
         if "CPU" in resources or "GPU" in resources:

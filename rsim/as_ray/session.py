@@ -15,7 +15,7 @@ from typing import Any
 
 import rsim
 from rsim.as_ray import cluster
-from rsim.as_ray.arguments import check_others, keeps_quiet
+from rsim.as_ray.arguments import check_others, check_resources, keeps_quiet
 from rsim.as_ray.runtime_env import JobConfig
 
 logger = logging.getLogger("ray")
@@ -115,14 +115,15 @@ def init(
     """Start rsim as Ray would be started; `address` may be that of a Cluster.
 
     Raises RuntimeError when it runs already, unless `ignore_reinit_error`, and for local_mode;
-    NotImplementedError, with its name, for an argument whose effect rsim does not have; ValueError
-    and TypeError for bad arguments.
+    NotImplementedError, with its name, for an argument whose effect rsim does not have; ValueError,
+    TypeError and, for resources, AssertionError for bad arguments.
     """
     global _context
     if local_mode:
         raise RuntimeError(_LOCAL_MODE)
     log_to_driver = not keeps_quiet(others) and log_to_driver
     meant = check_others(others)
+    check_resources(resources or ())
     if rsim.is_initialized():
         return _running(ignore_reinit_error)
     job = job_config or JobConfig()
@@ -132,7 +133,7 @@ def init(
         "resources": resources,
         "labels": labels,
         "object_store_memory": _whole(object_store_memory),
-        "memory": _floor(others.get("_memory")),
+        "memory": _floor(others.get("_memory", others.get("memory"))),
     }
     settings: dict[str, Any] = {
         "namespace": job.ray_namespace if namespace is None else namespace,

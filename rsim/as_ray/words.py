@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from rsim import exceptions
 from rsim.exceptions import RsimError
+from rsim.runtime.refs import ForeignRefError
 
 _DEAD = "The actor is dead because"
 _WORDS: tuple[tuple[type[RsimError], str, str], ...] = (
@@ -47,15 +48,24 @@ _WORDS: tuple[tuple[type[RsimError], str, str], ...] = (
 """Of which errors, with what in rsim's message, and what goes before it."""
 
 
+_FOREIGN = (
+    "Ray objects whose owner is unknown cannot be used, and this is a Ray object whose owner is "
+    "unknown: "
+)
+"""`get` of a list speaks of objects, the other calls of one."""
+
+
 def learn() -> None:
     """Say it in Ray's words from now on."""
     RsimError.__str__ = _in_rays_words  # type: ignore[method-assign, assignment]
+    ForeignRefError.known_as = _FOREIGN
 
 
 def forget() -> None:
     """Say it in rsim's words only."""
     if "__str__" in vars(RsimError):
         del RsimError.__str__
+    ForeignRefError.known_as = ""
 
 
 def _in_rays_words(error: RsimError) -> str:

@@ -87,6 +87,8 @@ class TaskOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """After so many of its tasks a worker ends; 0: never."""
     env_vars: EnvVars = ()
     """What its worker's environment has besides while it runs, or while the actor lives."""
+    untold: bool = False
+    """Who asks for the tasks is not told of it."""
 
 
 class ActorName(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -198,7 +200,7 @@ class GroupStats(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     stage: str
     """STARTED: nodes are asked for the bundles; FINISHED, REMOVED; NO_RESOURCES: they do not fit
-    now; INFEASIBLE: in no idle cluster of these nodes.
+    now; INFEASIBLE: no idle node could hold one of them, or what is to be together, or apart.
     """
     attempts: int
     """How often room was looked for: at first, and whenever there was some."""

@@ -104,9 +104,10 @@ class Holdings:
         """
         try:
             object_ids = {ref._id for ref in refs}
+            counters = {ref._counter for ref in refs}
         except (AttributeError, TypeError):
             return False
-        return len(object_ids) == len(refs) and not object_ids.difference(self._counts)
+        return len(object_ids) == len(refs) and counters <= {self}
 
     def borrow(self, object_ids: Sequence[bytes]) -> None:
         """The node has lent these."""

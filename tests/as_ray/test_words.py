@@ -118,3 +118,24 @@ def test_they_go_with_it() -> None:
     uninstall()
     assert str(GetTimeoutError("late")) == "late"
     assert not rsim.is_initialized()
+
+
+def test_refs_of_an_earlier_session() -> None:
+    import ray
+
+    ray.init(num_cpus=1)
+    old = ray.put(1)
+    ray.shutdown()
+    ray.init(num_cpus=1)
+    new = ray.put(2)
+    for use in (
+        lambda: ray.remote(abs).remote(old),
+        lambda: ray.remote(len).remote([old]),
+        lambda: ray.put([old]),
+        lambda: ray.wait([old]),
+    ):
+        with pytest.raises(ValueError, match="Ray object whose owner is unknown"):
+            use()
+    with pytest.raises(ValueError, match="Ray objects whose owner is unknown"):
+        ray.get([new, old])
+    assert ray.wait([old, new], num_returns=2) == ([new], [old])
