@@ -7,8 +7,8 @@ run the function. Owns nothing: what is known of a function is in its definition
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Any, Generic, NoReturn, TypeVar, overload
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
 
 from rsim.api import checks
 from rsim.api.actor_options import CLASS_ONLY, ClassOptions
@@ -20,6 +20,9 @@ from rsim.api.returning import number_of, returned
 from rsim.api.session import running_client
 from rsim.runtime import current
 from rsim.runtime.refs import ObjectRef
+
+if TYPE_CHECKING:
+    from rsim.runtime.generators import ObjectRefGenerator
 
 R = TypeVar("R")
 T_co = TypeVar("T_co", covariant=True)
@@ -149,6 +152,10 @@ def _rebuild(
 
 @overload
 def remote(function: type[Any], /) -> ActorClass: ...  # type: ignore[overload-overlap]  # a class is callable, too
+@overload
+def remote(  # type: ignore[overload-overlap]  # what generates has a ref for each value
+    function: Callable[..., Generator[R, Any, Any]], /
+) -> RemoteFunction[ObjectRefGenerator[R]]: ...
 @overload
 def remote(function: Callable[..., R], /) -> RemoteFunction[ObjectRef[R]]: ...
 @overload

@@ -65,7 +65,7 @@ def Deprecated(*args: Any, **options: Any) -> Any:
         if not warns:
             return marked
         if inspect.isclass(marked):
-            marked.__init__ = _warning(marked.__init__, text)  # type: ignore[misc]
+            marked.__init__ = _warning(marked.__init__, text)  # type: ignore[method-assign]
             return marked
         return _warning(marked, text)
 

@@ -44,7 +44,9 @@ def wait(
             ray_waitables, num_returns=num_returns, timeout=timeout, fetch_local=fetch_local
         )
     except ForeignRefError:
-        known = [each for each in ray_waitables if getattr(each, "_counter", None) is current.client]
+        known = [
+            each for each in ray_waitables if getattr(each, "_counter", None) is current.client
+        ]
         if not known:
             raise
     wanted = min(num_returns, len(known))
