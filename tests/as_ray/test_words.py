@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 
 import pytest
 
@@ -139,3 +140,23 @@ def test_refs_of_an_earlier_session() -> None:
     with pytest.raises(ValueError, match="Ray objects whose owner is unknown"):
         ray.get([new, old])
     assert ray.wait([old, new], num_returns=2) == ([new], [old])
+
+
+def test_a_task_that_waits_runs() -> None:
+    import ray
+    from ray._common.test_utils import wait_for_condition
+    from ray.util.state import list_tasks
+
+    def sleep() -> None:
+        time.sleep(1000)
+
+    def get() -> None:
+        ray.get(ray.remote(sleep).remote())
+
+    def running() -> set[str]:
+        return {task.name for task in list_tasks(filters=[("state", "=", "RUNNING")])}
+
+    ray.init(num_cpus=1)
+    ref = ray.remote(get).remote()
+    wait_for_condition(lambda: running() == {"get", "sleep"})
+    del ref
