@@ -232,7 +232,8 @@ MODULES: dict[str, Names] = {
     "ray.types": _in("rsim", "ObjectRef"),
     "ray.runtime_env": _in(f"{_HERE}.runtime_env", "RuntimeEnv RuntimeEnvConfig"),
     "ray.runtime_env.runtime_env": _in(f"{_HERE}.runtime_env", "RuntimeEnv RuntimeEnvConfig"),
-    "ray.job_config": _in(f"{_HERE}.runtime_env", "JobConfig"),
+    "ray.job_config": _in(f"{_HERE}.runtime_env", "JobConfig")
+    | _in(f"{_HERE}.session", "LoggingConfig"),
     "ray.cluster_utils": {
         **_in(f"{_HERE}.cluster", "Cluster cluster_not_supported"),
         "AutoscalingCluster": (),

@@ -35,8 +35,14 @@ _LOCAL_MODE = (
 )
 
 
+_ENCODINGS = ("TEXT", "JSON")
+_RECORD_ATTRIBUTES = frozenset((*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"))
+
+
 class LoggingConfig:
-    """Ray's settings of logging; without effect, as rsim leaves logging alone."""
+    """Ray's settings of logging; without effect, as rsim leaves logging alone. Raises ValueError
+    for those that Ray does not know.
+    """
 
     def __init__(
         self,
@@ -44,6 +50,13 @@ class LoggingConfig:
         log_level: str = "INFO",
         additional_log_standard_attrs: Any = (),
     ) -> None:
+        if encoding not in _ENCODINGS:
+            raise ValueError(
+                f"Invalid encoding type: {encoding}; valid are {', '.join(_ENCODINGS)}"
+            )
+        for name in additional_log_standard_attrs:
+            if name not in _RECORD_ATTRIBUTES:
+                raise ValueError(f"Unknown python logging standard attribute: {name}")
         self.encoding = encoding
         self.log_level = log_level
         self.additional_log_standard_attrs = list(additional_log_standard_attrs)
