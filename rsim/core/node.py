@@ -201,8 +201,7 @@ class Node:
                     self.need(entry, local=True)
                 continue
             if not needed:
-                object_id = next(iter(landed))
-                del landed[object_id]
+                landed.pop(object_id := next(iter(landed)))
                 if not self.requests.keeps(object_id):
                     self.shelf.set_evictable(object_id, True)
                 continue

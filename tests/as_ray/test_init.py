@@ -93,9 +93,8 @@ def test_what_would_matter_is_refused_by_name(
 
 
 def test_settings_of_logging_are_checked() -> None:
-    from ray.job_config import LoggingConfig
-
     import ray
+    from ray.job_config import LoggingConfig
 
     assert LoggingConfig is ray.LoggingConfig
     settings = LoggingConfig("JSON", additional_log_standard_attrs=["name", "taskName", "message"])

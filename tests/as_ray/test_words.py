@@ -2,7 +2,7 @@
 
 import os
 import threading
-import time
+from typing import Any
 
 import pytest
 
@@ -144,19 +144,18 @@ def test_refs_of_an_earlier_session() -> None:
 
 def test_a_task_that_waits_runs() -> None:
     import ray
-    from ray._common.test_utils import wait_for_condition
+    from ray._common.test_utils import SignalActor, wait_for_condition
     from ray.util.state import list_tasks
 
-    def sleep() -> None:
-        time.sleep(1000)
-
-    def get() -> None:
-        ray.get(ray.remote(sleep).remote())
+    def get(signal: Any) -> None:
+        ray.get(signal.wait.remote())
 
     def running() -> set[str]:
         return {task.name for task in list_tasks(filters=[("state", "=", "RUNNING")])}
 
     ray.init(num_cpus=1)
-    ref = ray.remote(get).remote()
-    wait_for_condition(lambda: running() == {"get", "sleep"})
-    del ref
+    signal = SignalActor.remote()
+    ref = ray.remote(get).remote(signal)
+    wait_for_condition(lambda: running() == {"get", "SignalActor.wait"})
+    signal.send.remote()
+    ray.get(ref)
