@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rsim.api import checks
-from rsim.api.options import CALLING, checked, extras_of, threads_of
+from rsim.api.options import CALLING, checked, extras_of, flag, threads_of
 from rsim.api.placement import PLACEMENT, Checks, Place
 from rsim.api.returning import number_of
 from rsim.api.runtime_env import runtime_env, unless_empty, variables_of
@@ -51,12 +51,6 @@ def _concurrency_group(name: str, value: object) -> str:
     return value
 
 
-def _flag(name: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, not {value!r}")
-    return value
-
-
 def _lifetime(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a str or None, not {value!r}")
@@ -71,17 +65,22 @@ _OF_CLASSES: Checks = {
     "max_pending_calls": _max_pending_calls,
     "max_concurrency": lambda name, value: checks.integer(name, value, 1),
     "concurrency_groups": _concurrency_groups,
-    "allow_out_of_order_execution": _flag,
+    "allow_out_of_order_execution": flag,
     "_actor_generator_backpressure_num_objects": _no_limit,
     "name": lambda _, value: checks.name("Actor name", value),
     "namespace": checks.name,
-    "get_if_exists": _flag,
+    "get_if_exists": flag,
     "lifetime": _lifetime,
 }
 _ASYNC_CONCURRENCY = 1000
 """Calls at a time of an actor with ``async def`` methods, unless it says something else."""
 
-_CLASS_CHECKS: Checks = {**PLACEMENT, **_OF_CLASSES, "runtime_env": runtime_env}
+_CLASS_CHECKS: Checks = {
+    **PLACEMENT,
+    **_OF_CLASSES,
+    "runtime_env": runtime_env,
+    "enable_task_events": flag,
+}
 _METHOD_CHECKS: Checks = {
     **CALLING,
     "max_task_retries": _retries,
@@ -94,7 +93,7 @@ CLASS_ONLY = frozenset(_OF_CLASSES) - {"name"}
 """Options that functions do not have."""
 
 
-HANDLE_OPTIONS = ("max_task_retries", "allow_out_of_order_execution")
+HANDLE_OPTIONS = ("max_task_retries", "allow_out_of_order_execution", "enable_task_events")
 """Options that an actor is told, for handles of itself."""
 
 
@@ -175,6 +174,7 @@ def _core_options(
             extras=extras,
             env_vars=variables_of(given.get("runtime_env")),
             threads=threads_of(given),
+            untold=not given.get("enable_task_events", True),
         ),
         ActorOptions(
             restarts,
@@ -191,10 +191,10 @@ def _core_options(
 
 class MethodOptions:
     """Checked options of a method. `actor_retries`: max_task_retries where it has none itself;
-    `out_of_order` and `groups` are the actor's.
+    `out_of_order` and `groups` are the actor's; `untold`: where it does not say whether it is.
     """
 
-    __slots__ = ("_given", "_groups", "_out_of_order", "_retries", "name", "task")
+    __slots__ = ("_given", "_groups", "_out_of_order", "_retries", "_untold", "name", "task")
 
     def __init__(
         self,
@@ -202,6 +202,7 @@ class MethodOptions:
         actor_retries: int,
         out_of_order: bool = False,
         groups: tuple[str, ...] = (),
+        untold: bool = False,
     ) -> None:
         from rsim.core.records import TaskOptions
 
@@ -209,6 +210,7 @@ class MethodOptions:
         self.name: str = given.get("name", "")
         """Empty: the method's."""
         self._retries, self._out_of_order, self._groups = actor_retries, out_of_order, groups
+        self._untold = untold
         group = given.get("concurrency_group", "")
         check_group(group, groups)
         self.task = TaskOptions(
@@ -218,6 +220,7 @@ class MethodOptions:
             extras=extras_of(given),
             out_of_order=out_of_order,
             group=group,
+            untold=not given.get("enable_task_events", not untold),
         )
 
     def number_of_results(self, name: str, generates: bool) -> int:
@@ -227,7 +230,7 @@ class MethodOptions:
     def changed(self, changes: Mapping[str, Any]) -> MethodOptions:
         """These options, but for `changes`."""
         given = {**self._given, **changes}
-        return MethodOptions(given, self._retries, self._out_of_order, self._groups)
+        return MethodOptions(given, self._retries, self._out_of_order, self._groups, self._untold)
 
 
 def number_of_results(name: str, given: Mapping[str, Any], generates: bool) -> int:
@@ -256,7 +259,8 @@ def method_options(options: Mapping[str, Any]) -> dict[str, Any]:
 def method(**options: Any) -> Callable[[Any], Any]:
     """Give a method of an actor class options: `@rsim.method(num_returns=2)`.
 
-    num_returns, name, cost, _generator_backpressure_num_objects: as of a function.
+    num_returns, name, cost, enable_task_events, _generator_backpressure_num_objects: as of a
+    function; enable_task_events goes before the actor's.
     max_task_retries: how often a call is made again when the actor died during it (-1: without
     limit; default: the actor's). retry_exceptions: whether also when the method raises; or a list
     of the exceptions. concurrency_group: one of the class's concurrency_groups; without it, the

@@ -43,6 +43,7 @@ class ActorClass:
             options.max_pending_calls,
             options.out_of_order,
             options.groups,
+            options.task.untold,
         )
         definition.describe(self)
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from numbers import Real
 
 from rsim.exceptions import ActorHandleNotFoundError
-from rsim.runtime.refs import ObjectRef, RefCounter
+from rsim.runtime.refs import ForeignRefError, ObjectRef, RefCounter
 
 _FINEST = 1e-4
 _MOST = 9e14
@@ -139,12 +139,8 @@ def timeout(value: object) -> float | None:
     return seconds if seconds < _FOREVER_S else None
 
 
-def foreign(ref: ObjectRef[object]) -> ValueError:
-    """The error for a ref whose counter is not the client that it is used with."""
-    return ValueError(
-        f"{ref!r} cannot be used here: it was made in an earlier session, whose objects are gone, "
-        "or in another process and not passed on as an argument or a result"
-    )
+foreign = ForeignRefError
+"""The error for a ref whose counter is not the client that it is used with."""
 
 
 def foreign_handle(handle: object) -> ActorHandleNotFoundError:

@@ -126,6 +126,13 @@ def _retry_exceptions(name: str, value: object) -> bool | tuple[type[Exception],
     return tuple(value)
 
 
+def flag(name: str, value: object) -> bool:
+    """A bool, or TypeError."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, not {value!r}")
+    return value
+
+
 def _cost(name: str, value: object) -> object:
     return value if callable(value) else checks.number(name, value)
 
@@ -135,6 +142,7 @@ CALLING: Checks = {
     "retry_exceptions": _retry_exceptions,
     "name": checks.text,
     "cost": _cost,
+    "enable_task_events": flag,
     "_generator_backpressure_num_objects": _backpressure,
     "_num_objects_per_yield": _not_there,
 }
@@ -162,6 +170,7 @@ def _task_options(given: dict[str, Any], place: Place) -> TaskOptions:
         max_calls=given.get("max_calls", 0),
         env_vars=variables_of(given.get("runtime_env")),
         threads=threads_of(given),
+        untold=not given.get("enable_task_events", True),
     )
 
 

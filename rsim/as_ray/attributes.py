@@ -17,8 +17,8 @@ from typing import Any, NoReturn
 import rsim
 from rsim.api.handles import ActorMethod
 from rsim.api.runtime_context import RuntimeContext
+from rsim.as_ray.annotations import RayDeprecationWarning
 from rsim.as_ray.exceptions import OufOfBandObjectRefSerializationException
-from rsim.as_ray.helpers import RayDeprecationWarning
 from rsim.as_ray.ids import ActorID, NodeID, PlacementGroupID, TaskID, current_job
 from rsim.core.ids import TASK_ID_BYTES
 from rsim.core.records import STREAMING

@@ -96,6 +96,16 @@ class _Group:
                     found[index] = share.node
         return tuple(found)
 
+    def left(self) -> list[Bundle]:
+        """The bundles that have no node."""
+        spec, nodes = self.spec, self.nodes()
+        selectors = spec.selectors or ((),) * len(spec.bundles)
+        return [
+            Bundle(index, demand, selector)
+            for index, (demand, selector) in enumerate(zip(spec.bundles, selectors, strict=True))
+            if not nodes[index]
+        ]
+
     def attempt(self, now_ns: int) -> None:
         """There is room for its bundles."""
         self.attempts += 1
@@ -282,20 +292,23 @@ class Groups:
 
     def _plan(self, group: _Group, idle: bool = False) -> Plan | None:
         members, spec, refused = self._fleet.members, group.spec, group.refused
-        selectors = spec.selectors or ((),) * len(spec.bundles)
-        nodes = group.nodes()
-        left = [
-            Bundle(index, demand, selector)
-            for index, (demand, selector) in enumerate(zip(spec.bundles, selectors, strict=True))
-            if not nodes[index]
-        ]
         views = [
             view
             for view in self._fleet.views
             if idle or refused.get(view.name) != members[view.name].seq
         ]
-        placed = tuple(filter(None, nodes))
+        left, placed = group.left(), tuple(filter(None, group.nodes()))
         return plan(left, spec.strategy, views, placed=placed, preferred=spec.node, idle=idle)
+
+    def _infeasible(self, group: _Group) -> bool:
+        """Whether no idle node could hold one of its bundles, or what is to be together, or apart.
+        A group that only asks for too much in all waits for resources, as Ray calls it.
+        """
+        strategy, left = group.spec.strategy, group.left()
+        if strategy.startswith("STRICT"):
+            return self._plan(group, idle=True) is None
+        views = self._fleet.views
+        return any(plan([bundle], strategy, views, idle=True) is None for bundle in left)
 
     def _warn(self, group: _Group) -> None:
         """Tell the user, once, of a group that no idle cluster of this size could hold."""
@@ -361,7 +374,7 @@ class Groups:
         if group.state in (CREATED, REMOVED):
             stage = "FINISHED" if group.state == CREATED else REMOVED
         elif group.waits:
-            never = group.warned and self._plan(group, idle=True) is None
+            never = group.warned and self._infeasible(group)
             stage = "INFEASIBLE" if never else "NO_RESOURCES"
         stats = GroupStats(stage, group.attempts, group.created_after_ns, group.placed_after_ns)
         return GroupState(group.spec, group.state, group.nodes(), stats)

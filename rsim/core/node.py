@@ -206,7 +206,9 @@ class Node:
                     self.need(entry, local=True)
                 continue
             if not needed:
-                self.shelf.set_evictable(landed.popleft(), True)
+                landed.pop(object_id := next(iter(landed)))
+                if not self.requests.keeps(object_id):
+                    self.shelf.set_evictable(object_id, True)
                 continue
             entry, local = needed.popleft()
             if not entry.exists:

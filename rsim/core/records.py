@@ -89,6 +89,8 @@ class TaskOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What its worker's environment has besides while it runs, or while the actor lives."""
     threads: int = 1
     """How many threads the libraries that it uses may compute with: one for each whole CPU."""
+    untold: bool = False
+    """Who asks for the tasks is not told of it."""
 
 
 class ActorName(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -207,7 +209,7 @@ class GroupStats(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     stage: str
     """STARTED: nodes are asked for the bundles; FINISHED, REMOVED; NO_RESOURCES: they do not fit
-    now; INFEASIBLE: in no idle cluster of these nodes.
+    now; INFEASIBLE: no idle node could hold one of them, or what is to be together, or apart.
     """
     attempts: int
     """How often room was looked for: at first, and whenever there was some."""

@@ -31,6 +31,19 @@ may_leave: Callable[[ObjectRef[Any]], None] = _may
 """Raises if a ref must not be pickled but in values and arguments: set by rsim.as_ray."""
 
 
+class ForeignRefError(ValueError):
+    """A ref is used in a session, or in a process, that does not know of it."""
+
+    known_as = ""
+    """What goes before its words: set by rsim.as_ray."""
+
+    def __init__(self, ref: object) -> None:
+        super().__init__(
+            f"{self.known_as}{ref!r} cannot be used here: it was made in an earlier session, whose "
+            "objects are gone, or in another process and not passed on as an argument or a result"
+        )
+
+
 class RefCounter(Protocol):
     """Told of every ref that begins or ceases to exist in a process."""
 
@@ -175,6 +188,13 @@ class ObjectRef(Generic[T_co]):
 
 
 Recipe = tuple[Callable[[bytes], ObjectRef[Any]], tuple[bytes]]
+
+
+def check_known(ref: ObjectRef[Any]) -> None:
+    """Raise ForeignRefError unless the code that is running now may pass the ref on."""
+    client = current.client
+    if client is not None and ref._counter is not client:
+        raise ForeignRefError(ref)
 
 
 def recipe(ref: ObjectRef[Any]) -> Recipe:

@@ -83,6 +83,11 @@ def test_cancel(session: rsim.Session) -> None:
         rsim.cancel("x")  # type: ignore[arg-type]
 
 
+class Box:
+    def __init__(self, content: object) -> None:
+        self.content = content
+
+
 @pytest.mark.usefixtures("fake_backends")
 def test_refs_of_an_earlier_session_are_refused() -> None:
     with rsim.init():
@@ -96,6 +101,9 @@ def test_refs_of_an_earlier_session_are_refused() -> None:
             lambda: rsim.cancel(ref),
             lambda: take.remote(ref),
             lambda: take.remote(value=ref),
+            lambda: take.remote([ref]),
+            lambda: take.remote(value={1: (Box(ref),)}),
+            lambda: rsim.put([ref]),
         ):
             with pytest.raises(ValueError, match=f"{ref.hex()}.*earlier session"):
                 use()

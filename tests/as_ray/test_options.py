@@ -20,10 +20,17 @@ def test_some_are_without_effect() -> None:
     import ray
 
     ray.init(num_cpus=1)
-    assert ray.get(ray.remote(enable_task_events=False, _labels={"a": "b"})(f).remote()) == 1
+    assert ray.get(ray.remote(_labels={"a": "b"})(f).remote()) == 1
     assert ray.get(ray.remote(f).options(runtime_env={}).remote()) == 1
-    actor = ray.remote(enable_task_events=False)(A).remote()
-    assert ray.get(actor.call.options(enable_task_events=True).remote()) == 2
+
+
+@pytest.mark.parametrize("value", ["no", None])
+def test_whether_events_are_recorded_is_a_bool(value: object) -> None:
+    import ray
+
+    for plain in (f, A):
+        with pytest.raises(TypeError, match="'enable_task_events' must be"):
+            ray.remote(plain).options(enable_task_events=value)
 
 
 @pytest.mark.parametrize(

@@ -354,3 +354,28 @@ def test_tasks_work_through_more_than_fits(init):
         refs = [larger.remote(*pair) for pair in zip(refs[::2], refs[1::2], strict=True)]
     assert is_block(rsim.get(refs[0]), 15, 5)
     inspecting.check(session)
+
+
+def test_inputs_that_come_while_others_are_missing_stay(init):
+    """Results fill the node that a task's inputs must come to: they go to disk, and not in turn
+    the inputs that have come already.
+    """
+    session = init(num_cpus=0, object_store_memory=60 * MIB)
+    session.add_node(num_cpus=1, object_store_memory=12 * MIB)
+
+    @rsim.remote
+    def zeros():
+        return bytes(MIB)
+
+    results = [zeros.remote() for _ in range(8)]
+    assert rsim.wait(results, num_returns=8, fetch_local=False) == (results, [])
+
+    @rsim.remote
+    def total(*parts):
+        return sum(map(len, parts))
+
+    def inputs():
+        return [rsim.put(bytes(MIB)) for _ in range(8)]
+
+    assert rsim.get([total.remote(*inputs()) for _ in range(3)], timeout=120) == [8 * MIB] * 3
+    assert rsim.get(results) == [bytes(MIB)] * 8
