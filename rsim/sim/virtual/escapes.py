@@ -27,7 +27,6 @@ class Escape(NamedTuple):
 
 
 NO_THREADS = "a real thread would run outside virtual time; use threading.Thread"
-_PIPES = "its threads wait for pipes in real time; use concurrent.futures.ThreadPoolExecutor"
 _PROCESS = "a process would run outside virtual time"
 _NETWORK = "a socket reaches the real network; put the service behind an actor"
 _WAIT = "it would block the whole simulation in real time"
@@ -37,7 +36,6 @@ _KILL = "it would signal a real process"
 
 _GROUPS: tuple[tuple[str, str, str], ...] = (
     (NO_THREADS, "_thread", "start_new_thread start_new start_joinable_thread"),
-    (_PIPES, "multiprocessing.pool", "ThreadPool._setup_queues"),
     (_PROCESS, "concurrent.futures.process", "ProcessPoolExecutor.submit"),
     (_PROCESS, "multiprocessing.process", "BaseProcess.start"),
     (_PROCESS, "subprocess", "Popen.__init__"),

@@ -27,6 +27,7 @@ from rsim.sim.virtual.numpy_entropy import NumpyEntropy
 from rsim.sim.virtual.patching import Patcher
 from rsim.sim.virtual.references import install_references
 from rsim.sim.virtual.state import ContextStates
+from rsim.sim.virtual.thread_pools import install_thread_pools
 from rsim.sim.virtual.threads import Threads
 from rsim.sim.virtual.waits import install_waits
 
@@ -84,6 +85,7 @@ class Virtualisation:
         install_kernel_waits(patcher, current)
         self._locks.install(patcher)
         self._threads.install(patcher)
+        install_thread_pools(patcher, current)
         self._environs.install(patcher)
         install_asyncio(patcher, current, states, self._enter_loop)
         self._numpy = NumpyEntropy(patcher, current, states)
