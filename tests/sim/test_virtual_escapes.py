@@ -68,7 +68,7 @@ def connect():
     [
         (lambda: threading.Thread(target=print).start(), "threading.Thread.start"),
         (lambda: threading.Timer(1, print).start(), "threading.Thread.start"),
-        (lambda: ThreadPool(1), "multiprocessing.pool.ThreadPool"),
+        (lambda: ThreadPool(1), "threading.Thread.start"),
         (lambda: socket.socket(), "socket.socket.__init__"),
         (lambda: socket.socketpair(), "socket.socketpair"),
         (connect, "socket.create_connection"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing.pool
 import queue
+import weakref
 from typing import Any
 
 from rsim.sim.virtual.context import Current
@@ -42,14 +43,26 @@ class _Context:
 
 def install_thread_pools(patcher: Patcher, current: Current) -> None:
     """Replace what of a pool would wait for a pipe."""
+    pools: Any = multiprocessing.pool
 
     def make_setup(real: Any) -> Function:
         def setup_queues(pool: Any) -> None:
             real(pool)
             if current() is not None:
                 pool._ctx = _Context(pool._ctx)
+                pool._check_running = check_of(weakref.ref(pool))
 
         return setup_queues
+
+    def check_of(pool: weakref.ref[Any]) -> Function:
+        """A pool's own, for when nothing is replaced any more."""
+
+        def check_running() -> None:
+            if current() is None:
+                raise ValueError("Pool not running: its threads ended with the simulation")
+            pools.Pool._check_running(pool())
+
+        return check_running
 
     def make_wait(real: Any) -> Function:
         def wait_for_updates(sentinels: Any, notifier: Any, timeout: float | None = None) -> None:
@@ -64,16 +77,13 @@ def install_thread_pools(patcher: Patcher, current: Current) -> None:
 
     def make_check(real: Any) -> Function:
         def check_running(pool: Any) -> None:
-            context, simulated = current(), isinstance(pool._ctx, _Context)
-            if context is None and simulated:
-                raise ValueError("Pool not running: its threads ended with the simulation")
-            if context is not None and not simulated:
+            context = current()
+            if context is not None and not isinstance(pool._ctx, _Context):
                 raise escape_error(_CALL, "the threads of this pool are real ones", context)
             real(pool)
 
         return check_running
 
-    pools = multiprocessing.pool
     patcher.replace(pools, "ThreadPool._setup_queues", make_setup)
     patcher.replace(pools, "ThreadPool._check_running", make_check)
     patcher.replace(pools, "Pool._wait_for_updates", make_wait)
