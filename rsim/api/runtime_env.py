@@ -1,8 +1,8 @@
 """The environments in which tasks, actors and whole jobs run.
 
-Decides which fields of a runtime environment are there: environment variables, and for a job a
-working directory and folders of modules. Must never accept a field that has no effect. Owns no
-state.
+Decides which fields of a runtime environment are there: environment variables, packages that are
+installed, and for a job a working directory and folders of modules. Must never accept a field that
+has no effect. Owns no state.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ from collections.abc import Iterable, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from rsim.api.packages import are_installed
+
 if TYPE_CHECKING:
     from rsim.core.records import EnvVars
 
 _WITHOUT_EFFECT = ("config", "excludes")
 """How Ray prepares an environment, and what it need not copy; here nothing is."""
+_PACKAGES = ("pip", "uv")
 _ARCHIVES = (".zip", ".whl", ".jar")
 
 
@@ -80,7 +83,12 @@ def _fields(name: str, value: object) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise TypeError(f"{name} must be a dict or a RuntimeEnv, not {value!r}")
     _check_variables(name, value.get("env_vars"))
-    return {field: it for field, it in value.items() if it and field not in _WITHOUT_EFFECT}
+    return {field: it for field, it in value.items() if it and not _is_idle(field, it)}
+
+
+def _is_idle(field: str, given: object) -> bool:
+    """Whether it asks for nothing that is not there anyway."""
+    return field in _WITHOUT_EFFECT or (field in _PACKAGES and are_installed(given))
 
 
 def _folder(what: str, given: object) -> str:
@@ -94,21 +102,23 @@ def _folder(what: str, given: object) -> str:
     return os.path.abspath(path)
 
 
-def _is_module(given: object) -> bool:
-    is_path = isinstance(given, str | os.PathLike)
-    return is_path and os.fspath(given).endswith(".py") and os.path.isfile(given)
-
-
 def _parent(what: str, given: object) -> str:
     """The folder from which a package, given as a module or by its path, can be imported."""
+    path: str
     if isinstance(given, ModuleType):
         file = getattr(given, "__file__", None)
         if not file:
             raise ValueError(f"{what}: {given!r} is not a module of a file")
-        given = os.path.dirname(file) if hasattr(given, "__path__") else file
-    elif not _is_module(given):
-        given = _folder(what, given)
-    return os.path.dirname(os.path.abspath(given))
+        path = os.path.dirname(file) if hasattr(given, "__path__") else file
+    elif isinstance(given, str | os.PathLike) and _is_module(os.fspath(given)):
+        path = os.fspath(given)
+    else:
+        path = _folder(what, given)
+    return os.path.dirname(os.path.abspath(path))
+
+
+def _is_module(path: str) -> bool:
+    return path.endswith(".py") and os.path.isfile(path)
 
 
 def _check_variables(name: str, variables: object) -> None:
@@ -151,9 +161,10 @@ def variables_of(given: RuntimeEnv | None) -> EnvVars:
     return tuple(given.env_vars().items()) if given else ()
 
 
-def code_of(given: RuntimeEnv | None) -> tuple[str, ...]:
-    """The folders of modules, as a backend is told."""
+def folders_of(given: RuntimeEnv | None) -> tuple[str | None, tuple[str, ...]]:
+    """The working directory and the folders of modules, as a backend is told."""
     if not given:
-        return ()
-    folders = [given.get("working_dir"), *given.get("py_modules", ())]
-    return tuple(dict.fromkeys(filter(None, folders)))
+        return None, ()
+    folder: str | None = given.get("working_dir")
+    code = [*([folder] if folder else ()), *given.get("py_modules", ())]
+    return folder, tuple(dict.fromkeys(code))

@@ -218,6 +218,7 @@ def init(
                 "rsim.shutdown() first, or pass ignore_reinit_error=True to go on with it"
             )
         job_env = _given(environments.job_env, "runtime_env", runtime_env)
+        working_dir, code = environments.folders_of(job_env)
         config = _configured(
             address or os.environ.get("RSIM_ADDRESS") or _DEFAULT_ADDRESS,
             {"seed": seed, "cluster": cluster, "faults": faults, "policy": policy, "tape": tape},
@@ -231,8 +232,8 @@ def init(
             log_dir=None if log_dir is None else os.fspath(log_dir),
             spill_limit_bytes=_given(_limit, "spill_limit_bytes", spill_limit_bytes),
             env_vars=environments.variables_of(job_env),
-            working_dir=(job_env or {}).get("working_dir"),
-            code=environments.code_of(job_env),
+            working_dir=working_dir,
+            code=code,
             memory=_given(_bytes, "memory", memory),
         )
         backend = registry.find(config.address)(config)

@@ -4,6 +4,7 @@ import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -170,7 +171,10 @@ def test_without_variables_the_context_is_empty(rt):
         ({"env_vars": {"A": 1}}, TypeError, "'A': 1"),
         ({"env_vars": {"A=B": "1"}}, ValueError, "A=B"),
         ({"env_vars": {"A": "\ud800"}}, ValueError, "cannot set 'A'"),
-        ({"pip": ["numpy"]}, NotImplementedError, "pip"),
+        ({"pip": ["no-such-package"]}, NotImplementedError, "no-such-package"),
+        ({"pip": ["cloudpickle==0.0.1"]}, NotImplementedError, "cloudpickle"),
+        ({"uv": ["cloudpickle @ file:///cloudpickle.whl"]}, NotImplementedError, "uv"),
+        ({"pip": "requirements.txt"}, NotImplementedError, "requirements.txt"),
         ({"py_modules": ["s3://bucket/a.zip"]}, NotImplementedError, "py_modules"),
     ],
 )
@@ -182,6 +186,13 @@ def test_what_is_no_environment_is_refused(init, given, kind, words):
     with pytest.raises(kind, match=words):
         init(runtime_env=given)
     assert not rsim.is_initialized()
+
+
+def test_packages_that_are_installed_may_be_asked_for(init):
+    exact = f"cloudpickle=={version('cloudpickle')}"
+    init(runtime_env={"pip": {"packages": ["cloudpickle", "msgspec[toml]"]}})
+    task = see.options(runtime_env={"uv": [exact], "env_vars": {"RSIM_A": "1"}})
+    assert rsim.get(task.remote("RSIM_A")) == ["1"]
 
 
 def test_the_working_directory_may_be_the_present_one(rt):

@@ -94,6 +94,13 @@ def test_what_user_code_writes(call, named):
     assert abs(int(text.rpartition(":")[2].rstrip(")")) - line) <= 1
 
 
+def test_the_names_of_this_machine_need_no_network():
+    own = simulate(lambda: socket.gethostbyname(socket.gethostname()))
+    assert own == simulate(lambda: socket.gethostbyname("localhost")) == "127.0.0.1"
+    with pytest.raises(SimulationEscapeError, match="gethostbyname leaves the simulation"):
+        simulate(lambda: socket.gethostbyname("example.org"))
+
+
 def test_the_error_names_the_users_own_line_not_a_librarys():
     def helper():
         return subprocess.run(["true"], check=True)  # the line to be named

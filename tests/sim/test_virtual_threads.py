@@ -152,11 +152,11 @@ def test_what_a_thread_has_in_a_local_goes_with_either() -> None:
         pass
 
     def work() -> None:
-        local.value = Value()
-        gone.append(weakref.ref(local.value))
+        kept[0].value = Value()
+        gone.append(weakref.ref(kept[0].value))
 
     gone: list[weakref.ref[Value]] = []
-    local = threading.local()
+    kept = [threading.local()]
     before = threading.local.__getattribute__
     with simulation():
         thread = threading.Thread(target=work)
@@ -166,7 +166,7 @@ def test_what_a_thread_has_in_a_local_goes_with_either() -> None:
         pool = ThreadPoolExecutor(1)
         pool.submit(work).result()
         assert gone[1]() is not None
-        del local
+        kept.clear()
         assert gone[1]() is None
     assert threading.local.__getattribute__ is before
 

@@ -21,6 +21,7 @@ from rsim.sim.virtual.context import Current, VirtualContext
 from rsim.sim.virtual.entropy import install_entropy
 from rsim.sim.virtual.environ import Environs, Variables
 from rsim.sim.virtual.escapes import install_escapes
+from rsim.sim.virtual.host_names import install_host_names
 from rsim.sim.virtual.kernel_waits import install_kernel_waits
 from rsim.sim.virtual.locks import Locks
 from rsim.sim.virtual.numpy_entropy import NumpyEntropy
@@ -85,6 +86,7 @@ class Virtualisation:
         install_entropy(patcher, current, states, epoch_ns)
         install_waits(patcher, current)
         install_kernel_waits(patcher, current)
+        install_host_names(patcher, current)
         self._locks.install(patcher)
         self._threads.install(patcher)
         self._locals.install(patcher)
