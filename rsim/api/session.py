@@ -196,7 +196,8 @@ def init(
     object_store_memory: bytes of shared memory for objects. spill_limit_bytes: how much of them
         may go to disk when that is full; None: no limit. memory: bytes that tasks can ask for.
     runtime_env: {"env_vars": {"NAME": "value"}}: what the environment of all workers has beside the
-        driver's; that of single tasks and actors may have more.
+        driver's; that of single tasks and actors may have more. "working_dir": the folder that
+        workers are in, and import from. "py_modules": packages that they can import besides.
     log_to_driver: print what workers print. log_dir: a folder to keep their output in.
     seed, cluster, faults, policy, tape: for a simulation. The seed (by default RSIM_SEED) decides
         every free choice; in its place, a tape (a path, an rsim.sim.Tape or Replay) has choices to
@@ -216,6 +217,8 @@ def init(
                 f"rsim.init() was called while a runtime is running ({running!r}): call "
                 "rsim.shutdown() first, or pass ignore_reinit_error=True to go on with it"
             )
+        job_env = _given(environments.job_env, "runtime_env", runtime_env)
+        working_dir, code = environments.folders_of(job_env)
         config = _configured(
             address or os.environ.get("RSIM_ADDRESS") or _DEFAULT_ADDRESS,
             {"seed": seed, "cluster": cluster, "faults": faults, "policy": policy, "tape": tape},
@@ -228,9 +231,9 @@ def init(
             log_to_driver=bool(log_to_driver),
             log_dir=None if log_dir is None else os.fspath(log_dir),
             spill_limit_bytes=_given(_limit, "spill_limit_bytes", spill_limit_bytes),
-            env_vars=environments.variables_of(
-                _given(environments.runtime_env, "runtime_env", runtime_env)
-            ),
+            env_vars=environments.variables_of(job_env),
+            working_dir=working_dir,
+            code=code,
             memory=_given(_bytes, "memory", memory),
         )
         backend = registry.find(config.address)(config)

@@ -36,6 +36,8 @@ def _bind(_self: Any, *args: Any, **kwargs: Any) -> NoReturn:
     raise NotImplementedError("bind(), of Ray's DAGs and compiled graphs, is not in rsim")
 
 
+_OPTIONS = property(lambda it: dict(it._options._given))
+"""Of functions and classes: those that were given."""
 _REF: dict[str, Any] = {
     "nil": staticmethod(lambda: rsim.ObjectRef(NIL_ID)),
     "from_binary": staticmethod(rsim.ObjectRef),
@@ -55,6 +57,7 @@ _HANDLE: dict[str, Any] = {
 }
 _GENERATOR: dict[str, Any] = {"_generator_ref": property(lambda stream: stream.completed())}
 _CLASS: dict[str, Any] = {
+    "_default_options": _OPTIONS,
     "__class_getitem__": classmethod(GenericAlias),
     "_remote": _remote,
     "bind": _bind,
@@ -166,7 +169,7 @@ _ADDED: dict[type, dict[str, Any]] = {
     rsim.ActorHandle: _HANDLE,
     rsim.ObjectRef: _REF,
     rsim.ObjectRefGenerator: _GENERATOR,
-    rsim.RemoteFunction: {"_remote": _remote, "bind": _bind},
+    rsim.RemoteFunction: {"_remote": _remote, "bind": _bind, "_default_options": _OPTIONS},
     ActorMethod: {
         "_remote": _remote,
         "bind": _bind,

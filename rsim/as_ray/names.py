@@ -219,7 +219,11 @@ _FIXTURES = _in(
     "fs_only_object_spilling_config multi_node_object_spilling_config",
 )
 
-_QUEUE = _in("rsim.util.queue", "Empty Full") | _in(f"{_HERE}.pools", "Queue")
+_QUEUE = (
+    _in("rsim.util.queue", "Empty Full")
+    | _as("rsim.util.queue", _QueueActor="_Keeper")
+    | _in(f"{_HERE}.pools", "Queue")
+)
 _LOGGING = _in(f"{_HERE}.helpers", "log_once disable_log_once_globally enable_periodic_logging")
 
 MODULES: dict[str, Names] = {

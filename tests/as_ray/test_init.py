@@ -66,7 +66,7 @@ def test_the_old_names_of_arguments(capfd: pytest.CaptureFixture[str]) -> None:
         ({"local_mode": True}, RuntimeError, "--backend sim"),
         ({"no_such": 1}, RuntimeError, "no_such"),
         ({"runtime_env": {"pip": ["a"]}}, NotImplementedError, "pip"),
-        ({"runtime_env": {"working_dir": "/"}}, NotImplementedError, "working_dir"),
+        ({"runtime_env": {"working_dir": "a.zip"}}, NotImplementedError, "working_dir"),
         ({"runtime_env": 3}, TypeError, "runtime_env"),
         ({"runtime_env": {"env_vars": {"A": 1}}}, TypeError, "env_vars"),
         ({"_system_config": {"what": 1}}, NotImplementedError, "what"),

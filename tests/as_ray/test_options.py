@@ -100,3 +100,12 @@ def test_a_serializer_of_ones_own() -> None:
     finally:
         ray.util.deregister_serializer(A)
     assert isinstance(ray.get(ray.put([A()]))[0], A)
+
+
+def test_functions_and_classes_tell_their_options() -> None:
+    import ray
+
+    task = ray.remote(num_cpus=0, resources={"slot": 1}, max_retries=0)(abs)
+    assert task._default_options == {"num_cpus": 0, "resources": {"slot": 1}, "max_retries": 0}
+    assert ray.remote(num_cpus=2)(A)._default_options == {"num_cpus": 2}
+    assert ray.remote(A)._default_options == {}
