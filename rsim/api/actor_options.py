@@ -46,12 +46,6 @@ def _concurrency_group(name: str, value: object) -> str:
     return value
 
 
-def _flag(name: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, not {value!r}")
-    return value
-
-
 def _lifetime(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a str or None, not {value!r}")
@@ -66,11 +60,11 @@ _OF_CLASSES: Checks = {
     "max_pending_calls": _max_pending_calls,
     "max_concurrency": lambda name, value: checks.integer(name, value, 1),
     "concurrency_groups": _concurrency_groups,
-    "allow_out_of_order_execution": _flag,
+    "allow_out_of_order_execution": checks.flag,
     "_actor_generator_backpressure_num_objects": _absent,
     "name": lambda _, value: checks.name("Actor name", value),
     "namespace": checks.name,
-    "get_if_exists": _flag,
+    "get_if_exists": checks.flag,
     "lifetime": _lifetime,
 }
 _ASYNC_CONCURRENCY = 1000

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 GENERATING = ("streaming", "dynamic")
 """What `num_returns` may be, other than a number, for generators."""
 
+_MOST_RESULTS = 1_000_000
+"""Of one call: each has a ref from the beginning."""
+
 _ALIASES = {"num_return_vals": "num_returns"}
 _NO_ALIASES: dict[str, str] = {}
 
@@ -101,7 +104,7 @@ def _num_returns(name: str, value: object) -> int | str:
         return str(value)
     if isinstance(value, str):
         raise ValueError(f"{name} must be a number, 'streaming' or 'dynamic', not {value!r}")
-    return checks.integer(name, value, 0)
+    return checks.integer(name, value, 0, _MOST_RESULTS)
 
 
 def _backpressure(name: str, value: object) -> int:

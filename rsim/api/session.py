@@ -92,7 +92,7 @@ class Session:
 
         options = NodeOptions(
             num_cpus=checks.quantity("num_cpus", num_cpus),
-            num_gpus=checks.quantity("num_gpus", num_gpus),
+            num_gpus=checks.devices("num_gpus", num_gpus),
             resources=_given(checks.resources, "resources", resources) or {},
             labels=_given(checks.labels, "labels", labels) or {},
             object_store_memory=_given(_bytes, "object_store_memory", object_store_memory),
@@ -109,7 +109,7 @@ class Session:
         if the node says so itself; elsewhere at once. Raises ValueError when there is no such
         living node, or when the driver runs on it.
         """
-        self._backend_to("remove_node").remove_node(name, bool(graceful))
+        self._backend_to("remove_node").remove_node(name, checks.flag("graceful", graceful))
 
     def shutdown(self) -> None:
         """End this session; does nothing when it has ended."""
@@ -210,22 +210,22 @@ def init(
     with _lock:
         running = _running()
         if running is not None:
-            if ignore_reinit_error:
+            if checks.flag("ignore_reinit_error", ignore_reinit_error):
                 return running
             raise RuntimeError(
                 f"rsim.init() was called while a runtime is running ({running!r}): call "
                 "rsim.shutdown() first, or pass ignore_reinit_error=True to go on with it"
             )
         config = _configured(
-            address or os.environ.get("RSIM_ADDRESS") or _DEFAULT_ADDRESS,
+            _address(address),
             {"seed": seed, "cluster": cluster, "faults": faults, "policy": policy, "tape": tape},
             num_cpus=_given(checks.quantity, "num_cpus", num_cpus),
-            num_gpus=_given(checks.quantity, "num_gpus", num_gpus),
+            num_gpus=_given(checks.devices, "num_gpus", num_gpus),
             resources=_given(checks.resources, "resources", resources) or {},
             labels=_given(checks.labels, "labels", labels) or {},
             object_store_memory=_given(_bytes, "object_store_memory", object_store_memory),
             namespace=_given(checks.name, "namespace", namespace),
-            log_to_driver=bool(log_to_driver),
+            log_to_driver=checks.flag("log_to_driver", log_to_driver),
             log_dir=None if log_dir is None else os.fspath(log_dir),
             spill_limit_bytes=_given(_limit, "spill_limit_bytes", spill_limit_bytes),
             env_vars=environments.variables_of(
@@ -238,13 +238,19 @@ def init(
         return _session
 
 
+def _address(given: object) -> str:
+    if given is None:
+        return os.environ.get("RSIM_ADDRESS") or _DEFAULT_ADDRESS
+    if not isinstance(given, str):
+        raise TypeError(f"address must be a str or None, not {given!r}")
+    return given
+
+
 def _configured(
-    address: object, scenario: dict[str, Any], namespace: str | None, **common: Any
+    address: str, scenario: dict[str, Any], namespace: str | None, **common: Any
 ) -> SessionConfig:
     from rsim.runtime.session import SessionConfig
 
-    if not isinstance(address, str):
-        raise TypeError(f"address must be a str or None, not {address!r}")
     if address == _SIM:
         if scenario["seed"] is None and scenario["tape"] is None:
             scenario["seed"] = _seed_of_environment()
