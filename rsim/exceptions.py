@@ -30,7 +30,7 @@
         ├── StreamingGeneratorReplayInconsistentError    run again, it yielded something else
         ├── UnserializableError            (TypeError)  a part of a value cannot be pickled
         │   └── UnserializableCauseError   stands in for a user's exception that cannot be pickled
-        ├── DeadlockError                  (sim) nothing can ever run again
+        ├── DeadlockError                  nothing can ever run again, or (sim) the time limit came
         ├── NondeterminismError            (sim) a replay took another path than the recording
         └── SimulationEscapeError          (sim) a call that would leave the simulation
 
@@ -204,7 +204,9 @@ class UnserializableCauseError(UnserializableError):
 
 
 class DeadlockError(RsimError):
-    """Nothing can ever run again; `report` lists who waits for what."""
+    """Nothing can ever run again, or a simulation's time limit has come; `report` lists who waits
+    for what.
+    """
 
     def __init__(self, message: str = "", *, report: str = "") -> None:
         super().__init__(message)

@@ -22,6 +22,7 @@ from rsim.runtime.checks import (
     number,
     quantity,
     resources,
+    seconds,
     shown,
     text,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "quantity",
     "refs_of",
     "resources",
+    "seconds",
     "shown",
     "text",
     "timeout",

@@ -130,7 +130,7 @@ def _retry_exceptions(name: str, value: object) -> bool | tuple[type[Exception],
 
 
 def _cost(name: str, value: object) -> object:
-    return value if callable(value) else checks.number(name, value)
+    return value if callable(value) else checks.seconds(name, value)
 
 
 CALLING: Checks = {

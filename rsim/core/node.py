@@ -365,13 +365,14 @@ class Node:
             self.streams.unwanted(entry)
 
     def _entry_removed(self, entry: Entry) -> None:
+        is_owned = self.actors.is_owned(entry.object_id)
+        if is_owned:
+            self.actors.abandoned(entry.object_id)
         if entry.owner:
             self.peers.return_ref(entry)
             if is_put(entry.object_id):
                 return
-        elif self.actors.is_owned(entry.object_id):
-            self.actors.abandoned(entry.object_id)
-        elif self.streams.table:
+        elif not is_owned and self.streams.table:
             self.streams.unwanted(entry)
         self.lineage.object_removed(entry)
 

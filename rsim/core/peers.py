@@ -27,11 +27,11 @@ from rsim.core.events import (
 )
 from rsim.core.ids import creator, return_id
 from rsim.core.objects import PENDING, REMOTE, STORED, Entry, Waiter
-from rsim.core.records import STREAMING, Demand, ErrorInfo, Result
+from rsim.core.records import STREAMING, Demand, ErrorInfo, Result, TaskSpec
 from rsim.core.resources import format_demand
 from rsim.core.shortage import OUT_OF_MEMORY
 from rsim.core.succession import Succession
-from rsim.core.work import FORWARDED, READY, SETTLED, Task
+from rsim.core.work import DONE, FORWARDED, READY, SETTLED, Task
 
 if TYPE_CHECKING:
     from rsim.core.node import Node
@@ -436,6 +436,29 @@ class Peers:
         entry.owner = owner
         entry.received = 1
         self.borrowing.send(owner, m.RefBorrow(entry.object_id, self._node.name))
+
+    def owner_of(self, spec: TaskSpec, known: Task | None) -> str:
+        """Who owns a task already that a client submits, as its parent ran there once: it runs here
+        for that node, or this one has a ref to what it makes.
+        """
+        others = self.others
+        if known is not None and known.state != DONE and known.owner in others:
+            return known.owner
+        entry = None
+        if spec.num_returns > 0:
+            entry = self._node.objects.get(return_id(spec.task_id, 0))
+        return entry.owner if entry is not None and entry.owner in others else ""
+
+    def join(self, client: int, spec: TaskSpec, owner: str) -> None:
+        """The results are borrowed from the owner of the task."""
+        node = self._node
+        for index in range(spec.num_returns):
+            entry = node.objects.declare_foreign(return_id(spec.task_id, index), owner)
+            node.objects.lend_entry(client, entry)
+            if entry.owner and not entry.received:
+                self.borrow_put(entry, owner)
+        if spec.creation is not None:
+            node.names.submitted(spec)
 
     def result_stored(self, entry: Entry, where: str) -> None:
         """A result of our task lies in another node's store."""

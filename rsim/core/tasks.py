@@ -50,11 +50,12 @@ class Tasks:
             if spec.creation is not None:
                 node.names.submitted(known.spec)
             return
-        if known is not None and known.state != DONE and known.owner in node.peers.others:
-            if known.spec.num_returns == STREAMING:
+        owner = node.peers.owner_of(spec, known) if node.peers.others else ""
+        if owner:
+            if known is not None and spec.num_returns == STREAMING:
                 node.streams.take_over(client, known)
             else:
-                self._join(client, known)
+                node.peers.join(client, spec, owner)
             return
         task = self.table[task_id] = Task(
             spec=spec,
@@ -73,17 +74,6 @@ class Tasks:
         elif spec.actor:
             node.lanes.enlist(task)
         self._begin(task)
-
-    def _join(self, client: int, task: Task) -> None:
-        """The task, which a client submits, runs here for another owner already (its parent ran
-        there once): the results are borrowed from that one.
-        """
-        node = self._node
-        for index in range(task.spec.num_returns):
-            entry = node.objects.declare_foreign(return_id(task.spec.task_id, index), task.owner)
-            node.objects.lend_entry(client, entry)
-            if entry.owner and not entry.received:
-                node.peers.borrow_put(entry, task.owner)
 
     def claimed_results(self, task: Task) -> list[bytes]:
         """The results of a task of this node's own; those that were freed can be made again."""

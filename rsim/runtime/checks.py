@@ -33,11 +33,9 @@ _NO_RESOURCE = "object_store_memory"
 
 def name(what: str, value: object) -> str:
     """A str that is not empty. Raises TypeError or ValueError."""
-    if not isinstance(value, str):
-        raise TypeError(f"{what} must be a str, not {value!r}")
-    if not value:
+    if not text(what, value):
         raise ValueError(f"{what} cannot be an empty string")
-    return value
+    return value  # type: ignore[return-value]  # as just seen
 
 
 def number(name: str, value: object) -> float:
@@ -50,12 +48,20 @@ def number(name: str, value: object) -> float:
     return amount
 
 
+def seconds(name: str, value: object) -> float:
+    """A time that can be counted in nanoseconds. Raises TypeError or ValueError."""
+    duration_s = number(name, value)
+    if duration_s >= FOREVER_S:
+        raise ValueError(f"{name} must be less than {FOREVER_S:.0e}, not {shown(value)}")
+    return duration_s
+
+
 def as_float(value: Real) -> float:
     """The number as a float; infinity for what is too large for one."""
     try:
         return float(value)
     except OverflowError:
-        return math.inf if value > 0 else -math.inf
+        return math.inf if value > 0 else -math.inf  # type: ignore[operator]
 
 
 def shown(value: object) -> str:
@@ -116,9 +122,13 @@ def devices(name: str, value: object) -> float:
 
 
 def text(name: str, value: object) -> str:
-    """A str. Raises TypeError."""
+    """A str that can be sent elsewhere. Raises TypeError or ValueError."""
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a str, not {value!r}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} must be text, and {shown(value)} has no UTF-8 encoding") from None
     return value
 
 
@@ -129,6 +139,7 @@ def by_name(name: str, value: object, contents: str) -> dict[str, object]:
     for key in value:
         if not isinstance(key, str) or not key:
             raise TypeError(f"{name} must have names as keys, not {key!r}")
+        text(f"a key of {name}", key)
     return dict(value)
 
 

@@ -23,7 +23,7 @@ from rsim.core.events import ActorExited, CallInterrupted, Event, TaskFinished, 
 from rsim.core.ids import return_id
 from rsim.core.records import STREAMING, Result
 from rsim.exceptions import TaskCancelledError, UnserializableError, text_of
-from rsim.runtime import errors
+from rsim.runtime import checks, errors
 from rsim.runtime.client import INLINE_LIMIT_BYTES, Client
 from rsim.runtime.concurrency import Calls, ThreadedCalls
 from rsim.runtime.context import RUNNING, TaskContext
@@ -264,6 +264,7 @@ class Executor:
         cost = pickle.loads(extras).get("cost")
         if callable(cost):
             cost = cost(*args, **kwargs)
+            cost = 0 if cost is None else checks.seconds("what cost returns", cost)
         if cost:
             self._client.channel.spend(int(cost * NANOSECONDS))
 

@@ -35,6 +35,7 @@ class SessionConfig:
     env_vars: EnvVars = ()
     memory: int | None = None
     tape: object = None
+    time_limit_s: float | None = None
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ class Cluster:
         for name in ("bandwidth_bytes_per_s", "disk_bytes_per_s"):
             _positive(name, getattr(self, name))
         for name in ("latency_s", "jitter_s", "worker_start_s", "detection_s", "timer_slack_s"):
-            _seconds(name, getattr(self, name))
+            checks.seconds(name, getattr(self, name))
         object.__setattr__(self, "members", self._members())
 
     def _members(self) -> tuple[Node, ...]:
@@ -165,11 +165,6 @@ def as_cluster(given: object) -> Cluster:
     raise TypeError(
         f"cluster must be an rsim.sim.Cluster or a list of rsim.sim.Node, not {given!r}"
     )
-
-
-def _seconds(name: str, value: object) -> None:
-    if checks.number(name, value) >= checks.FOREVER_S:
-        raise ValueError(f"{name} must be less than {checks.FOREVER_S:.0e}, not {value!r}")
 
 
 def _positive(name: str, value: object) -> None:
