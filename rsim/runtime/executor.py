@@ -307,6 +307,7 @@ class Executor:
 
     def failure(self, task: RunTask, context: TaskContext, exception: BaseException) -> Event:
         """What to report of a function that raised."""
+        exception = errors.legible(exception)
         number, task_id = self._client.number, task.task_id
         if task.kind == CALL and _ends_actor(exception):
             self._exited = True
@@ -439,7 +440,8 @@ def _title_of(actor: object) -> str:
     if type(actor).__repr__ is object.__repr__:
         return ""
     try:
-        return " ".join(repr(actor).split())[:_LONGEST_TITLE]
+        title = " ".join(repr(actor).split())[:_LONGEST_TITLE]
+        return title.encode("utf-8", "backslashreplace").decode()
     except Exception:
         return ""
 
