@@ -202,7 +202,7 @@ def test_actors_cancels_and_kills(seed: int) -> None:
     assert_all_freed(cluster)
 
 
-@pytest.mark.parametrize("seed", [*range(80), 10021])
+@pytest.mark.parametrize("seed", [*range(80), 10021, 20585])
 def test_names_are_free_when_all_is_over(seed: int) -> None:
     cluster = Cluster(seed, nodes=1 + seed % 3, crash=0.01 * (seed % 2), naming=0.4)
     run_program(cluster)
