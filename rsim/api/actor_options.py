@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rsim.api import checks
-from rsim.api.options import CALLING, checked, extras_of, flag, threads_of
+from rsim.api.options import CALLING, checked, extras_of, threads_of
 from rsim.api.placement import PLACEMENT, Checks, Place
 from rsim.api.returning import number_of
 from rsim.api.runtime_env import runtime_env, unless_empty, variables_of
@@ -65,11 +65,11 @@ _OF_CLASSES: Checks = {
     "max_pending_calls": _max_pending_calls,
     "max_concurrency": lambda name, value: checks.integer(name, value, 1),
     "concurrency_groups": _concurrency_groups,
-    "allow_out_of_order_execution": flag,
+    "allow_out_of_order_execution": checks.flag,
     "_actor_generator_backpressure_num_objects": _no_limit,
     "name": lambda _, value: checks.name("Actor name", value),
     "namespace": checks.name,
-    "get_if_exists": flag,
+    "get_if_exists": checks.flag,
     "lifetime": _lifetime,
 }
 _ASYNC_CONCURRENCY = 1000
@@ -79,7 +79,7 @@ _CLASS_CHECKS: Checks = {
     **PLACEMENT,
     **_OF_CLASSES,
     "runtime_env": runtime_env,
-    "enable_task_events": flag,
+    "enable_task_events": checks.flag,
 }
 _METHOD_CHECKS: Checks = {
     **CALLING,

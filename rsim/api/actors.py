@@ -193,7 +193,7 @@ def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:
     ref = actor._rsim_ref
     if ref._counter is not client:
         raise checks.foreign_handle(actor)
-    client.kill(ref, bool(no_restart))
+    client.kill(ref, checks.flag("no_restart", no_restart))
 
 
 def exit_actor() -> NoReturn:

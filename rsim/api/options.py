@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 GENERATING = ("streaming", "dynamic")
 """What `num_returns` may be, other than a number, for generators."""
 
+_MOST_RESULTS = 1_000_000
+"""Of one call: each has a ref from the beginning."""
+
 _ALIASES = {"num_return_vals": "num_returns"}
 _NO_ALIASES: dict[str, str] = {}
 
@@ -101,7 +104,7 @@ def _num_returns(name: str, value: object) -> int | str:
         return str(value)
     if isinstance(value, str):
         raise ValueError(f"{name} must be a number, 'streaming' or 'dynamic', not {value!r}")
-    return checks.integer(name, value, 0)
+    return checks.integer(name, value, 0, _MOST_RESULTS)
 
 
 def _backpressure(name: str, value: object) -> int:
@@ -126,15 +129,8 @@ def _retry_exceptions(name: str, value: object) -> bool | tuple[type[Exception],
     return tuple(value)
 
 
-def flag(name: str, value: object) -> bool:
-    """A bool, or TypeError."""
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, not {value!r}")
-    return value
-
-
 def _cost(name: str, value: object) -> object:
-    return value if callable(value) else checks.number(name, value)
+    return value if callable(value) else checks.seconds(name, value)
 
 
 CALLING: Checks = {
@@ -142,7 +138,7 @@ CALLING: Checks = {
     "retry_exceptions": _retry_exceptions,
     "name": checks.text,
     "cost": _cost,
-    "enable_task_events": flag,
+    "enable_task_events": checks.flag,
     "_generator_backpressure_num_objects": _backpressure,
     "_num_objects_per_yield": _not_there,
 }

@@ -90,12 +90,6 @@ def _group(name: str, value: object) -> object:
     raise TypeError(f"{name} must be a PlacementGroup, 'default' or None, not {value!r}")
 
 
-def _flag(name: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be a bool, not {value!r}")
-    return value
-
-
 PLACEMENT: Checks = {
     "num_cpus": checks.quantity,
     "num_gpus": checks.devices,
@@ -107,7 +101,7 @@ PLACEMENT: Checks = {
     "scheduling_strategy": _scheduling_strategy,
     "placement_group": _group,
     "placement_group_bundle_index": lambda name, value: checks.integer(name, value, -(10**9)),
-    "placement_group_capture_child_tasks": _flag,
+    "placement_group_capture_child_tasks": checks.flag,
 }
 """What functions and classes have in common."""
 

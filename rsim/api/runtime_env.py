@@ -144,7 +144,7 @@ def _encodes(text: str) -> bool:
 
 def unless_empty(changes: Mapping[str, Any]) -> Mapping[str, Any]:
     """Changes of options. An empty environment is none: as in Ray, what was given stays."""
-    if "runtime_env" in changes and not changes["runtime_env"]:
+    if "runtime_env" in changes and changes["runtime_env"] in (None, {}):
         return {name: value for name, value in changes.items() if name != "runtime_env"}
     return changes
 

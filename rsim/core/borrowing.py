@@ -148,6 +148,9 @@ class Borrowing:
                 self.send(owner, RefBorrow(object_id, source))
             if entry.owner == owner:
                 entry.received += 1
+                node.objects.touch(
+                    entry
+                )  # it may be for a copy that is kept, and no use to anybody
             else:
                 self.send(owner, RefReturn((object_id,), (1,)))
 

@@ -372,6 +372,9 @@ class Node:
 
     def _removed(self, entry: Entry) -> None:
         object_id = entry.object_id
+        is_owned = object_id in self.actors.owned
+        if is_owned:
+            self.actors.abandoned(object_id)
         if entry.state == INLINE:
             self._forgotten.append(object_id)
             if entry.is_error and not (entry.seen or entry.owner):
@@ -385,9 +388,7 @@ class Node:
         else:
             if entry.locations and entry.exists:
                 self.peers.delete_copies(entry)
-            if object_id in self.actors.owned:
-                self.actors.abandoned(object_id)
-            elif self.streams.table:
+            if not is_owned and self.streams.table:
                 self.streams.unwanted(entry)
         self.lineage.object_removed(object_id)
 

@@ -43,6 +43,8 @@ class Stream(Waiter, gc=False, eq=False, kw_only=True):
     """How many items there were so far, in any run."""
     consumed: int = 0
     """How many of them the consumer has been given."""
+    failed: bool = False
+    """The item that was produced last is an error: there will be none after it."""
     ended: bool = False
     open: bool = True
     """Somebody can still ask for items: those that are not consumed are held."""
@@ -113,7 +115,7 @@ class Streams:
         if stream.ended:
             return
         stream.ended = end.seen = True  # whoever consumes the items gets the error as one
-        if end.is_error and stream.open:
+        if end.is_error and stream.open and not stream.failed:
             self._append_error(stream, end)
             return
         following = self._node.objects.get(return_id(stream.task_id, stream.produced + 1))
@@ -180,6 +182,7 @@ class Streams:
             stream.attempt, stream.last = task.attempt, item.index
         if stream is not None and not again and self._is_next(stream, item):
             stream.produced += 1
+            stream.failed = item.error
             if stream.open:
                 self._claim(object_id).holds += 1
         entry = node.objects.get(object_id)

@@ -59,6 +59,26 @@ def serialize_error(exception: BaseException, function_name: str) -> bytes:
     An error that the task got from another task passes on that task's exception as its cause,
     and both tracebacks.
     """
+    try:
+        return _serialize(exception, function_name)
+    except Exception as error:  # its own code runs when it is looked at
+        return _serialize(_illegible(exception, error), function_name)
+
+
+def legible(exception: BaseException) -> BaseException:
+    """The exception, or, if not even its type can be asked for, another that says so."""
+    try:
+        isinstance(exception, RsimError)
+    except Exception as error:
+        return _illegible(exception, error)
+    return exception
+
+
+def _illegible(exception: BaseException, error: Exception) -> UnserializableCauseError:
+    return _stand_in(type_name(exception), "", "", "", f"nothing can be read of it: {error!r}")
+
+
+def _serialize(exception: BaseException, function_name: str) -> bytes:
     remote_traceback = format_remote_traceback(exception)
     cause = exception
     while isinstance(cause, RsimTaskError):
@@ -124,13 +144,16 @@ def format_remote_traceback(exception: BaseException) -> str:
     return "".join(formatted.format())
 
 
-def _trim(formatted: TracebackException) -> None:
-    frames = [frame for frame in formatted.stack if not frame.filename.startswith(_RSIM)]
-    if frames:  # else it is about rsim itself
-        formatted.stack[:] = frames
-    for link in (formatted.__cause__, formatted.__context__, *(formatted.exceptions or ())):
-        if link is not None:
-            _trim(link)
+def _trim(whole: TracebackException) -> None:
+    links: list[TracebackException | None] = [whole]
+    while links:
+        formatted = links.pop()
+        if formatted is None:
+            continue
+        frames = [frame for frame in formatted.stack if not frame.filename.startswith(_RSIM)]
+        if frames:  # else it is about rsim itself
+            formatted.stack[:] = frames
+        links += formatted.__cause__, formatted.__context__, *(formatted.exceptions or ())
 
 
 def _pickle(exception: BaseException, *, chain: bool) -> bytes | None:

@@ -30,7 +30,7 @@ from rsim.core.events import (
 from rsim.core.ids import return_id
 from rsim.core.records import STREAMING, Result
 from rsim.exceptions import TaskCancelledError, UnserializableError, text_of
-from rsim.runtime import errors
+from rsim.runtime import checks, errors
 from rsim.runtime.client import INLINE_LIMIT_BYTES, Client
 from rsim.runtime.concurrency import Calls, ThreadedCalls
 from rsim.runtime.context import RUNNING, TaskContext
@@ -277,6 +277,7 @@ class Executor:
         cost = pickle.loads(extras).get("cost")
         if callable(cost):
             cost = cost(*args, **kwargs)
+            cost = 0 if cost is None else checks.seconds("what cost returns", cost)
         if cost:
             self._client.channel.spend(int(cost * NANOSECONDS))
 
@@ -338,6 +339,7 @@ class Executor:
 
     def failure(self, task: RunTask, context: TaskContext, exception: BaseException) -> Event:
         """What to report of a function that raised."""
+        exception = errors.legible(exception)
         number, task_id = self._client.number, task.task_id
         if task.kind == CALL and _ends_actor(exception):
             self._exited = True
@@ -470,7 +472,8 @@ def _title_of(actor: object) -> str:
     if type(actor).__repr__ is object.__repr__:
         return ""
     try:
-        return " ".join(repr(actor).split())[:_LONGEST_TITLE]
+        title = " ".join(repr(actor).split())[:_LONGEST_TITLE]
+        return title.encode("utf-8", "backslashreplace").decode()
     except Exception:
         return ""
 

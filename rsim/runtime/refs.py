@@ -69,6 +69,7 @@ class ObjectRef(Generic[T_co]):
     def __init__(self, object_id: bytes, counter: RefCounter | None = None) -> None:
         # Without a counter it is made of the id that another ref has told.
         if counter is None:
+            self._id, self._counter = b"", _UNCOUNTED  # for its end, if this is no id
             counter = _counter_of(object_id)
         self._id = object_id
         self._counter = counter
@@ -210,7 +211,7 @@ class _Uncounted:
     def dropped(self, object_id: bytes) -> None: ...
 
 
-_UNCOUNTED = _Uncounted()
+_UNCOUNTED: RefCounter = _Uncounted()
 
 
 def _counter_of(object_id: object) -> RefCounter:

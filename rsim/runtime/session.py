@@ -39,6 +39,7 @@ class SessionConfig:
     """Folders of modules that workers can import, before those that the driver can."""
     memory: int | None = None
     tape: object = None
+    time_limit_s: float | None = None
 
 
 @dataclass(frozen=True)

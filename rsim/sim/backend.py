@@ -28,7 +28,7 @@ from rsim.sim import places
 from rsim.sim.channel import SimChannel
 from rsim.sim.cluster import Cluster, Node, as_cluster, default_cluster, joining
 from rsim.sim.context import CALL_CONTEXT, StrandContext
-from rsim.sim.deadlock import deadlock
+from rsim.sim.deadlock import Watch, deadlock, waiting_report
 from rsim.sim.engine import World
 from rsim.sim.faults import Faults, Injector
 from rsim.sim.greenlets import Hub, Strand
@@ -84,7 +84,8 @@ class SimSession:
         self._names = names = Names(driver_task)
         self.trace = Trace()
         self.tape = tape = Tape(source, namer=names, seed=seed)
-        self._world = world = World(tape)
+        self._world = world = World(tape, config.time_limit_s)
+        self._watch = Watch(world, self._waiting_report)
         self._cluster = cluster
         self._closed = False
         self._infeasible: list[str] = []
@@ -418,16 +419,20 @@ class SimSession:
 
     def _tidy(self) -> None:
         """Collect garbage; workers at rest tell of theirs."""
+        self._watch.look(self._channel.wait_of(self._hub.driver))
         self._collector.collect()
         for workers in self._workers.values():
             for worker in workers.by_client.values():
                 worker.tidy()
 
     def _stuck(self) -> BaseException:
+        return deadlock(self._world, self._waiting_report())
+
+    def _waiting_report(self) -> str:
         clients = [(self._hub.driver, self._channel)]
         for workers in self._workers.values():
             clients += [(worker.strand, worker.channel) for worker in workers.by_client.values()]
-        return deadlock(self._world.now_ns, clients, self.sites.values(), self._names)
+        return waiting_report(clients, self.sites.values(), self._names)
 
     def _must_be_driver(self, deed: str) -> None:
         if self._hub.running is not self._hub.driver:

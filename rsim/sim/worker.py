@@ -417,6 +417,8 @@ class Worker:
             loop.run_until_complete(life)
         except (KeyboardInterrupt, SystemExit) as error:
             self.exit(f"{error!r} was raised in a task of its event loop")
+        except RuntimeError as error:  # a method has stopped it
+            self.exit(f"its event loop has ended: {error}")
         finally:
             self._loop = None
             asyncio.set_event_loop(None)

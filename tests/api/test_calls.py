@@ -28,11 +28,23 @@ def test_get_checks_the_items(session: rsim.Session) -> None:
 
 
 @pytest.mark.parametrize(
-    ("timeout", "error"), [(-1, ValueError), (math.nan, ValueError), ("1", TypeError)]
+    ("timeout", "error"),
+    [(-1, ValueError), (-(10**400), ValueError), (math.nan, ValueError), ("1", TypeError)],
 )
 def test_timeout_is_checked(session: rsim.Session, timeout: Any, error: type[Exception]) -> None:
     for call in (lambda: rsim.get([], timeout=timeout), lambda: rsim.wait([], timeout=timeout)):
         with pytest.raises(error, match="timeout must be"):
+            call()
+
+
+def test_flags_are_true_or_false(session: rsim.Session) -> None:
+    ref = rsim.put(1)
+    for call in (
+        lambda: rsim.wait([ref], fetch_local="no"),  # type: ignore[arg-type]
+        lambda: rsim.cancel(ref, force="no"),  # type: ignore[arg-type]
+        lambda: rsim.cancel(ref, recursive=0),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(TypeError, match=r"must be True or False, not ('no'|0)"):
             call()
 
 
