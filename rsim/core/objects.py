@@ -103,6 +103,11 @@ class ObjectTable:
     def get(self, object_id: bytes) -> Entry | None:
         return self.entries.get(object_id)
 
+    def exists(self, object_id: bytes) -> bool:
+        """Whether the object has a value or an error, wherever that is."""
+        entry = self.entries.get(object_id)
+        return entry is not None and entry.exists
+
     def declare(self, object_id: bytes) -> Entry:
         """The entry of an object owned here, made if need be."""
         entry = self.entries.get(object_id)

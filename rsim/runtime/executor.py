@@ -34,7 +34,6 @@ from rsim.runtime import checks, errors
 from rsim.runtime.client import INLINE_LIMIT_BYTES, Client
 from rsim.runtime.concurrency import Calls, ThreadedCalls
 from rsim.runtime.context import RUNNING, TaskContext
-from rsim.runtime.generators import DynamicObjectRefGenerator
 from rsim.runtime.ports import Stage
 from rsim.runtime.serialization import (
     deserialize_function,
@@ -247,7 +246,7 @@ class Executor:
 
     def collected(self, task: RunTask) -> Declared | Kept:
         """For what a generator yields that is not to be streamed."""
-        return Kept(self._client) if is_dynamic(task) else self.declared(task)
+        return Kept(self._client, task) if is_dynamic(task) else self.declared(task)
 
     def declared(self, task: RunTask) -> Declared:
         """For the results of a task that is declared with their number."""
@@ -292,7 +291,7 @@ class Executor:
         if context.cancelled:
             raise CallCancelled
         if type(value) is Kept:
-            value = self._refs_of(task, value)
+            value = value.refs(lambda error: _is_retryable(error, task.extras))
         if task.kind == CREATION:
             self._actor, self.title, value = value, _title_of(value), None
         client, retryable, message = self._client, False, ""
@@ -324,18 +323,6 @@ class Executor:
         assert type(event) is TaskFinished
         made = tuple(replace(result, is_value=True) for result in declared.results)
         return replace(event, results=made + event.results[len(made) :])
-
-    def _refs_of(self, task: RunTask, kept: Kept) -> DynamicObjectRefGenerator:
-        """What the caller gets of a generator all of whose values were kept: if it has raised, that
-        is the last of them. Raises it if it asks for another try.
-        """
-        error, kept.error = kept.error, None
-        if error is not None:
-            if _is_retryable(error, task.extras):
-                raise error
-            packed = errors.serialize_error(error, task.name)
-            kept.refs.append(self._client.put_raised(len(kept.refs), packed))
-        return DynamicObjectRefGenerator(kept.refs)
 
     def failure(self, task: RunTask, context: TaskContext, exception: BaseException) -> Event:
         """What to report of a function that raised."""

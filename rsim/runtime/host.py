@@ -187,6 +187,8 @@ class Host:
         return True
 
     def _object_put(self, event: events.ObjectPut) -> bool:
+        if event.is_error and self.machine.objects.exists(event.object_id):
+            return True  # an earlier run of the generator has made a value, which stays
         if event.payload is not None:
             plain = not event.contained and not event.is_error
             value = event.payload if plain else Inline(event.payload, event.is_error)

@@ -17,6 +17,7 @@ from rsim.core.ids import return_id
 from rsim.core.records import Result
 from rsim.runtime import errors
 from rsim.runtime.client import Client
+from rsim.runtime.generators import DynamicObjectRefGenerator
 from rsim.runtime.refs import ObjectRef
 from rsim.runtime.wire import ConsumptionReply, RunTask
 
@@ -162,19 +163,20 @@ class Kept:
     it has raised.
     """
 
-    def __init__(self, client: Client) -> None:
-        self.refs: list[ObjectRef[Any]] = []
-        self.error: Exception | None = None
+    def __init__(self, client: Client, task: RunTask) -> None:
+        self._refs: list[ObjectRef[Any]] = []
+        self._error: Exception | None = None
         self._client = client
+        self._task = task
 
     def add(self, value: Any) -> bool:
         """Store a value. UnserializableError, ObjectStoreFullError."""
-        self.refs.append(self._client.put_yielded(len(self.refs), value))
+        self._refs.append(self._client.put_yielded(len(self._refs), value))
         return True
 
     def fail(self, error: Exception) -> None:
         """The generator has raised."""
-        self.error = error
+        self._error = error
 
     def end(self) -> Kept:
         """The generator will yield no more. What its task returns."""
@@ -182,7 +184,19 @@ class Kept:
 
     def drop(self) -> None:
         """Forget all refs: the task has failed altogether."""
-        self.refs.clear()
+        self._refs.clear()
+
+    def refs(self, is_retryable: Callable[[Exception], bool]) -> DynamicObjectRefGenerator:
+        """What the task's caller gets: what the generator has raised is the last ref. Raises it
+        instead if that asks for another try.
+        """
+        error, self._error = self._error, None
+        if error is not None:
+            if is_retryable(error):
+                raise error
+            packed = errors.serialize_error(error, self._task.name)
+            self._refs.append(self._client.put_raised(len(self._refs), packed))
+        return DynamicObjectRefGenerator(self._refs)
 
 
 def collect(values: Generator[Any, None, Any], collected: Declared | Kept) -> Any:

@@ -7,6 +7,7 @@ import rsim
 from rsim.exceptions import RsimTaskError
 from tests.conformance import marks
 
+MIB = 1 << 20
 LARGE = 200_000
 """Bytes that do not travel inline."""
 
@@ -118,6 +119,33 @@ def test_lost_values_are_made_again_and_errors_with_them(init, tmp_path):
     assert [int(rsim.get(ref)[0]) for ref in refs[:-1]] == [0, 1]
     with pytest.raises(ValueError, match="broken"):
         rsim.get(refs[-1])
+
+
+def test_a_run_that_raises_earlier_changes_no_value_that_is_there(init, tmp_path):
+    session = init(num_cpus=1, resources={"here": 1}, object_store_memory=20 * MIB)
+    session.add_node(name="far", num_cpus=1, resources={"far": 1})
+
+    def shorter(folder):
+        marks.leave(folder, "ran")
+        yield np.full(8 * MIB, 3, dtype=np.uint8)
+        if marks.count(folder, "ran") > 1:
+            raise ValueError("not again")
+        yield "small"
+
+    @rsim.remote(resources={"far": 1})
+    def last(array):
+        return np.full(LARGE, array[-1])
+
+    first, second = rsim.get(dynamic(shorter, resources={"here": 1}).remote(tmp_path))
+    result = last.remote(first)
+    rsim.wait([result], fetch_local=False)
+    del first
+    others = [rsim.put(np.zeros(8 * MIB, dtype=np.uint8)) for _ in range(2)]  # no room for it
+    session.remove_node("far")
+    session.add_node(name="new far", num_cpus=1, resources={"far": 1})
+    assert rsim.get(result)[0] == 3
+    assert (marks.count(tmp_path, "ran"), len(others)) == (2, 2)
+    assert rsim.get(second) == "small"
 
 
 def test_a_run_that_raises_earlier_leaves_the_rest_lost(init, tmp_path):
