@@ -246,10 +246,9 @@ class Node:
             self.peers.ask_placement(task)
 
     def _stays(self, task: Task) -> bool:
-        options = task.spec.options
-        strategy = options.strategy
+        demand, strategy = task.spec.options.demand, task.spec.options.strategy
         if strategy.kind == "DEFAULT":  # and here GPUs are to be spared
-            return gpus_in(options.demand) > 0
+            return gpus_in(demand) > 0
         if strategy.spills or strategy.fails or not meets(self.labels, strategy.selector):
             return False
         if strategy.kind == "GROUP":
@@ -421,10 +420,6 @@ class Node:
             self._evicted(object_id)
             if entry.state == FREED:
                 entry.state = LOST  # against our will
-
-    def landing_offset(self, object_id: bytes) -> int | None:
-        """Where the bytes of an object that is on its way to this node are to be written."""
-        return self.peers.landing_offset(object_id)
 
     # -- what the shell must know to look after values ---------------------------------------------
 

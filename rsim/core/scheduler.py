@@ -144,12 +144,11 @@ class LocalScheduler:
     def dispatch(self) -> None:
         """Start all that can be started now."""
         self.due = False
-        pipelines = self._config.pipeline_depth > 1
+        pipelines, most = self._config.pipeline_depth > 1, self._config.max_starting
         for queue in self._queues:
-            tasks = queue.tasks
-            queue.stalled = True
+            tasks, queue.stalled = queue.tasks, True
             while tasks:
-                if not (self._idle or pipelines) and self._starting >= self._wanted(queue):
+                if not (self._idle or pipelines) and self._starting >= min(len(tasks), most):
                     break  # whether it fits would make no difference
                 if not self.pool.fits_now(queue.demand):
                     if pipelines:
@@ -425,15 +424,12 @@ class LocalScheduler:
 
     def _start_workers(self, queue: Queue) -> None:
         """Start as many workers as the queue's tasks could use with the resources that are free."""
-        while self._starting < self._wanted(queue):
+        wanted = min(len(queue.tasks), self._config.max_starting)
+        while self._starting < wanted:
             more = tuple((name, units * (self._starting + 1)) for name, units in queue.demand)
             if not self.pool.fits_now(more):
                 return
             self._start_worker()
-
-    def _wanted(self, queue: Queue) -> int:
-        """How many workers being started are enough for the queue."""
-        return min(len(queue.tasks), self._config.max_starting)
 
     def _start_worker(self) -> None:
         self._last_client += 1

@@ -335,8 +335,7 @@ class Tasks:
             self.conclude(task, error)
             return
         spec = task.spec
-        is_input = spec.creation is None and source.object_id != spec.actor
-        dependent = spec.name if is_input else ""
+        dependent = spec.name if spec.creation is None and source.object_id != spec.actor else ""
         for entry in self._node.lineage.unfinished(task):
             self._node.step.out.append(CopyError(source.object_id, entry.object_id, dependent))
             objects.set_contained(entry, source.contained)

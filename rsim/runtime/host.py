@@ -255,7 +255,7 @@ class Host:
 
     def receive_object(self, source: str, object_id: bytes, data: memoryview | bytes) -> None:
         """The bytes of an object from another node: write them to the room made for them."""
-        offset = self.machine.landing_offset(object_id)
+        offset = self.machine.peers.landing_offset(object_id)
         error = None if offset is None else self._reserve()
         if offset is not None and error is None:
             self.ports.memory.view(offset, len(data))[:] = data

@@ -213,7 +213,7 @@ class Cluster:
 
     def land(self, name: str, event: events.ObjectReceived) -> events.ObjectReceived:
         """What the shell does with the bytes of an object."""
-        offset = self.nodes[name].landing_offset(event.object_id)
+        offset = self.nodes[name].peers.landing_offset(event.object_id)
         if offset is not None:
             self.written[name, offset] = event.object_id
         return msgspec.structs.replace(event, ok=offset is not None)
