@@ -44,9 +44,15 @@ class NodeAffinitySchedulingStrategy:
         if not isinstance(soft, bool):
             raise TypeError(f"soft must be a bool, not {soft!r}")
         if _spill_on_unavailable and not soft:
-            raise ValueError("_spill_on_unavailable needs soft=True")
+            raise ValueError(
+                "_spill_on_unavailable cannot be set when soft is False. Please set soft to True "
+                "to use _spill_on_unavailable."
+            )
         if _fail_on_unavailable and soft:
-            raise ValueError("_fail_on_unavailable needs soft=False")
+            raise ValueError(
+                "_fail_on_unavailable cannot be set when soft is True. Please set soft to False "
+                "to use _fail_on_unavailable."
+            )
         self.node_id = node_id
         self.soft = soft
         self._spill_on_unavailable = bool(_spill_on_unavailable)
