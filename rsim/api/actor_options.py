@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rsim.api import checks
-from rsim.api.options import CALLING, checked, extras_of, threads_of
+from rsim.api.options import ALIASES, CALLING, checked, extras_of, threads_of
 from rsim.api.placement import PLACEMENT, Checks, Place
 from rsim.api.returning import number_of
 from rsim.api.runtime_env import runtime_env, unless_empty, variables_of
@@ -253,7 +253,7 @@ def check_group(group: str, groups: tuple[str, ...]) -> None:
 
 def method_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Check the options of a method."""
-    return checked(options, _METHOD_CHECKS, "an actor's method")
+    return checked(options, _METHOD_CHECKS, "an actor's method", ALIASES)
 
 
 def method(**options: Any) -> Callable[[Any], Any]:

@@ -24,7 +24,8 @@ GENERATING = ("streaming", "dynamic")
 _MOST_RESULTS = 1_000_000
 """Of one call: each has a ref from the beginning."""
 
-_ALIASES = {"num_return_vals": "num_returns"}
+ALIASES = {"num_return_vals": "num_returns"}
+"""Names that Ray had before 1.0."""
 _NO_ALIASES: dict[str, str] = {}
 
 
@@ -38,7 +39,7 @@ class Options:
     __slots__ = ("_given", "backpressure", "name", "num_returns", "refusal", "task")
 
     def __init__(self, options: Mapping[str, Any]) -> None:
-        self._given = given = checked(options, _CHECKS, "a remote function", _ALIASES)
+        self._given = given = checked(options, _CHECKS, "a remote function", ALIASES)
         self.name: str = given.get("name", "")
         """Empty: the function's."""
         self.num_returns: int | str | None = given.get("num_returns")
@@ -56,7 +57,7 @@ class Options:
             raise ValueError(
                 "max_calls belongs to the function: give it to @rsim.remote, not to options"
             )
-        return Options({**self._given, **_renamed(unless_empty(changes), _ALIASES)})
+        return Options({**self._given, **_renamed(unless_empty(changes), ALIASES)})
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Options, (self._given,)

@@ -90,6 +90,20 @@ def test_method_may_stand_alone() -> None:
     assert ray.get(ray.remote(B).remote().call.remote()) == 3
 
 
+def test_the_old_name_of_how_many_values_a_method_returns() -> None:
+    import ray
+
+    class Pair:
+        @ray.method(num_return_vals=2)
+        def both(self) -> tuple[int, int]:
+            return 1, 2
+
+    ray.init(num_cpus=1)
+    pair = ray.remote(Pair).remote()
+    assert ray.get(pair.both.remote()) == [1, 2]
+    assert ray.get(pair.both.options(num_return_vals=1).remote()) == (1, 2)
+
+
 def test_a_serializer_of_ones_own() -> None:
     import ray
 
