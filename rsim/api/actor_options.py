@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rsim.api import checks
-from rsim.api.options import ALIASES, CALLING, checked, extras_of, threads_of
+from rsim.api.options import ALIASES, CALLING, checked, extras_of, renamed, threads_of
 from rsim.api.placement import PLACEMENT, Checks, Place
 from rsim.api.returning import number_of
 from rsim.api.runtime_env import runtime_env, unless_empty, variables_of
@@ -229,7 +229,7 @@ class MethodOptions:
 
     def changed(self, changes: Mapping[str, Any]) -> MethodOptions:
         """These options, but for `changes`."""
-        given = {**self._given, **changes}
+        given = {**self._given, **renamed(changes)}
         return MethodOptions(given, self._retries, self._out_of_order, self._groups, self._untold)
 
 

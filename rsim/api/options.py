@@ -57,21 +57,21 @@ class Options:
             raise ValueError(
                 "max_calls belongs to the function: give it to @rsim.remote, not to options"
             )
-        return Options({**self._given, **_renamed(unless_empty(changes), ALIASES)})
+        return Options({**self._given, **renamed(unless_empty(changes))})
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Options, (self._given,)
 
 
-def _renamed(given: Mapping[str, Any], aliases: Mapping[str, str]) -> dict[str, Any]:
+def renamed(given: Mapping[str, Any], aliases: Mapping[str, str] = ALIASES) -> dict[str, Any]:
     """The options under their present names."""
-    renamed: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for name, value in given.items():
         present = aliases.get(name, name)
-        if present in renamed:
+        if present in found:
             raise ValueError(f"{name} is another name for {present}: give one of them")
-        renamed[present] = value
-    return renamed
+        found[present] = value
+    return found
 
 
 def no_dialect(given: Mapping[str, Any], what: str) -> Mapping[str, Any]:
@@ -88,7 +88,7 @@ def checked(
 ) -> dict[str, Any]:
     """The options, checked, less those that are None. `what`: whose options, for the error."""
     found: dict[str, Any] = {}
-    for name, value in _renamed(dialect(given, what), aliases).items():
+    for name, value in renamed(dialect(given, what), aliases).items():
         check = table.get(name)
         if check is None:
             valid = ", ".join(sorted(each for each in (*table, *aliases) if each[0] != "_"))
