@@ -161,10 +161,13 @@ def variables_of(given: RuntimeEnv | None) -> EnvVars:
     return tuple(given.env_vars().items()) if given else ()
 
 
-def folders_of(given: RuntimeEnv | None) -> tuple[str | None, tuple[str, ...]]:
-    """The working directory and the folders of modules, as a backend is told."""
-    if not given:
-        return None, ()
-    folder: str | None = given.get("working_dir")
-    code = [*([folder] if folder else ()), *given.get("py_modules", ())]
-    return folder, tuple(dict.fromkeys(code))
+def settings(given: RuntimeEnv | None) -> dict[str, Any]:
+    """What a job's environment says to a backend, by the names of the arguments."""
+    folder = (given or RuntimeEnv()).get("working_dir")
+    modules = (given or RuntimeEnv()).get("py_modules", ())
+    code = [folder, *modules] if folder else modules
+    return {
+        "env_vars": variables_of(given),
+        "working_dir": folder,
+        "code": tuple(dict.fromkeys(code)),
+    }

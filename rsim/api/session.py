@@ -220,8 +220,6 @@ def init(
                 f"rsim.init() was called while a runtime is running ({running!r}): call "
                 "rsim.shutdown() first, or pass ignore_reinit_error=True to go on with it"
             )
-        job_env = _given(environments.job_env, "runtime_env", runtime_env)
-        working_dir, code = environments.folders_of(job_env)
         config = _configured(
             _address(address),
             _scenario(seed, cluster, faults, policy, tape, time_limit_s),
@@ -234,9 +232,7 @@ def init(
             log_to_driver=checks.flag("log_to_driver", log_to_driver),
             log_dir=None if log_dir is None else os.fspath(log_dir),
             spill_limit_bytes=_given(_limit, "spill_limit_bytes", spill_limit_bytes),
-            env_vars=environments.variables_of(job_env),
-            working_dir=working_dir,
-            code=code,
+            **environments.settings(_given(environments.job_env, "runtime_env", runtime_env)),
             memory=_given(_bytes, "memory", memory),
         )
         backend = registry.find(config.address)(config)
