@@ -48,7 +48,7 @@ def _concurrency_groups(name: str, value: object) -> dict[str, int]:
 def _concurrency_group(name: str, value: object) -> str:
     if not isinstance(value, str) or not value:
         raise TypeError(f"{name} must be the name of a concurrency group, not {value!r}")
-    return value
+    return checks.text(name, value)
 
 
 def _lifetime(name: str, value: object) -> str:

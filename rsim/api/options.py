@@ -102,7 +102,7 @@ def checked(
 
 def _num_returns(name: str, value: object) -> int | str:
     if value in GENERATING:
-        return str(value)
+        return GENERATING[GENERATING.index(value)]
     if isinstance(value, str):
         raise ValueError(f"{name} must be a number, 'streaming' or 'dynamic', not {value!r}")
     return checks.integer(name, value, 0, _MOST_RESULTS)

@@ -39,7 +39,8 @@ class NodeAffinitySchedulingStrategy:
         _spill_on_unavailable: bool = False,
         _fail_on_unavailable: bool = False,
     ) -> None:
-        if not checks.text("node_id", node_id):
+        node_id = checks.text("node_id", node_id)
+        if not node_id:
             raise ValueError("node_id must be the name of a node, not ''")
         if not isinstance(soft, bool):
             raise TypeError(f"soft must be a bool, not {soft!r}")

@@ -158,7 +158,10 @@ def _is_here(folder: object) -> bool:
 
 def variables_of(given: RuntimeEnv | None) -> EnvVars:
     """The variables, as the core is told."""
-    return tuple(given.env_vars().items()) if given else ()
+    if not given:
+        return ()
+    variables = given.env_vars().items()
+    return tuple((str.__str__(key), str.__str__(text)) for key, text in variables)
 
 
 def settings(given: RuntimeEnv | None) -> dict[str, Any]:

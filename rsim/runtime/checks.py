@@ -33,9 +33,10 @@ _NO_RESOURCE = "object_store_memory"
 
 def name(what: str, value: object) -> str:
     """A str that is not empty. Raises TypeError or ValueError."""
-    if not text(what, value):
+    given = text(what, value)
+    if not given:
         raise ValueError(f"{what} cannot be an empty string")
-    return value  # type: ignore[return-value]  # as just seen
+    return given
 
 
 def number(name: str, value: object) -> float:
@@ -122,25 +123,28 @@ def devices(name: str, value: object) -> float:
 
 
 def text(name: str, value: object) -> str:
-    """A str that can be sent elsewhere. Raises TypeError or ValueError."""
+    """A str that can be sent elsewhere: a plain one, and not numpy's, or of an enumeration. Raises
+    TypeError or ValueError.
+    """
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a str, not {value!r}")
     try:
         value.encode()
     except UnicodeEncodeError:
         raise ValueError(f"{name} must be text, and {shown(value)} has no UTF-8 encoding") from None
-    return value
+    return str.__str__(value)
 
 
 def by_name(name: str, value: object, contents: str) -> dict[str, object]:
-    """A dict with names as keys; `contents` says of what. Raises TypeError."""
+    """A dict with names as keys; `contents` says of what. Raises TypeError or ValueError."""
     if not isinstance(value, Mapping):
         raise TypeError(f"{name} must be a dict of {contents}, not {value!r}")
+    found: dict[str, object] = {}
     for key in value:
         if not isinstance(key, str) or not key:
             raise TypeError(f"{name} must have names as keys, not {key!r}")
-        text(f"a key of {name}", key)
-    return dict(value)
+        found[text(f"a key of {name}", key)] = value[key]
+    return found
 
 
 def resources(name: str, value: object) -> dict[str, float]:
@@ -158,11 +162,11 @@ def labels(name: str, value: object) -> dict[str, str]:
     """Labels of a node: str by str. Raises TypeError or ValueError."""
     if not isinstance(value, Mapping):
         raise TypeError(f"{name} must be a dict of str, not {value!r}")
+    found = {}
     for key, label in value.items():
-        text(f"a key of {name}", key)
-        text(f"{name}[{key!r}]", label)
+        found[text(f"a key of {name}", key)] = text(f"{name}[{key!r}]", label)
         if not key:
             raise ValueError(f"{name} must not have an empty key")
         if key.startswith(_OWN_LABELS):
             raise ValueError(f"{name} must not contain {key!r}: {_OWN_LABELS}* are given by rsim")
-    return dict(value)
+    return found

@@ -1,5 +1,6 @@
 """The options of remote functions."""
 
+import enum
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -116,6 +117,20 @@ def test_bad_options(given: dict[str, Any], error: type[Exception], message: str
         rsim.remote(**given)
     with pytest.raises(error, match=message):
         rsim.remote(abs).options(**given)
+
+
+class Kind(enum.StrEnum):
+    """Strings that are more than strings, as numpy's are."""
+
+    ONE = "one"
+
+
+def test_kinds_of_str_are_taken_as_plain_ones() -> None:
+    environment = {"env_vars": {Kind.ONE: Kind.ONE}}
+    options = Options({"name": Kind.ONE, "resources": {Kind.ONE: 1}, "runtime_env": environment})
+    texts = [options.name, options.task.demand[-1][0], *options.task.env_vars[0]]
+    assert texts == ["one"] * 4
+    assert {type(each) for each in texts} == {str}
 
 
 def test_affinity_names_a_node() -> None:
