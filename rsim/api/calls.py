@@ -96,7 +96,8 @@ def wait(
         raise ValueError(
             f"num_returns must be at most {len(refs)}, the number of refs, not {num_returns}"
         )
-    fetch_local = checks.flag("fetch_local", fetch_local)
+    if fetch_local is not True:
+        checks.flag("fetch_local", fetch_local)
     ready, others = client.wait(waited, num_returns, timeout, fetch_local, object_ids)
     return (ready, others) if waited is refs else (_given(ready), _given(others))
 

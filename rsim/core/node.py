@@ -371,9 +371,6 @@ class Node:
 
     def _removed(self, entry: Entry) -> None:
         object_id = entry.object_id
-        is_owned = object_id in self.actors.owned
-        if is_owned:
-            self.actors.abandoned(object_id)
         if entry.state == INLINE:
             self._forgotten.append(object_id)
             if entry.is_error and not (entry.seen or entry.owner):
@@ -382,14 +379,14 @@ class Node:
             self.shelf.delete(object_id)
         if entry.owner:
             self.peers.return_ref(entry)
-            if not self.lineage.is_result(object_id):
-                return
-        else:
-            if entry.locations and entry.exists:
-                self.peers.delete_copies(entry)
-            if not is_owned and self.streams.table:
-                self.streams.unwanted(entry)
-        self.lineage.object_removed(object_id)
+        elif entry.locations and entry.exists:
+            self.peers.delete_copies(entry)
+        if object_id in self.actors.owned:
+            self.actors.abandoned(object_id)
+        elif self.streams.table and not entry.owner:
+            self.streams.unwanted(entry)
+        if not entry.owner or self.lineage.is_result(object_id):
+            self.lineage.object_removed(object_id)
 
     def _missing(self, object_id: bytes) -> Entry:
         """An object is to be held that is not known here: lost, or an actor that refers to itself,
