@@ -197,9 +197,8 @@ def init(
     labels: of the node. namespace: where names of actors are unique; by default this session's own.
     object_store_memory: bytes of shared memory for objects. spill_limit_bytes: how much of them
         may go to disk when that is full; None: no limit. memory: bytes that tasks can ask for.
-    runtime_env: {"env_vars": {"NAME": "value"}}: what the environment of all workers has beside the
-        driver's; that of single tasks and actors may have more. "working_dir": the folder that
-        workers are in, and import from. "py_modules": packages that they can import besides.
+    runtime_env: of all workers. {"env_vars": {"NAME": "value"}}: beside the driver's environment;
+        "working_dir": the folder they are in; "py_modules": what they can import besides.
     log_to_driver: print what workers print. log_dir: a folder to keep their output in.
     seed, cluster, faults, policy, tape: for a simulation. The seed (by default RSIM_SEED) decides
         every free choice; in its place, a tape (a path, an rsim.sim.Tape or Replay) has choices to

@@ -150,7 +150,7 @@ class Borrowing:
                 entry.received += 1
                 node.objects.touch(
                     entry
-                )  # it may be for a copy that is kept, and no use to anybody
+                )  # perhaps only a copy is kept, and nobody has a use for it
             else:
                 self.send(owner, RefReturn((object_id,), (1,)))
 
