@@ -30,7 +30,7 @@
         ├── StreamingGeneratorReplayInconsistentError    run again, it yielded something else
         ├── UnserializableError            (TypeError)  a part of a value cannot be pickled
         │   └── UnserializableCauseError   stands in for a user's exception that cannot be pickled
-        ├── DeadlockError                  (sim) nothing can ever run again
+        ├── DeadlockError                  nothing can ever run again, or (sim) the time limit came
         ├── NondeterminismError            (sim) a replay took another path than the recording
         └── SimulationEscapeError          (sim) a call that would leave the simulation
 
@@ -204,7 +204,9 @@ class UnserializableCauseError(UnserializableError):
 
 
 class DeadlockError(RsimError):
-    """Nothing can ever run again; `report` lists who waits for what."""
+    """Nothing can ever run again, or a simulation's time limit has come; `report` lists who waits
+    for what.
+    """
 
     def __init__(self, message: str = "", *, report: str = "") -> None:
         super().__init__(message)
@@ -361,9 +363,9 @@ def type_name(value: object) -> str:
 
 
 def text_of(exception: BaseException) -> str:
-    """str(exception), even if its __str__ is broken."""
+    """str(exception), even if its __str__ is broken, or makes what cannot be encoded."""
     try:
-        return str(exception)
+        return str(exception).encode("utf-8", "backslashreplace").decode()
     except Exception:
         return "<its str() failed>"
 
@@ -397,10 +399,13 @@ def blank_exception(kind: type[BaseException], *arguments: Any) -> BaseException
 def exception_state(exception: BaseException, *, chain: bool) -> ExceptionState:
     """Everything the exception carries but its traceback; causes and contexts with `chain`."""
     fields: dict[str, Any] = {"args": exception.args}
-    own = _field_names(type(exception))  # type: ignore[arg-type]  # mypy: "types are not hashable"
-    for name in (*own, *(_CHAIN if chain else ())):
+    own, native = _field_names(type(exception))  # type: ignore[arg-type]  # mypy: "not hashable"
+    for name in (*own, *native, *(_CHAIN if chain else ())):
         with suppress(AttributeError, TypeError):  # declared, never set
             fields[name] = getattr(exception, name)
+    for name in native:
+        if fields.get(name, 0) is None:  # as in a blank one; if it was set, an OSError would say so
+            del fields[name]
     return fields, dict(vars(exception))
 
 
@@ -414,10 +419,10 @@ def restore_exception(exception: BaseException, state: ExceptionState) -> None:
 
 
 @lru_cache(maxsize=512)
-def _field_names(kind: type[Any]) -> tuple[str, ...]:
+def _field_names(kind: type[Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Slots, and fields that C types keep: errno, strerror, value, lineno ..."""
-    return tuple(
-        name
+    found = [
+        (bool(base.__flags__ & _HEAP_TYPE), name)
         for base in kind.__mro__
         if base not in (BaseException, object)
         for name, descriptor in vars(base).items()
@@ -425,4 +430,6 @@ def _field_names(kind: type[Any]) -> tuple[str, ...]:
         and name not in ("__dict__", "__weakref__")
         # the object that lacked an attribute: any size, often unpicklable, never needed
         and (base, name) != (AttributeError, "obj")
-    )
+    ]
+    slots = tuple(name for is_slot, name in found if is_slot)
+    return slots, tuple(name for is_slot, name in found if not is_slot)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from rsim.api import checks
-from rsim.api.options import CALLING, checked, extras_of
+from rsim.api.options import ALIASES, CALLING, checked, extras_of, renamed, threads_of
 from rsim.api.placement import PLACEMENT, Checks, Place
 from rsim.api.returning import number_of
 from rsim.api.runtime_env import runtime_env, unless_empty, variables_of
@@ -20,8 +20,13 @@ if TYPE_CHECKING:
     from rsim.core.records import ActorOptions, TaskOptions
 
 
-def _absent(name: str, value: object) -> NoReturn:
-    raise NotImplementedError(f"the option {name} of actors is not there yet (given: {value!r})")
+def _no_limit(name: str, value: object) -> int:
+    if checks.integer(name, value, -1) != -1:
+        raise NotImplementedError(
+            f"the option {name} of actors is not there yet (given: {value!r}; valid: -1, for no "
+            "limit): give _generator_backpressure_num_objects to methods"
+        )
+    return -1
 
 
 def _retries(name: str, value: object) -> int:
@@ -43,13 +48,7 @@ def _concurrency_groups(name: str, value: object) -> dict[str, int]:
 def _concurrency_group(name: str, value: object) -> str:
     if not isinstance(value, str) or not value:
         raise TypeError(f"{name} must be the name of a concurrency group, not {value!r}")
-    return value
-
-
-def _flag(name: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, not {value!r}")
-    return value
+    return checks.text(name, value)
 
 
 def _lifetime(name: str, value: object) -> str:
@@ -66,17 +65,22 @@ _OF_CLASSES: Checks = {
     "max_pending_calls": _max_pending_calls,
     "max_concurrency": lambda name, value: checks.integer(name, value, 1),
     "concurrency_groups": _concurrency_groups,
-    "allow_out_of_order_execution": _flag,
-    "_actor_generator_backpressure_num_objects": _absent,
+    "allow_out_of_order_execution": checks.flag,
+    "_actor_generator_backpressure_num_objects": _no_limit,
     "name": lambda _, value: checks.name("Actor name", value),
     "namespace": checks.name,
-    "get_if_exists": _flag,
+    "get_if_exists": checks.flag,
     "lifetime": _lifetime,
 }
 _ASYNC_CONCURRENCY = 1000
 """Calls at a time of an actor with ``async def`` methods, unless it says something else."""
 
-_CLASS_CHECKS: Checks = {**PLACEMENT, **_OF_CLASSES, "runtime_env": runtime_env}
+_CLASS_CHECKS: Checks = {
+    **PLACEMENT,
+    **_OF_CLASSES,
+    "runtime_env": runtime_env,
+    "enable_task_events": checks.flag,
+}
 _METHOD_CHECKS: Checks = {
     **CALLING,
     "max_task_retries": _retries,
@@ -89,7 +93,7 @@ CLASS_ONLY = frozenset(_OF_CLASSES) - {"name"}
 """Options that functions do not have."""
 
 
-HANDLE_OPTIONS = ("max_task_retries", "allow_out_of_order_execution")
+HANDLE_OPTIONS = ("max_task_retries", "allow_out_of_order_execution", "enable_task_events")
 """Options that an actor is told, for handles of itself."""
 
 
@@ -169,6 +173,8 @@ def _core_options(
             strategy=place.strategy,
             extras=extras,
             env_vars=variables_of(given.get("runtime_env")),
+            threads=threads_of(given),
+            untold=not given.get("enable_task_events", True),
         ),
         ActorOptions(
             restarts,
@@ -178,16 +184,17 @@ def _core_options(
             tuple(given.get("concurrency_groups", {}).items()),
             name=None if name is None else ActorName(given.get("namespace", ""), name),
             detached=given.get("lifetime") == "detached",
+            namespace="" if name is not None else given.get("namespace", ""),
         ),
     )
 
 
 class MethodOptions:
     """Checked options of a method. `actor_retries`: max_task_retries where it has none itself;
-    `out_of_order` and `groups` are the actor's.
+    `out_of_order` and `groups` are the actor's; `untold`: where it does not say whether it is.
     """
 
-    __slots__ = ("_given", "_groups", "_out_of_order", "_retries", "name", "task")
+    __slots__ = ("_given", "_groups", "_out_of_order", "_retries", "_untold", "name", "task")
 
     def __init__(
         self,
@@ -195,6 +202,7 @@ class MethodOptions:
         actor_retries: int,
         out_of_order: bool = False,
         groups: tuple[str, ...] = (),
+        untold: bool = False,
     ) -> None:
         from rsim.core.records import TaskOptions
 
@@ -202,6 +210,7 @@ class MethodOptions:
         self.name: str = given.get("name", "")
         """Empty: the method's."""
         self._retries, self._out_of_order, self._groups = actor_retries, out_of_order, groups
+        self._untold = untold
         group = given.get("concurrency_group", "")
         check_group(group, groups)
         self.task = TaskOptions(
@@ -211,6 +220,7 @@ class MethodOptions:
             extras=extras_of(given),
             out_of_order=out_of_order,
             group=group,
+            untold=not given.get("enable_task_events", not untold),
         )
 
     def number_of_results(self, name: str, generates: bool) -> int:
@@ -219,8 +229,8 @@ class MethodOptions:
 
     def changed(self, changes: Mapping[str, Any]) -> MethodOptions:
         """These options, but for `changes`."""
-        given = {**self._given, **changes}
-        return MethodOptions(given, self._retries, self._out_of_order, self._groups)
+        given = {**self._given, **renamed(changes)}
+        return MethodOptions(given, self._retries, self._out_of_order, self._groups, self._untold)
 
 
 def number_of_results(name: str, given: Mapping[str, Any], generates: bool) -> int:
@@ -243,13 +253,14 @@ def check_group(group: str, groups: tuple[str, ...]) -> None:
 
 def method_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Check the options of a method."""
-    return checked(options, _METHOD_CHECKS, "an actor's method")
+    return checked(options, _METHOD_CHECKS, "an actor's method", ALIASES)
 
 
 def method(**options: Any) -> Callable[[Any], Any]:
     """Give a method of an actor class options: `@rsim.method(num_returns=2)`.
 
-    num_returns, name, cost, _generator_backpressure_num_objects: as of a function.
+    num_returns, name, cost, enable_task_events, _generator_backpressure_num_objects: as of a
+    function; enable_task_events goes before the actor's.
     max_task_retries: how often a call is made again when the actor died during it (-1: without
     limit; default: the actor's). retry_exceptions: whether also when the method raises; or a list
     of the exceptions. concurrency_group: one of the class's concurrency_groups; without it, the

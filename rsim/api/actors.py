@@ -43,6 +43,7 @@ class ActorClass:
             options.max_pending_calls,
             options.out_of_order,
             options.groups,
+            options.task.untold,
         )
         definition.describe(self)
 
@@ -192,7 +193,7 @@ def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:
     ref = actor._rsim_ref
     if ref._counter is not client:
         raise checks.foreign_handle(actor)
-    client.kill(ref, bool(no_restart))
+    client.kill(ref, checks.flag("no_restart", no_restart))
 
 
 def exit_actor() -> NoReturn:

@@ -96,7 +96,9 @@ def wait(
         raise ValueError(
             f"num_returns must be at most {len(refs)}, the number of refs, not {num_returns}"
         )
-    ready, others = client.wait(waited, num_returns, timeout, bool(fetch_local), object_ids)
+    if fetch_local is not True:
+        checks.flag("fetch_local", fetch_local)
+    ready, others = client.wait(waited, num_returns, timeout, fetch_local, object_ids)
     return (ready, others) if waited is refs else (_given(ready), _given(others))
 
 
@@ -152,9 +154,11 @@ def cancel(
     client = current.client or running_client()
     if ref._counter is not client:
         raise checks.foreign(ref)
+    checks.flag("force", force)
+    checks.flag("recursive", recursive)
     if force and client.is_call(ref):
         raise ValueError(
             "force=True is not supported for calls of actors, as it would end the actor: "
             "use force=False, or rsim.kill() to end it"
         )
-    client.cancel(ref, bool(force), bool(recursive))
+    client.cancel(ref, force, recursive)

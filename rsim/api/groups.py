@@ -229,8 +229,8 @@ def _bundle(name: str, bundle: object) -> dict[str, float]:
         if resource == "bundle":
             raise ValueError(f"{name} must not contain 'bundle': each bundle is one already")
         try:
-            checks.text(f"a key of {name}", resource)
-            found[resource] = checks.amount_of(resource, f"{name}[{resource!r}]", amount)
+            plain = checks.text(f"a key of {name}", resource)
+            found[plain] = checks.amount_of(plain, f"{name}[{resource!r}]", amount)
         except TypeError as error:  # Ray's is a ValueError in either case
             raise ValueError(str(error)) from None
     if not any(found.values()):

@@ -44,6 +44,7 @@ class Interface:
         "methods",
         "name",
         "out_of_order",
+        "untold",
     )
 
     def __init__(
@@ -54,6 +55,7 @@ class Interface:
         max_pending_calls: int,
         out_of_order: bool = False,
         groups: tuple[str, ...] = (),
+        untold: bool = False,
     ) -> None:
         self.name = name
         self.methods = methods
@@ -61,10 +63,12 @@ class Interface:
         self.max_pending_calls = max_pending_calls
         self.out_of_order = out_of_order
         self.groups = groups
+        self.untold = untold
 
     def __reduce__(self) -> tuple[Any, ...]:
         limits = self.max_task_retries, self.max_pending_calls
-        return Interface, (self.name, self.methods, *limits, self.out_of_order, self.groups)
+        calls = self.out_of_order, self.groups, self.untold
+        return Interface, (self.name, self.methods, *limits, *calls)
 
 
 def methods_of(cls: type) -> dict[str, Described]:
@@ -127,7 +131,11 @@ class ActorHandle:
             message = f"the actor {interface.name} has no method {name!r}; it has {methods}"
             raise AttributeError(message, name=name, obj=self)
         options = MethodOptions(
-            described[1], interface.max_task_retries, interface.out_of_order, interface.groups
+            described[1],
+            interface.max_task_retries,
+            interface.out_of_order,
+            interface.groups,
+            interface.untold,
         )
         method = ActorMethod(self, name, described, options)
         vars(self)[name] = method  # it holds the ref, not the handle: no cycle

@@ -105,7 +105,7 @@ class _WithValues(_Operator):
                     f"Type of value in position {place} for the {kind} operator must be str, not "
                     f"{type(value).__name__}: {value!r}"
                 )
-        super().__init__(*values)
+        super().__init__(*(checks.text(f"a value of {kind}", value) for value in values))
 
 
 class In(_WithValues):
@@ -176,4 +176,9 @@ def _conditions(name: str, given: Mapping[str, _Operator] | None) -> LabelSelect
                 f"{name}[{key!r}] must be one of the `In`, `NotIn`, `Exists` or `DoesNotExist` "
                 f"operators, not {condition!r}"
             )
-    return tuple(sorted((key, each.operator, each.values) for key, each in given.items()))
+    return tuple(
+        sorted(
+            (checks.text(f"a key of {name}", key), each.operator, each.values)
+            for key, each in given.items()
+        )
+    )

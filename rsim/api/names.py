@@ -118,7 +118,7 @@ def claim(
         if reply.named is not None:
             name, namespace = reply.named.name.name, reply.named.name.namespace
             raise ActorAlreadyExistsError(
-                f"the name {name!r} (namespace={namespace!r}) is already taken: use another one, "
-                f"or rsim.get_actor({name!r}), or get_if_exists=True"
+                f"the name {name!r} (namespace={namespace!r}) is already taken. "
+                f"Please use a different name, or rsim.get_actor({name!r}), or get_if_exists=True"
             )
         # else its actor has died meanwhile, and the name is free

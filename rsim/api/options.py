@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 GENERATING = ("streaming", "dynamic")
 """What `num_returns` may be, other than a number, for generators."""
 
-_ALIASES = {"num_return_vals": "num_returns"}
+_MOST_RESULTS = 1_000_000
+"""Of one call: each has a ref from the beginning."""
+
+ALIASES = {"num_return_vals": "num_returns"}
+"""Names that Ray had before 1.0."""
 _NO_ALIASES: dict[str, str] = {}
 
 
@@ -35,7 +39,7 @@ class Options:
     __slots__ = ("_given", "backpressure", "name", "num_returns", "refusal", "task")
 
     def __init__(self, options: Mapping[str, Any]) -> None:
-        self._given = given = checked(options, _CHECKS, "a remote function", _ALIASES)
+        self._given = given = checked(options, _CHECKS, "a remote function", ALIASES)
         self.name: str = given.get("name", "")
         """Empty: the function's."""
         self.num_returns: int | str | None = given.get("num_returns")
@@ -53,21 +57,21 @@ class Options:
             raise ValueError(
                 "max_calls belongs to the function: give it to @rsim.remote, not to options"
             )
-        return Options({**self._given, **_renamed(unless_empty(changes), _ALIASES)})
+        return Options({**self._given, **renamed(unless_empty(changes))})
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Options, (self._given,)
 
 
-def _renamed(given: Mapping[str, Any], aliases: Mapping[str, str]) -> dict[str, Any]:
+def renamed(given: Mapping[str, Any], aliases: Mapping[str, str] = ALIASES) -> dict[str, Any]:
     """The options under their present names."""
-    renamed: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for name, value in given.items():
         present = aliases.get(name, name)
-        if present in renamed:
+        if present in found:
             raise ValueError(f"{name} is another name for {present}: give one of them")
-        renamed[present] = value
-    return renamed
+        found[present] = value
+    return found
 
 
 def no_dialect(given: Mapping[str, Any], what: str) -> Mapping[str, Any]:
@@ -84,7 +88,7 @@ def checked(
 ) -> dict[str, Any]:
     """The options, checked, less those that are None. `what`: whose options, for the error."""
     found: dict[str, Any] = {}
-    for name, value in _renamed(dialect(given, what), aliases).items():
+    for name, value in renamed(dialect(given, what), aliases).items():
         check = table.get(name)
         if check is None:
             valid = ", ".join(sorted(each for each in (*table, *aliases) if each[0] != "_"))
@@ -98,10 +102,10 @@ def checked(
 
 def _num_returns(name: str, value: object) -> int | str:
     if value in GENERATING:
-        return str(value)
+        return GENERATING[GENERATING.index(value)]
     if isinstance(value, str):
         raise ValueError(f"{name} must be a number, 'streaming' or 'dynamic', not {value!r}")
-    return checks.integer(name, value, 0)
+    return checks.integer(name, value, 0, _MOST_RESULTS)
 
 
 def _backpressure(name: str, value: object) -> int:
@@ -127,7 +131,7 @@ def _retry_exceptions(name: str, value: object) -> bool | tuple[type[Exception],
 
 
 def _cost(name: str, value: object) -> object:
-    return value if callable(value) else checks.number(name, value)
+    return value if callable(value) else checks.seconds(name, value)
 
 
 CALLING: Checks = {
@@ -135,6 +139,7 @@ CALLING: Checks = {
     "retry_exceptions": _retry_exceptions,
     "name": checks.text,
     "cost": _cost,
+    "enable_task_events": checks.flag,
     "_generator_backpressure_num_objects": _backpressure,
     "_num_objects_per_yield": _not_there,
 }
@@ -161,7 +166,14 @@ def _task_options(given: dict[str, Any], place: Place) -> TaskOptions:
         extras_of(given),
         max_calls=given.get("max_calls", 0),
         env_vars=variables_of(given.get("runtime_env")),
+        threads=threads_of(given),
+        untold=not given.get("enable_task_events", True),
     )
+
+
+def threads_of(given: dict[str, Any]) -> int:
+    """With how many threads libraries are to compute."""
+    return max(1, int(given.get("num_cpus", 1)))
 
 
 def with_function(task: TaskOptions, name: str, function: str) -> TaskOptions:

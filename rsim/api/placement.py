@@ -39,14 +39,21 @@ class NodeAffinitySchedulingStrategy:
         _spill_on_unavailable: bool = False,
         _fail_on_unavailable: bool = False,
     ) -> None:
-        if not checks.text("node_id", node_id):
+        node_id = checks.text("node_id", node_id)
+        if not node_id:
             raise ValueError("node_id must be the name of a node, not ''")
         if not isinstance(soft, bool):
             raise TypeError(f"soft must be a bool, not {soft!r}")
         if _spill_on_unavailable and not soft:
-            raise ValueError("_spill_on_unavailable needs soft=True")
+            raise ValueError(
+                "_spill_on_unavailable cannot be set when soft is False. Please set soft to True "
+                "to use _spill_on_unavailable."
+            )
         if _fail_on_unavailable and soft:
-            raise ValueError("_fail_on_unavailable needs soft=False")
+            raise ValueError(
+                "_fail_on_unavailable cannot be set when soft is True. Please set soft to False "
+                "to use _fail_on_unavailable."
+            )
         self.node_id = node_id
         self.soft = soft
         self._spill_on_unavailable = bool(_spill_on_unavailable)
@@ -90,12 +97,6 @@ def _group(name: str, value: object) -> object:
     raise TypeError(f"{name} must be a PlacementGroup, 'default' or None, not {value!r}")
 
 
-def _flag(name: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be a bool, not {value!r}")
-    return value
-
-
 PLACEMENT: Checks = {
     "num_cpus": checks.quantity,
     "num_gpus": checks.devices,
@@ -107,7 +108,7 @@ PLACEMENT: Checks = {
     "scheduling_strategy": _scheduling_strategy,
     "placement_group": _group,
     "placement_group_bundle_index": lambda name, value: checks.integer(name, value, -(10**9)),
-    "placement_group_capture_child_tasks": _flag,
+    "placement_group_capture_child_tasks": checks.flag,
 }
 """What functions and classes have in common."""
 

@@ -7,8 +7,8 @@ run the function. Owns nothing: what is known of a function is in its definition
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Any, Generic, NoReturn, TypeVar, overload
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
 
 from rsim.api import checks
 from rsim.api.actor_options import CLASS_ONLY, ClassOptions
@@ -20,6 +20,9 @@ from rsim.api.returning import number_of, returned
 from rsim.api.session import running_client
 from rsim.runtime import current
 from rsim.runtime.refs import ObjectRef
+
+if TYPE_CHECKING:
+    from rsim.runtime.generators import ObjectRefGenerator
 
 R = TypeVar("R")
 T_co = TypeVar("T_co", covariant=True)
@@ -150,6 +153,10 @@ def _rebuild(
 @overload
 def remote(function: type[Any], /) -> ActorClass: ...  # type: ignore[overload-overlap]  # a class is callable, too
 @overload
+def remote(  # type: ignore[overload-overlap]  # what generates has a ref for each value
+    function: Callable[..., Generator[R, Any, Any]], /
+) -> RemoteFunction[ObjectRefGenerator[R]]: ...
+@overload
 def remote(function: Callable[..., R], /) -> RemoteFunction[ObjectRef[R]]: ...
 @overload
 def remote(**options: Any) -> Callable[[Callable[..., Any]], Any]: ...
@@ -174,11 +181,13 @@ def remote(*args: Any, **options: Any) -> Any:
         "zone": "!x"}. fallback_strategy: [{"label_selector": {...}}], for when no node can.
     runtime_env: {"env_vars": {"NAME": "value"}}: environment variables, for what it submits, too.
     name: of its tasks, in messages and traces.
+    enable_task_events: whether the state API and the timeline tell of its tasks (default True).
     cost: seconds of virtual time that a call takes in a simulation, or a function of the
         arguments that tells.
 
     Options of classes: those about resources, places and the environment are the actor's, held for
-    its life; without num_cpus it needs one CPU to be placed, and holds none.
+    its life; without num_cpus it needs one CPU to be placed, and holds none. enable_task_events is
+    also that of its methods.
     max_restarts: how often it is created again when its worker died (default 0; -1: always).
     max_task_retries: how often a call is made again that its death interrupted (default 0; -1).
     max_pending_calls: most unanswered calls of a handle (default -1: no limit).

@@ -250,6 +250,7 @@ def _interface(client: Client, creation: RunTask) -> Interface:
         -1,
         chosen.get("allow_out_of_order_execution", loose),
         tuple(name for name, _ in options.groups),
+        not chosen.get("enable_task_events", True),
     )
 
 

@@ -1,20 +1,26 @@
 """The environments in which tasks, actors and whole jobs run.
 
-Decides which fields of a runtime environment are there: environment variables, and a working
-directory that is the present one. Must never accept a field that has no effect. Owns no state.
+Decides which fields of a runtime environment are there: environment variables, packages that are
+installed, and for a job a working directory and folders of modules. Must never accept a field that
+has no effect. Owns no state.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from rsim.api.packages import are_installed
 
 if TYPE_CHECKING:
     from rsim.core.records import EnvVars
 
-_WITHOUT_EFFECT = ("config",)
-"""How Ray prepares an environment; here there is nothing to prepare."""
+_WITHOUT_EFFECT = ("config", "excludes")
+"""How Ray prepares an environment, and what it need not copy; here nothing is."""
+_PACKAGES = ("pip", "uv")
+_ARCHIVES = (".zip", ".whl", ".jar")
 
 
 class RuntimeEnv(dict[str, Any]):
@@ -34,24 +40,85 @@ class RuntimeEnv(dict[str, Any]):
 
 
 def runtime_env(name: str, value: object) -> RuntimeEnv:
-    """A runtime environment, which is a dict with the field `env_vars`, a dict of str.
+    """The runtime environment of a task or actor: a dict with the field `env_vars`, a dict of str.
 
     Raises TypeError or ValueError for what is none, NotImplementedError for any other field.
     """
+    fields = _fields(name, value)
+    for field, given in fields.items():
+        if field != "env_vars" and not (field == "working_dir" and _is_here(given)):
+            raise NotImplementedError(
+                f"{name}={{{field!r}: {given!r}}} is not there: the runtime environment of a task "
+                "or actor consists of env_vars; code, packages and the working directory are the "
+                "job's"
+            )
+    return RuntimeEnv(env_vars=fields.get("env_vars"))
+
+
+def job_env(name: str, value: object) -> RuntimeEnv:
+    """The runtime environment of a job: `env_vars`, `working_dir`, `py_modules`, the last two as
+    absolute paths: a folder to be in, and folders with modules.
+
+    Raises as `runtime_env`; ValueError for a folder that is not there.
+    """
+    fields = _fields(name, value)
+    for field, given in fields.items():
+        if field not in ("env_vars", "working_dir", "py_modules"):
+            raise NotImplementedError(
+                f"{name}={{{field!r}: {given!r}}} is not there: a job's runtime environment "
+                "consists of env_vars, working_dir and py_modules; packages are the driver's"
+            )
+    folder, modules = fields.get("working_dir"), fields.get("py_modules", ())
+    if isinstance(modules, str) or not isinstance(modules, Iterable):
+        raise TypeError(f"{name}['py_modules'] must be a list of paths or modules, not {modules!r}")
+    return RuntimeEnv(
+        env_vars=fields.get("env_vars"),
+        working_dir=_folder(f"{name}['working_dir']", folder) if folder else None,
+        py_modules=[_parent(f"{name}['py_modules']", module) for module in modules] or None,
+    )
+
+
+def _fields(name: str, value: object) -> dict[str, Any]:
+    """The fields that say something."""
     if not isinstance(value, Mapping):
         raise TypeError(f"{name} must be a dict or a RuntimeEnv, not {value!r}")
-    for field, given in value.items():
-        if field in ("env_vars", *_WITHOUT_EFFECT) or not given:
-            continue
-        if field == "working_dir" and _is_here(given):
-            continue
-        raise NotImplementedError(
-            f"{name}={{{field!r}: {given!r}}} is not there: a runtime environment consists of "
-            "env_vars; code, packages and the working directory are the driver's"
-        )
-    variables = value.get("env_vars")
-    _check_variables(name, variables)
-    return RuntimeEnv(env_vars=dict(variables)) if variables else RuntimeEnv()
+    _check_variables(name, value.get("env_vars"))
+    return {field: it for field, it in value.items() if it and not _is_idle(field, it)}
+
+
+def _is_idle(field: str, given: object) -> bool:
+    """Whether it asks for nothing that is not there anyway."""
+    return field in _WITHOUT_EFFECT or (field in _PACKAGES and are_installed(given))
+
+
+def _folder(what: str, given: object) -> str:
+    if not isinstance(given, str | os.PathLike):
+        raise TypeError(f"{what} must be a path, not {given!r}")
+    path = os.fspath(given)
+    if "://" in path or path.endswith(_ARCHIVES):
+        raise NotImplementedError(f"{what}={path!r} is not there: only folders on this machine are")
+    if not os.path.isdir(path):
+        raise ValueError(f"{what} must be an existing directory, not {path!r}")
+    return os.path.abspath(path)
+
+
+def _parent(what: str, given: object) -> str:
+    """The folder from which a package, given as a module or by its path, can be imported."""
+    path: str
+    if isinstance(given, ModuleType):
+        file = getattr(given, "__file__", None)
+        if not file:
+            raise ValueError(f"{what}: {given!r} is not a module of a file")
+        path = os.path.dirname(file) if hasattr(given, "__path__") else file
+    elif isinstance(given, str | os.PathLike) and _is_module(os.fspath(given)):
+        path = os.fspath(given)
+    else:
+        path = _folder(what, given)
+    return os.path.dirname(os.path.abspath(path))
+
+
+def _is_module(path: str) -> bool:
+    return path.endswith(".py") and os.path.isfile(path)
 
 
 def _check_variables(name: str, variables: object) -> None:
@@ -77,7 +144,7 @@ def _encodes(text: str) -> bool:
 
 def unless_empty(changes: Mapping[str, Any]) -> Mapping[str, Any]:
     """Changes of options. An empty environment is none: as in Ray, what was given stays."""
-    if "runtime_env" in changes and not changes["runtime_env"]:
+    if "runtime_env" in changes and changes["runtime_env"] in (None, {}):
         return {name: value for name, value in changes.items() if name != "runtime_env"}
     return changes
 
@@ -91,4 +158,19 @@ def _is_here(folder: object) -> bool:
 
 def variables_of(given: RuntimeEnv | None) -> EnvVars:
     """The variables, as the core is told."""
-    return tuple(given["env_vars"].items()) if given else ()
+    if not given:
+        return ()
+    variables = given.env_vars().items()
+    return tuple((str.__str__(key), str.__str__(text)) for key, text in variables)
+
+
+def settings(given: RuntimeEnv | None) -> dict[str, Any]:
+    """What a job's environment says to a backend, by the names of the arguments."""
+    folder = (given or RuntimeEnv()).get("working_dir")
+    modules = (given or RuntimeEnv()).get("py_modules", ())
+    code = [folder, *modules] if folder else modules
+    return {
+        "env_vars": variables_of(given),
+        "working_dir": folder,
+        "code": tuple(dict.fromkeys(code)),
+    }

@@ -19,6 +19,7 @@ from rsim.runtime import current, refs
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from rsim.core.records import EnvVars
     from rsim.runtime.client import Client
     from rsim.runtime.session import BackendSession, SessionConfig
     from rsim.runtime.trace import NullTrace, Trace
@@ -92,7 +93,7 @@ class Session:
 
         options = NodeOptions(
             num_cpus=checks.quantity("num_cpus", num_cpus),
-            num_gpus=checks.quantity("num_gpus", num_gpus),
+            num_gpus=checks.devices("num_gpus", num_gpus),
             resources=_given(checks.resources, "resources", resources) or {},
             labels=_given(checks.labels, "labels", labels) or {},
             object_store_memory=_given(_bytes, "object_store_memory", object_store_memory),
@@ -109,7 +110,7 @@ class Session:
         if the node says so itself; elsewhere at once. Raises ValueError when there is no such
         living node, or when the driver runs on it.
         """
-        self._backend_to("remove_node").remove_node(name, bool(graceful))
+        self._backend_to("remove_node").remove_node(name, checks.flag("graceful", graceful))
 
     def shutdown(self) -> None:
         """End this session; does nothing when it has ended."""
@@ -186,6 +187,7 @@ def init(
     runtime_env: Mapping[str, Any] | None = None,
     memory: int | None = None,
     tape: object = None,
+    time_limit_s: float | None = None,
 ) -> Session:
     """Start a runtime in this process, and return its session. Any first call does so by itself.
 
@@ -195,12 +197,13 @@ def init(
     labels: of the node. namespace: where names of actors are unique; by default this session's own.
     object_store_memory: bytes of shared memory for objects. spill_limit_bytes: how much of them
         may go to disk when that is full; None: no limit. memory: bytes that tasks can ask for.
-    runtime_env: {"env_vars": {"NAME": "value"}}: what the environment of all workers has beside the
-        driver's; that of single tasks and actors may have more.
+    runtime_env: of all workers. {"env_vars": {"NAME": "value"}}: beside the driver's environment;
+        "working_dir": the folder they are in; "py_modules": what they can import besides.
     log_to_driver: print what workers print. log_dir: a folder to keep their output in.
     seed, cluster, faults, policy, tape: for a simulation. The seed (by default RSIM_SEED) decides
         every free choice; in its place, a tape (a path, an rsim.sim.Tape or Replay) has choices to
         make again. cluster: an rsim.sim.Cluster or a list of rsim.sim.Node; faults: rsim.sim.Faults
+    time_limit_s: when, in virtual time, a driver that waits gets a DeadlockError; default: never.
 
     Raises RuntimeError when a runtime is running already, unless `ignore_reinit_error`: then its
     session is returned, and the other arguments are ignored. Raises TypeError or ValueError for a
@@ -210,27 +213,25 @@ def init(
     with _lock:
         running = _running()
         if running is not None:
-            if ignore_reinit_error:
+            if checks.flag("ignore_reinit_error", ignore_reinit_error):
                 return running
             raise RuntimeError(
                 f"rsim.init() was called while a runtime is running ({running!r}): call "
                 "rsim.shutdown() first, or pass ignore_reinit_error=True to go on with it"
             )
         config = _configured(
-            address or os.environ.get("RSIM_ADDRESS") or _DEFAULT_ADDRESS,
-            {"seed": seed, "cluster": cluster, "faults": faults, "policy": policy, "tape": tape},
+            _address(address),
+            _scenario(seed, cluster, faults, policy, tape, time_limit_s),
             num_cpus=_given(checks.quantity, "num_cpus", num_cpus),
-            num_gpus=_given(checks.quantity, "num_gpus", num_gpus),
+            num_gpus=_given(checks.devices, "num_gpus", num_gpus),
             resources=_given(checks.resources, "resources", resources) or {},
             labels=_given(checks.labels, "labels", labels) or {},
             object_store_memory=_given(_bytes, "object_store_memory", object_store_memory),
             namespace=_given(checks.name, "namespace", namespace),
-            log_to_driver=bool(log_to_driver),
+            log_to_driver=checks.flag("log_to_driver", log_to_driver),
             log_dir=None if log_dir is None else os.fspath(log_dir),
             spill_limit_bytes=_given(_limit, "spill_limit_bytes", spill_limit_bytes),
-            env_vars=environments.variables_of(
-                _given(environments.runtime_env, "runtime_env", runtime_env)
-            ),
+            **environments.settings(_given(environments.job_env, "runtime_env", runtime_env)),
             memory=_given(_bytes, "memory", memory),
         )
         backend = registry.find(config.address)(config)
@@ -238,16 +239,31 @@ def init(
         return _session
 
 
+def _address(given: object) -> str:
+    if given is None:
+        return os.environ.get("RSIM_ADDRESS") or _DEFAULT_ADDRESS
+    if not isinstance(given, str):
+        raise TypeError(f"address must be a str or None, not {given!r}")
+    return given
+
+
+def _scenario(*values: object) -> dict[str, Any]:
+    names = ("seed", "cluster", "faults", "policy", "tape", "time_limit_s")
+    return dict(zip(names, values, strict=True))
+
+
 def _configured(
-    address: object, scenario: dict[str, Any], namespace: str | None, **common: Any
+    address: str, scenario: dict[str, Any], namespace: str | None, **common: Any
 ) -> SessionConfig:
     from rsim.runtime.session import SessionConfig
 
-    if not isinstance(address, str):
-        raise TypeError(f"address must be a str or None, not {address!r}")
     if address == _SIM:
         if scenario["seed"] is None and scenario["tape"] is None:
-            scenario["seed"] = _seed_of_environment()
+            scenario["seed"] = _of_environment("RSIM_SEED", int, "a whole number")
+        limit_s = scenario["time_limit_s"]
+        if limit_s is None:
+            limit_s = _of_environment("RSIM_TIME_LIMIT_S", float, "a number of seconds")
+        scenario["time_limit_s"] = _given(checks.seconds, "time_limit_s", limit_s)
     else:
         for name, value in scenario.items():
             if value is not None:
@@ -260,18 +276,22 @@ def _configured(
     return SessionConfig(address=address, namespace=namespace, **scenario, **common)
 
 
-def _seed_of_environment() -> int | None:
-    text = os.environ.get("RSIM_SEED")
+def _of_environment(name: str, kind: Callable[[str], _T], what: str) -> _T | None:
+    text = os.environ.get(name)
     if not text:
         return None
     try:
-        return int(text)
+        return kind(text)
     except ValueError:
-        raise ValueError(f"RSIM_SEED must be a whole number, not {text!r}") from None
+        raise ValueError(f"{name} must be {what}, not {text!r}") from None
 
 
 def _given(check: Callable[[str, object], _T], name: str, value: object) -> _T | None:
     return None if value is None else check(name, value)
+
+
+def _env_vars(given: object) -> EnvVars:
+    return environments.variables_of(_given(environments.runtime_env, "runtime_env", given))
 
 
 def _bytes(name: str, value: object) -> int:

@@ -1,13 +1,14 @@
 """What the cluster consists of and what has happened in it: nodes, resources, the timeline.
 
 Decides the form of the answers, which is Ray's. Must never keep an answer: each call asks anew.
-Owns no state.
+Owns the other names of states.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rsim.runtime import current
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 _UNEXPECTED_TERMINATION = 2
 _NO_PORT = -1
+
+task_states: Mapping[str, str] = {}
+"""What states of tasks are called that have another name: set by rsim.as_ray."""
 
 
 def client_of(name: str) -> Client:

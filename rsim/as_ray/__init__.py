@@ -64,6 +64,7 @@ def uninstall() -> None:
 def _set_up(undo: ExitStack) -> None:
     from rsim.api import session as rsim_session
     from rsim.as_ray import attributes, cluster, finder, options, session, words
+    from rsim.runtime import errors, refs
 
     undo.callback(finder.remove)
     finder.insert()
@@ -74,6 +75,10 @@ def _set_up(undo: ExitStack) -> None:
     undo.callback(cluster.forget_all)
     undo.callback(attributes.detach)
     attributes.attach()
+    undo.callback(setattr, refs, "may_leave", refs.may_leave)
+    refs.may_leave = attributes.may_leave
+    undo.callback(setattr, errors, "unseen_handler", errors.unseen_handler)
+    errors.unseen_handler = session.handle_unseen
     undo.callback(setattr, rsim_session, "start_by_itself", rsim_session.start_by_itself)
     rsim_session.start_by_itself = session.start_by_itself
     _setenv(undo, "RSIM_PRELOAD", _with("rsim.as_ray.preload", os.environ.get("RSIM_PRELOAD"), " "))

@@ -8,7 +8,11 @@ Owns no state.
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterable
 from typing import Any
+
+from rsim.as_ray.constants import DEFAULT_RESOURCES
 
 _HARMLESS = frozenset(
     (
@@ -20,7 +24,7 @@ _HARMLESS = frozenset(
         "_skip_env_hook _internal_config _memory "
         # of Ray before 1.0
         "include_webui webui_host driver_object_store_memory huge_pages plasma_directory temp_dir "
-        "node_ip_address redis_max_memory"
+        "node_ip_address redis_max_memory memory"
     ).split()
 )
 """rsim has no dashboard (the state API works without one), no Redis, no log files of its own; lost
@@ -78,9 +82,12 @@ def keeps_quiet(others: dict[str, Any]) -> bool:
 def check_others(others: dict[str, Any]) -> dict[str, Any]:
     """Look at the arguments that have no meaning here; what some mean as arguments of rsim.init.
 
-    Raises NotImplementedError for what would matter, RuntimeError for what Ray does not have.
+    Raises NotImplementedError for what would matter, RuntimeError for what Ray does not have,
+    ValueError for a folder that is not an absolute path.
     """
     meant: dict[str, Any] = {}
+    if not os.path.isabs(others.get("_temp_dir") or "/"):
+        raise ValueError("temp_dir must be absolute path or None.")
     for name, value in others.items():
         if name == "_system_config":
             meant = check_settings(value)
@@ -92,6 +99,17 @@ def check_others(others: dict[str, Any]) -> dict[str, Any]:
                 f"Unknown keyword argument(s): {name}: ray.init has no such argument"
             )
     return meant
+
+
+def check_resources(names: Iterable[str]) -> None:
+    """Raise AssertionError, as Ray does, for a resource that has an argument of its own."""
+    for name in names:
+        if name in DEFAULT_RESOURCES:
+            instead = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "_memory"}.get(name, name)
+            raise AssertionError(
+                f"`{name}` cannot be a custom resource because it is one of the default resources "
+                f"({', '.join(sorted(DEFAULT_RESOURCES))}): use `{instead}` instead"
+            )
 
 
 def check_settings(config: object) -> dict[str, Any]:

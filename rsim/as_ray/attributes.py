@@ -8,6 +8,7 @@ while it is there.
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Callable
 from types import GenericAlias, SimpleNamespace
@@ -16,7 +17,8 @@ from typing import Any, NoReturn
 import rsim
 from rsim.api.handles import ActorMethod
 from rsim.api.runtime_context import RuntimeContext
-from rsim.as_ray.helpers import RayDeprecationWarning
+from rsim.as_ray.annotations import RayDeprecationWarning
+from rsim.as_ray.exceptions import OufOfBandObjectRefSerializationException
 from rsim.as_ray.ids import ActorID, NodeID, PlacementGroupID, TaskID, current_job
 from rsim.core.ids import TASK_ID_BYTES
 from rsim.core.records import STREAMING
@@ -34,6 +36,8 @@ def _bind(_self: Any, *args: Any, **kwargs: Any) -> NoReturn:
     raise NotImplementedError("bind(), of Ray's DAGs and compiled graphs, is not in rsim")
 
 
+_OPTIONS = property(lambda it: dict(it._options._given))
+"""Of functions and classes: those that were given."""
 _REF: dict[str, Any] = {
     "nil": staticmethod(lambda: rsim.ObjectRef(NIL_ID)),
     "from_binary": staticmethod(rsim.ObjectRef),
@@ -53,6 +57,7 @@ _HANDLE: dict[str, Any] = {
 }
 _GENERATOR: dict[str, Any] = {"_generator_ref": property(lambda stream: stream.completed())}
 _CLASS: dict[str, Any] = {
+    "_default_options": _OPTIONS,
     "__class_getitem__": classmethod(GenericAlias),
     "_remote": _remote,
     "bind": _bind,
@@ -110,6 +115,16 @@ def _ids(context: RuntimeContext) -> dict[str, Any]:
     return found
 
 
+def may_leave(ref: rsim.ObjectRef[Any]) -> None:
+    """Whether Ray's setting allows that a ref is pickled by hand, or captured by a function."""
+    if os.environ.get(_PICKLING, "1").lower() not in ("1", "true"):
+        raise OufOfBandObjectRefSerializationException(
+            f"{ref!r} is pickled outside of a value or an argument, which {_PICKLING}="
+            f"{os.environ[_PICKLING]} forbids"
+        )
+
+
+_PICKLING = "RAY_allow_out_of_band_object_ref_serialization"
 _task_error = RsimTaskError.__init__
 _as_cause = RsimTaskError.as_instanceof_cause
 _logger = logging.getLogger("ray.exceptions")
@@ -154,7 +169,7 @@ _ADDED: dict[type, dict[str, Any]] = {
     rsim.ActorHandle: _HANDLE,
     rsim.ObjectRef: _REF,
     rsim.ObjectRefGenerator: _GENERATOR,
-    rsim.RemoteFunction: {"_remote": _remote, "bind": _bind},
+    rsim.RemoteFunction: {"_remote": _remote, "bind": _bind, "_default_options": _OPTIONS},
     ActorMethod: {
         "_remote": _remote,
         "bind": _bind,

@@ -13,6 +13,8 @@ from typing import Any
 import rsim
 from rsim import util
 from rsim.api import groups
+from rsim.runtime import current
+from rsim.runtime.refs import ForeignRefError
 
 
 def put(value: Any, *, _owner: Any = None, _tensor_transport: str | None = None) -> Any:
@@ -36,10 +38,21 @@ def wait(
     timeout: float | None = None,
     fetch_local: bool = True,
 ) -> tuple[list[Any], list[Any]]:
-    """As `rsim.wait`."""
-    return rsim.wait(
-        ray_waitables, num_returns=num_returns, timeout=timeout, fetch_local=fetch_local
-    )
+    """As `rsim.wait`, but refs of an earlier session are never ready, if there are others."""
+    try:
+        return rsim.wait(
+            ray_waitables, num_returns=num_returns, timeout=timeout, fetch_local=fetch_local
+        )
+    except ForeignRefError:
+        known = [
+            each for each in ray_waitables if getattr(each, "_counter", None) is current.client
+        ]
+        if not known:
+            raise
+    wanted = min(num_returns, len(known))
+    ready, _ = rsim.wait(known, num_returns=wanted, timeout=timeout, fetch_local=fetch_local)
+    taken = set(map(id, ready))
+    return ready, [each for each in ray_waitables if id(each) not in taken]
 
 
 def cancel(ray_waitable: Any, *, force: bool = False, recursive: bool = True) -> None:

@@ -14,6 +14,7 @@ PROCESS_TYPE_RAYLET = "raylet"
 RESOURCE_CONSTRAINT_PREFIX = "accelerator_type:"
 FUNCTION_SIZE_WARN_THRESHOLD = 10_000_000
 FUNCTION_SIZE_ERROR_THRESHOLD = 100_000_000
+DEFAULT_RESOURCES = {"CPU", "GPU", "memory", "object_store_memory"}
 KV_NAMESPACE_FUNCTION_TABLE = b"fun"
 _global_is_tracing_enabled = False
 

@@ -111,6 +111,8 @@ async def _wait_async(
     """ray.wait for coroutines."""
     import rsim
 
+    if num_returns < 1:
+        raise ValueError(f"Invalid number of refs to wait for: {num_returns}")
     ready, others = rsim.wait(refs, num_returns=num_returns, timeout=0, fetch_local=fetch_local)
     if len(ready) == num_returns:
         return ready, others
@@ -225,17 +227,3 @@ def env_integer(key: str, default: int) -> int:
 def env_float(key: str, default: float) -> float:
     """An environment variable as a float."""
     return float(os.environ.get(key, default))
-
-
-class RayDeprecationWarning(DeprecationWarning):
-    """Of names that Ray will drop."""
-
-
-def _marker(*args: Any, **options: Any) -> Any:
-    """A decorator that changes nothing, with or without options."""
-    if len(args) == 1 and not options and callable(args[0]):
-        return args[0]
-    return lambda marked: marked
-
-
-PublicAPI = DeveloperAPI = Deprecated = _marker

@@ -108,6 +108,8 @@ class NodeAffinitySchedulingStrategy(placement.NodeAffinitySchedulingStrategy):
 
     def __init__(self, node_id: str | NodeID, soft: bool = False, *more: bool, **named: bool):
         name = node_id.hex() if isinstance(node_id, NodeID) else node_id
+        if isinstance(node_id, NodeID) and node_id.is_nil():
+            raise ValueError(f"Invalid node_id '{name}': it is the id of no node")
         super().__init__(name, soft, *more, **named)
 
 

@@ -137,8 +137,9 @@ _UTIL: Names = {
     **_in(
         f"{_HERE}.helpers",
         "get_node_ip_address get_node_instance_id log_once disable_log_once_globally "
-        "enable_periodic_logging register_serializer deregister_serializer PublicAPI",
+        "enable_periodic_logging register_serializer deregister_serializer",
     ),
+    **_in(f"{_HERE}.annotations", "PublicAPI"),
     "iter": ("ray.util.iter",),
     **dict.fromkeys("connect disconnect pdb ray_debugpy collective".split(), ()),
 }
@@ -180,12 +181,15 @@ _CONSTANTS = (
         "DEFAULT_MAX_CONCURRENCY_ASYNC DEFAULT_TASK_MAX_RETRIES ID_SIZE "
         "OBJECT_STORE_MINIMUM_MEMORY_BYTES DEFAULT_DASHBOARD_AGENT_LISTEN_PORT NODE_DEFAULT_IP "
         "AUTOSCALER_EVENTS PROCESS_TYPE_RAYLET HEAD_NODE_RESOURCE_NAME RESOURCE_CONSTRAINT_PREFIX "
-        "KV_NAMESPACE_FUNCTION_TABLE FUNCTION_SIZE_WARN_THRESHOLD FUNCTION_SIZE_ERROR_THRESHOLD",
+        "KV_NAMESPACE_FUNCTION_TABLE FUNCTION_SIZE_WARN_THRESHOLD FUNCTION_SIZE_ERROR_THRESHOLD "
+        "DEFAULT_RESOURCES",
     )
     | _in(f"{_HERE}.internals", "gcs_actor_scheduling_enabled")
     | _in(f"{_HERE}.errors", "WORKER_DIED_PUSH_ERROR REMOVED_NODE_ERROR EXCESS_QUEUEING_WARNING")
 )
-_ANNOTATIONS = _in(f"{_HERE}.helpers", "Deprecated DeveloperAPI PublicAPI RayDeprecationWarning")
+_ANNOTATIONS = _in(
+    f"{_HERE}.annotations", "Deprecated DeveloperAPI PublicAPI RayDeprecationWarning"
+)
 
 _ACTOR: Names = {
     **_in("rsim.actor", "ActorHandle exit_actor"),
@@ -215,7 +219,11 @@ _FIXTURES = _in(
     "fs_only_object_spilling_config multi_node_object_spilling_config",
 )
 
-_QUEUE = _in("rsim.util.queue", "Empty Full") | _in(f"{_HERE}.pools", "Queue")
+_QUEUE = (
+    _in("rsim.util.queue", "Empty Full")
+    | _as("rsim.util.queue", _QueueActor="_Keeper")
+    | _in(f"{_HERE}.pools", "Queue")
+)
 _LOGGING = _in(f"{_HERE}.helpers", "log_once disable_log_once_globally enable_periodic_logging")
 
 MODULES: dict[str, Names] = {
@@ -228,7 +236,8 @@ MODULES: dict[str, Names] = {
     "ray.types": _in("rsim", "ObjectRef"),
     "ray.runtime_env": _in(f"{_HERE}.runtime_env", "RuntimeEnv RuntimeEnvConfig"),
     "ray.runtime_env.runtime_env": _in(f"{_HERE}.runtime_env", "RuntimeEnv RuntimeEnvConfig"),
-    "ray.job_config": _in(f"{_HERE}.runtime_env", "JobConfig"),
+    "ray.job_config": _in(f"{_HERE}.runtime_env", "JobConfig")
+    | _in(f"{_HERE}.session", "LoggingConfig"),
     "ray.cluster_utils": {
         **_in(f"{_HERE}.cluster", "Cluster cluster_not_supported"),
         "AutoscalingCluster": (),

@@ -13,7 +13,7 @@ from typing import Any
 import rsim
 from rsim.api import options as rsim_options
 
-_WITHOUT_EFFECT = ("enable_task_events", "_labels", "_metadata", "_num_objects_per_yield")
+_WITHOUT_EFFECT = ("_labels", "_metadata", "_num_objects_per_yield")
 """What is recorded of a task, not what it does."""
 
 _ACCELERATOR_SHARE = 0.001
@@ -56,7 +56,7 @@ def forget() -> None:
 def translated(given: Mapping[str, Any], what: str) -> dict[str, Any]:
     """Options of Ray as options of rsim. `what`: whose options."""
     options = dict(given)
-    _check(options)
+    _check(options, what)
     for name in _WITHOUT_EFFECT:
         options.pop(name, None)
     for name, reason in _REFUSED.items():
@@ -73,7 +73,7 @@ def translated(given: Mapping[str, Any], what: str) -> dict[str, Any]:
 # Tests match these words of Ray's, so they are part of its interface.
 
 
-def _check(options: dict[str, Any]) -> None:
+def _check(options: dict[str, Any], what: str) -> None:
     """What rsim would check as well, in the words by which programs know it."""
     for name, least in _COUNTS.items():
         value = options.get(name)
@@ -84,9 +84,17 @@ def _check(options: dict[str, Any]) -> None:
             raise TypeError(
                 f"The type of keyword '{name}' must be {valid}, but received type {type(value)}"
             )
+        if value < least and what == "an actor's method" and name == "num_returns":
+            raise ValueError(f"num_returns must be >= 0, but got {value}")
         if value < least:
             kind = name if name in _ALLOWED else least
             raise ValueError(f"The keyword '{name}' only accepts None, {_ALLOWED[kind]}")
+    told = options.get("enable_task_events", True)
+    if not isinstance(told, bool):
+        raise TypeError(
+            f"The type of keyword 'enable_task_events' must be {bool}, but received type "
+            f"{type(told)}"
+        )
     resources = options.get("resources")
     if isinstance(resources, Mapping):
         if "CPU" in resources or "GPU" in resources:

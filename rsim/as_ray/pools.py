@@ -12,7 +12,7 @@ from typing import Any
 
 import rsim
 from rsim.as_ray import session
-from rsim.as_ray.helpers import RayDeprecationWarning
+from rsim.as_ray.annotations import RayDeprecationWarning
 from rsim.util import multiprocessing, queue
 
 

@@ -15,8 +15,9 @@ from typing import Any
 
 import rsim
 from rsim.as_ray import cluster
-from rsim.as_ray.arguments import check_others, keeps_quiet
+from rsim.as_ray.arguments import check_others, check_resources, keeps_quiet
 from rsim.as_ray.runtime_env import JobConfig
+from rsim.exceptions import RsimTaskError
 
 logger = logging.getLogger("ray")
 
@@ -35,8 +36,14 @@ _LOCAL_MODE = (
 )
 
 
+_ENCODINGS = ("TEXT", "JSON")
+_RECORD_ATTRIBUTES = frozenset((*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"))
+
+
 class LoggingConfig:
-    """Ray's settings of logging; without effect, as rsim leaves logging alone."""
+    """Ray's settings of logging; without effect, as rsim leaves logging alone. Raises ValueError
+    for those that Ray does not know.
+    """
 
     def __init__(
         self,
@@ -44,6 +51,13 @@ class LoggingConfig:
         log_level: str = "INFO",
         additional_log_standard_attrs: Any = (),
     ) -> None:
+        if encoding not in _ENCODINGS:
+            raise ValueError(
+                f"Invalid encoding type: {encoding}; valid are {', '.join(_ENCODINGS)}"
+            )
+        for name in additional_log_standard_attrs:
+            if name not in _RECORD_ATTRIBUTES:
+                raise ValueError(f"Unknown python logging standard attribute: {name}")
         self.encoding = encoding
         self.log_level = log_level
         self.additional_log_standard_attrs = list(additional_log_standard_attrs)
@@ -115,14 +129,15 @@ def init(
     """Start rsim as Ray would be started; `address` may be that of a Cluster.
 
     Raises RuntimeError when it runs already, unless `ignore_reinit_error`, and for local_mode;
-    NotImplementedError, with its name, for an argument whose effect rsim does not have; ValueError
-    and TypeError for bad arguments.
+    NotImplementedError, with its name, for an argument whose effect rsim does not have; ValueError,
+    TypeError and, for resources, AssertionError for bad arguments.
     """
     global _context
     if local_mode:
         raise RuntimeError(_LOCAL_MODE)
     log_to_driver = not keeps_quiet(others) and log_to_driver
     meant = check_others(others)
+    check_resources(resources or ())
     if rsim.is_initialized():
         return _running(ignore_reinit_error)
     job = job_config or JobConfig()
@@ -132,7 +147,7 @@ def init(
         "resources": resources,
         "labels": labels,
         "object_store_memory": _whole(object_store_memory),
-        "memory": _floor(others.get("_memory")),
+        "memory": _floor(others.get("_memory", others.get("memory"))),
     }
     settings: dict[str, Any] = {
         "namespace": job.ray_namespace if namespace is None else namespace,
@@ -211,3 +226,14 @@ def start_by_itself() -> None:
             "Ray has not been started yet: call ray.init(), as RAY_ENABLE_AUTO_CONNECT is 0"
         )
     init()
+
+
+def handle_unseen(error: RsimTaskError) -> bool:
+    """Hand an error that nobody has asked for to the program's own handler, if it has put one into
+    ray._private.worker.
+    """
+    worker = sys.modules.get("ray._private.worker")
+    handler = None if worker is None else vars(worker).get("_unhandled_error_handler")
+    if handler is not None:
+        handler(error)
+    return handler is not None

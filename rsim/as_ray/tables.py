@@ -11,18 +11,25 @@ from typing import Any
 import rsim
 from rsim.api.state import client_of, node_facts, quantities, total_resources
 from rsim.as_ray.ids import JobID
+from rsim.core import facts
 from rsim.util import state
 from rsim.util.state.schema import ActorState
 
 _ALL = 10_000
+_ACTOR_STATES = (facts.UNCREATED, facts.CREATING, facts.ALIVE, facts.RESTARTING, facts.DEAD)
 
 
 def actors(
     actor_id: str | None = None, job_id: JobID | None = None, actor_state_name: str | None = None
 ) -> dict[str, Any]:
     """What there is to know of the actors, by id; of one actor, if its id is given. The others
-    select by the job and by the state.
+    select by the job and by the state. Raises ValueError for what is no state.
     """
+    if actor_state_name is not None and actor_state_name not in _ACTOR_STATES:
+        raise ValueError(
+            f"{actor_state_name!r} is not a valid actor state name; these are: "
+            f"{', '.join(_ACTOR_STATES)}"
+        )
     found = {each.actor_id: _described(each) for each in state.list_actors(limit=_ALL, detail=True)}
     if actor_id is not None:
         return dict(found.get(actor_id, {}))

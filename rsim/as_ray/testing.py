@@ -327,6 +327,14 @@ class FakeTimer:
 # -- other drivers ---------------------------------------------------------------------------------
 
 
+def _environment(given: dict[str, str] | None) -> dict[str, str] | None:
+    """A driver's environment, in which `import ray` is what it is here."""
+    if given is None:
+        return None
+    ours = {name: value for name, value in os.environ.items() if name.startswith("RSIM_")}
+    return {**ours, "PYTHONPATH": os.environ.get("PYTHONPATH", ""), **given}
+
+
 def run_string_as_driver(
     driver_script: str,
     env: dict[str, str] | None = None,
@@ -339,7 +347,7 @@ def run_string_as_driver(
         input=driver_script.encode(encode),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=env,
+        env=_environment(env),
         timeout=timeout,
         check=False,
     )
@@ -361,7 +369,7 @@ def run_string_as_driver_stdout_stderr(
         [sys.executable, "-"],
         input=driver_script.encode(encode),
         capture_output=True,
-        env=env,
+        env=_environment(env),
         timeout=timeout,
         check=True,
     )
@@ -377,7 +385,7 @@ def run_string_as_driver_nonblocking(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=env,
+        env=_environment(env),
     )
     assert process.stdin is not None
     process.stdin.write(driver_script.encode("ascii"))

@@ -1,13 +1,17 @@
-"""The words by which Ray's errors are known: programs and tests look for them in messages.
+"""The words by which Ray's errors are known, and states of tasks: programs and tests look for them.
 
-Decides which of them go before rsim's own words, which say more. Never changes anything but what
-`str()` of an error is. Owns what it has put on rsim's base of errors, while it is there.
+Decides which of them go before rsim's own words, which say more, and what is called RUNNING. Never
+changes anything but what is said. Owns what it has put on rsim's errors and states, while it is
+there.
 """
 
 from __future__ import annotations
 
 from rsim import exceptions
+from rsim.api import state
+from rsim.core import facts
 from rsim.exceptions import RsimError
+from rsim.runtime.refs import ForeignRefError
 
 _DEAD = "The actor is dead because"
 _WORDS: tuple[tuple[type[RsimError], str, str], ...] = (
@@ -47,15 +51,26 @@ _WORDS: tuple[tuple[type[RsimError], str, str], ...] = (
 """Of which errors, with what in rsim's message, and what goes before it."""
 
 
+_FOREIGN = (
+    "Ray objects whose owner is unknown cannot be used, and this is a Ray object whose owner is "
+    "unknown: "
+)
+"""`get` of a list speaks of objects, the other calls of one."""
+
+
 def learn() -> None:
     """Say it in Ray's words from now on."""
     RsimError.__str__ = _in_rays_words  # type: ignore[method-assign, assignment]
+    ForeignRefError.known_as = _FOREIGN
+    state.task_states = {facts.GETS: facts.RUNS, facts.WAITS: facts.RUNS}
 
 
 def forget() -> None:
     """Say it in rsim's words only."""
     if "__str__" in vars(RsimError):
         del RsimError.__str__
+    ForeignRefError.known_as = ""
+    state.task_states = {}
 
 
 def _in_rays_words(error: RsimError) -> str:

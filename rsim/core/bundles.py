@@ -71,14 +71,14 @@ def placed_in(
     return demand_in(demand, group_id, index), msgspec.structs.replace(strategy, **changes)
 
 
+def mark_of(group_id: bytes) -> str:
+    """The resource that every task in the group asks for, and no other."""
+    return names_in(_MARK, group_id, -1)[0]
+
+
 def uses(demand: Demand, group_id: bytes) -> bool:
     """Whether a demand is one in the group."""
-    return (names_in(_MARK, group_id, -1)[0], _MARKS_OF_TASK) in demand
-
-
-def mentions(name: str, group_id: bytes) -> bool:
-    """Whether the resource is of a bundle of the group."""
-    return name.endswith(group_id.hex()) and "_group_" in name
+    return (mark_of(group_id), _MARKS_OF_TASK) in demand
 
 
 def outside(demand: Demand) -> Demand:

@@ -78,10 +78,11 @@ class Devices:
                         free[index] += sign * units
 
     def add(self, name: str, grant: Grant) -> None:
-        """Devices go by one more name."""
-        free = self.free.setdefault(name, {})
+        """Devices go by one more name. They stay in the order of their indices."""
+        free = self.free.get(name, {})
         for _, index, units in grant:
             free[index] = free.get(index, 0) + units
+        self.free[name] = dict(sorted(free.items()))
 
     def drop(self, name: str) -> None:
         """A name is no more."""
@@ -92,21 +93,21 @@ def _choose(named: list[tuple[dict[int, int], int]]) -> list[tuple[int, int]] | 
     """(index, units) of devices of one kind; `named`: what each of their names has free, and how
     much is wanted.
     """
-    first, wanted = named[0]
-    free = {  # what all of the names have left
-        index: min(each.get(index, 0) for each, _ in named) for index in sorted(first)
-    }
-    wholes, rest = divmod(wanted, RESOURCE_UNITS)
-    chosen = [(index, left) for index, left in free.items() if left == RESOURCE_UNITS]
-    if len(chosen) < wholes:
+    wholes, rest = divmod(named[0][1], RESOURCE_UNITS)
+    fewest = min((free for free, _ in named), key=len)
+    chosen: list[tuple[int, int]] = []
+    shares: list[tuple[int, int]] = []
+    for index, units in fewest.items():
+        if len(chosen) == wholes and not rest:
+            break
+        if units:
+            left = min(free.get(index, 0) for free, _ in named)
+            if left == RESOURCE_UNITS and len(chosen) < wholes:
+                chosen.append((index, left))
+            elif left >= rest:
+                shares.append((left, index))
+    if len(chosen) < wholes or (rest and not shares):
         return None
-    chosen = chosen[:wholes]
     if rest:
-        taken = dict(chosen)
-        shares = [
-            (left, index) for index, left in free.items() if left >= rest and index not in taken
-        ]
-        if not shares:
-            return None
         chosen.append((min(shares)[1], rest))
     return sorted(chosen)

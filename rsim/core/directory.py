@@ -6,7 +6,6 @@ twice at once, nor wait for a node that is dead. Owns the open questions and the
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -47,7 +46,7 @@ class Directory:
         self._asked: dict[bytes, str] = {}
         self._awaited: dict[bytes, None] = {}
         self._pulls: dict[bytes, str] = {}
-        self.landed: deque[bytes] = deque()
+        self.landed: dict[bytes, None] = {}
         """Copies that have come, to be dropped when room is short: as soon as those who wait have
         looked at them.
         """
@@ -93,6 +92,7 @@ class Directory:
 
     def _answer(self, to: str, entry: Entry) -> None:
         borrowing = self._node.peers.borrowing
+        entry.seen = True
         refs = borrowing.lend(to, entry.contained)
         nodes = tuple(entry.locations or ())
         if entry.state == STORED:
@@ -248,7 +248,13 @@ class Directory:
             if entry.waiters is None:
                 node.shelf.set_evictable(entry.object_id, True)
             else:
-                self.landed.append(entry.object_id)
+                self.landed[entry.object_id] = None
+
+    def has_landed(self, object_id: bytes) -> bool:
+        """Whether a copy has come in this step, which may be dropped when room is short, unless
+        there is no disk for what it would have to make room.
+        """
+        return object_id in self.landed and self._node.shelf.store.spill_limit_bytes != 0
 
     def absent(self, source: str, message: ObjectAbsence) -> None:
         """The node that we asked has no copy."""

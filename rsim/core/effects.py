@@ -183,9 +183,12 @@ class CopyError(Effect, frozen=True):
 
 
 class ForgetValues(Effect, frozen=True):
-    """Drop the inline values or errors of objects that nobody can ask for any more."""
+    """Drop the inline values or errors of objects that nobody can ask for any more. ``unseen``:
+    errors among them that nobody has asked for.
+    """
 
     object_ids: tuple[bytes, ...]
+    unseen: tuple[bytes, ...] = ()
 
 
 class SpillObject(Effect, frozen=True):

@@ -121,6 +121,8 @@ class ObjectPut(Event, tag="p", frozen=True):
     stored: bool
     payload: bytes | None = None
     """The inline value, for the shell; the core does not look at it."""
+    is_error: bool = False
+    """The value is what a generator has raised, packed."""
 
 
 class AllocationRequested(Event, tag="a", frozen=True):
@@ -130,6 +132,15 @@ class AllocationRequested(Event, tag="a", frozen=True):
     op: int
     object_id: bytes
     size_bytes: int
+
+
+class ResultWritten(Event, tag="rw", frozen=True):
+    """A worker has written one of several results of its task: it may go to disk, to make room for
+    the others. ``TaskFinished`` tells the rest.
+    """
+
+    client: int
+    object_id: bytes
 
 
 class AllocationDropped(Event, tag="d", frozen=True):

@@ -1,13 +1,18 @@
 """The fleet: all living nodes as the global scheduler sees them.
 
-Decides nothing. Must never show more of a node free than its last report said, less what has been
-reserved since. Owns the views of the nodes and the reservations.
+Decides nothing. Must never show more of a node free than its reports said, less what has been
+reserved since. Owns the views of the nodes and the reservations, and remembers where something may
+have become free, so that nobody has to look everywhere.
 
 A reservation lasts from the decision until the node reports its key as accepted (its own
 ``available`` accounts for it from then on), or until it is released.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
 
 from rsim.core.labels import labels_of
 from rsim.core.messages import ResourceReport
@@ -39,6 +44,19 @@ class Fleet:
         self.views: list[NodeView] = []
         """Sorted by name."""
         self.cluster = ClusterView(self.views)
+        self._news: dict[str, dict[str, None]] | None = None
+
+    def take_news(self) -> dict[str, dict[str, None]] | None:
+        """Of which nodes something may be free that was not, and of which resources, since the last
+        time; None: nobody has reported, released, come or gone.
+        """
+        news, self._news = self._news, None
+        return news
+
+    def _note(self, node: str | None = None, names: Iterable[str] = ()) -> None:
+        news = self._news = {} if self._news is None else self._news
+        if node is not None:
+            news.setdefault(node, {}).update(dict.fromkeys(names))
 
     def join(self, name: str, total: Demand, labels: tuple[tuple[str, str], ...]) -> bool:
         """Whether the node is new."""
@@ -46,6 +64,7 @@ class Fleet:
             return False
         self.members[name] = Member(name, total, labels)
         self._arrange()
+        self._note(name, (each for each, _ in total))
         return True
 
     def die(self, name: str) -> bool:
@@ -55,6 +74,7 @@ class Fleet:
         self.dead[name] = None
         self.members.pop(name, None)
         self._arrange()
+        self._note()
         return True
 
     def _arrange(self) -> None:
@@ -68,7 +88,8 @@ class Fleet:
         """Keep so much of a node for what ``key`` stands for."""
         member = self.members[name]
         member.reservations[key] = demand
-        self._adjust(member, demand, -1)
+        for resource, units in demand:
+            _add(member.view, resource, -units)
 
     def release(self, name: str, key: bytes) -> bool:
         """A reservation is not needed after all. Whether there was one."""
@@ -76,8 +97,13 @@ class Fleet:
         demand = None if member is None else member.reservations.pop(key, None)
         if member is None or demand is None:
             return False
-        self._adjust(member, demand, 1)
+        self._free(member, demand)
         return True
+
+    def _free(self, member: Member, demand: Demand) -> None:
+        for resource, units in demand:
+            _add(member.view, resource, units)
+        self._note(member.view.name, (resource for resource, _ in demand))
 
     def report(self, source: str, report: ResourceReport) -> tuple[bytes, ...] | None:
         """Take a node's report: the keys of the reservations that it ends. None: it is no news."""
@@ -85,41 +111,32 @@ class Fleet:
         if member is None or report.seq <= member.seq:
             return None
         member.seq = report.seq
-        member.reported = dict(report.available)
+        view, known = member.view, member.reported
+        for resource, units in report.changes:
+            _add(view, resource, units - known.get(resource, 0))
+            if units:
+                known[resource] = units
+            else:
+                known.pop(resource, None)
+        self._note(source, (resource for resource, _ in report.changes))
         held = member.reservations
-        ended = tuple(key for key in report.accepted if held.pop(key, None) is not None)
-        available = dict(report.available)
-        for demand in held.values():
-            for name, units in demand:
-                available[name] = available.get(name, 0) - units
-        self._show(member, member.view.total, available, report.queued)
+        ended = tuple(key for key in report.accepted if key in held)
+        for key in ended:
+            self._free(member, held.pop(key))
+        if report.queued != view.queued:
+            view = msgspec.structs.replace(view, queued=report.queued)
+            member.view = self.views[member.index] = view
         return ended
-
-    def _adjust(self, member: Member, demand: Demand, sign: int) -> None:
-        available = dict(member.view.available)
-        for name, units in demand:
-            available[name] = available.get(name, 0) + sign * units
-        self._show(member, member.view.total, available, member.view.queued)
 
     def change_total(self, name: str, more: Demand, sign: int) -> None:
         """A node has more resources in all than it had, or (``sign`` -1) less; its next report says
         what of them is free.
         """
-        member = self.members[name]
-        total = dict(member.view.total)
+        total = self.members[name].view.total
         for resource, units in more:
             total[resource] = total.get(resource, 0) + sign * units
             if not total[resource]:
                 del total[resource]
-        self._show(member, total, member.view.available, member.view.queued)
-
-    def _show(
-        self, member: Member, total: dict[str, int], available: dict[str, int], queued: int
-    ) -> None:
-        """Let policies see this of a node; the old view stays as it was."""
-        old = member.view
-        view = NodeView(old.name, total, available, queued, labels=old.labels)
-        member.view = self.views[member.index] = view
 
     def check(self) -> None:
         """Derive the views again, and compare."""
@@ -141,3 +158,12 @@ class Fleet:
             for name, each in self.members.items()
         ]
         return members, list(self.dead)
+
+
+def _add(view: NodeView, resource: str, units: int) -> None:
+    """So much more is free."""
+    left = view.available.get(resource, 0) + units
+    if left or resource in view.total:
+        view.available[resource] = left
+    else:
+        view.available.pop(resource, None)

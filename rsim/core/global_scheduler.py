@@ -8,7 +8,8 @@ who adopts the objects of a dead node.
 
 Order. Requests of one demand and strategy (a shape) form a queue, first in, first out; whenever
 something becomes free, the shapes that fit take turns in the order in which their first requests
-came. A shape that fits nowhere now costs one comparison per event, however many requests it has.
+came. A shape that fits nowhere now costs one comparison per event that frees something it asks for,
+however many requests it has.
 
 Reservations. One lasts from the placement until the node reports the task as accepted (its own
 ``available`` then accounts for it), the source withdraws the request, or either node dies. A node's
@@ -32,6 +33,7 @@ from heapq import heapify, heappop, heappush
 
 import msgspec
 
+from rsim.core.bundles import mark_of
 from rsim.core.choices import Choices
 from rsim.core.effects import Effect, Send
 from rsim.core.events import Event, MessageArrived, NodeDied, NodeJoined, TimerFired
@@ -58,7 +60,7 @@ from rsim.core.policies import (
     as_policy,
 )
 from rsim.core.records import Demand, Strategy
-from rsim.core.resources import fits, format_demand
+from rsim.core.resources import format_demand
 
 
 class _Request:
@@ -79,7 +81,7 @@ class _Request:
 class _Shape:
     """The waiting requests of one demand and strategy; exists only while there are some."""
 
-    __slots__ = ("demand", "feasible", "held", "queue", "strategy")
+    __slots__ = ("demand", "feasible", "queue", "strategy")
 
     def __init__(self, demand: Demand, strategy: Strategy) -> None:
         self.demand = demand
@@ -87,8 +89,6 @@ class _Shape:
         self.queue: OrderedDict[bytes, _Request] = OrderedDict()
         self.feasible = False
         """Some living node could run them, were it idle."""
-        self.held = False
-        """A node was free, but the policy waits for another one: ask again at every event."""
 
     @property
     def first(self) -> _Request:
@@ -115,6 +115,14 @@ class GlobalScheduler:
         self._groups = Groups(self._fleet)
         self._requests: dict[bytes, _Request] = {}
         self._shapes: dict[tuple[Demand, Strategy], _Shape] = {}
+        self._by_resource: dict[str, dict[_Shape, None]] = {}
+        """The shapes that ask for a resource."""
+        self._held: dict[_Shape, None] = {}
+        """For these a node was free, but the policy waits for another one: ask again whenever
+        anything has changed.
+        """
+        self._due: dict[_Shape, None] = {}
+        """Their first requests are new."""
         self._orphans = Orphans(self._fleet.members, lineage or NoLineage())
         self._arrivals = 0
         self._out: list[Effect] = []
@@ -127,12 +135,13 @@ class GlobalScheduler:
             self._message(event.source, event.message)
         elif isinstance(event, NodeJoined):
             if self._fleet.join(event.node, event.total, event.labels):
-                self._node_joined(event.node)
+                self._node_joined()
         elif isinstance(event, NodeDied):
             if self._fleet.die(event.node):
                 self._node_died(event.node)
         elif not isinstance(event, TimerFired):
             raise TypeError(f"the global scheduler got {event!r}")
+        self._settle()
         return self._out
 
     def _message(self, source: str, message: msgspec.Struct) -> None:
@@ -149,8 +158,6 @@ class GlobalScheduler:
             self._groups_asked(source, message)
         elif isinstance(message, BundleReply):
             self._groups.answered(source, message)
-            self._out += self._groups.take()
-            self._serve(list(self._shapes.values()))  # a refusal has left room elsewhere
         elif isinstance(message, OrphanReport):
             self._out += self._orphans.report(source, message)
         else:
@@ -174,15 +181,31 @@ class GlobalScheduler:
             return
         shape = self._shapes.get((demand, strategy))
         if shape is None:
-            shape = self._shapes[demand, strategy] = _Shape(demand, strategy)
-            shape.feasible = self._is_feasible(shape)
+            shape = self._open(demand, strategy)
         self._arrivals += 1
         request = _Request(self._arrivals, source, message, shape)
         shape.queue[task_id] = self._requests[task_id] = request
         if not shape.feasible:
             self._tell_infeasible(shape, [request])
         elif len(shape.queue) == 1:
-            self._serve([shape])
+            self._due[shape] = None
+
+    def _open(self, demand: Demand, strategy: Strategy) -> _Shape:
+        shape = self._shapes[demand, strategy] = _Shape(demand, strategy)
+        shape.feasible = self._is_feasible(shape)
+        for name, _ in demand:
+            self._by_resource.setdefault(name, {})[shape] = None
+        return shape
+
+    def _close(self, shape: _Shape) -> None:
+        """Nothing of the shape waits any more."""
+        del self._shapes[shape.demand, shape.strategy]
+        self._held.pop(shape, None)
+        for name, _ in shape.demand:
+            asking = self._by_resource[name]
+            del asking[shape]
+            if not asking:
+                del self._by_resource[name]
 
     def _is_hopeless(self, demand: Demand, strategy: Strategy) -> bool:
         """Whether such a task must not wait: what it insists on is not there."""
@@ -200,18 +223,18 @@ class GlobalScheduler:
         del self._requests[request.message.task_id]
         shape = request.shape
         if request.node:
-            self._release(request)
-        elif self._unqueue(request):
-            self._serve([shape])
+            self._fleet.release(request.node, request.message.task_id)
+            return
+        if shape.first is request:
+            self._due[shape] = None
+        self._unqueue(request)
 
-    def _unqueue(self, request: _Request) -> bool:
-        """Take a request out of its queue; whether another one is first in it now."""
+    def _unqueue(self, request: _Request) -> None:
+        """Take a request out of its queue."""
         shape = request.shape
-        was_first = shape.first is request
         del shape.queue[request.message.task_id]
         if not shape.queue:
-            del self._shapes[shape.demand, shape.strategy]
-        return was_first and bool(shape.queue)
+            self._close(shape)
 
     def _tell_infeasible(self, shape: _Shape, requests: Iterable[_Request]) -> None:
         for request in requests:
@@ -234,18 +257,34 @@ class GlobalScheduler:
             return True
         return any(view.fits_total(demand) and view.suits(strategy) for view in self._fleet.views)
 
-    def _freed(self, node: Member) -> None:
-        """Something may be free on ``node``: place what waits for it, groups first."""
-        self._groups.retry()
+    def _settle(self) -> None:
+        """Place what there may be room for since the last time, groups first."""
+        due, self._due = self._due, {}
+        news = self._fleet.take_news()
+        if news is not None:
+            self._groups.retry(news)
+            due.update(self._held)
+            for node, names in news.items():
+                due.update(self._fitting(node, names))
         self._out += self._groups.take()
-        available = node.view.available
-        self._serve(
-            [each for each in self._shapes.values() if each.held or fits(available, each.demand)]
-        )
+        if due:
+            self._serve(due)
+
+    def _fitting(self, node: str, names: Iterable[str]) -> dict[_Shape, None]:
+        """The shapes that ask for one of these resources and fit on the node now."""
+        member = self._fleet.members.get(node)
+        if member is None:
+            return {}
+        return {
+            shape: None
+            for name in names
+            for shape in self._by_resource.get(name, ())
+            if member.view.fits_now(shape.demand)
+        }
 
     def _serve(self, shapes: Iterable[_Shape]) -> None:
         """Place what can be placed from these queues, the earliest request first."""
-        heads = [(shape.first.number, shape) for shape in shapes]
+        heads = [(shape.first.number, shape) for shape in shapes if shape.queue]
         heapify(heads)
         while heads:
             _, shape = heappop(heads)
@@ -261,15 +300,17 @@ class GlobalScheduler:
         """The node that the policy names, if it is free."""
         message, shape = request.message, request.shape
         demand = message.demand
-        shape.held = False
+        self._held.pop(shape, None)
         strategy, views = message.strategy, self._fleet.views
         if not any(view.fits_now(demand) and view.suits(strategy) for view in views):
             return None
         task = TaskView(message.task_id, demand, strategy, message.locality, request.source)
         answer = self._policy.place(task, self._fleet.cluster, self._choices)
         node = None if answer is None else self._valid(task, answer)
-        shape.held = node is None or not node.view.fits_now(demand)
-        return None if shape.held else node
+        if node is None or not node.view.fits_now(demand):
+            self._held[shape] = None
+            return None
+        return node
 
     def _valid(self, task: TaskView, answer: object) -> Member:
         node = self._fleet.members.get(answer) if isinstance(answer, str) else None
@@ -291,10 +332,6 @@ class GlobalScheduler:
         answer = TaskPlacement(message.task_id, request.node, message.op)
         self._out.append(Send(request.source, answer))
 
-    def _release(self, request: _Request) -> None:
-        self._fleet.release(request.node, request.message.task_id)
-        self._freed(self._fleet.members[request.node])
-
     # -- placement groups -------------------------------------------------------------------------
 
     def _groups_asked(self, source: str, message: GroupQuestion) -> None:
@@ -304,13 +341,11 @@ class GlobalScheduler:
         self._out += self._groups.take()
         if not ended:
             return
-        for request in list(self._requests.values()):
-            if request.message.strategy.group == ended and not request.node:
-                self._drop_quietly(request)
-                self._fail(request.source, request.message, final=True)
-        self._groups.retry()
-        self._out += self._groups.take()
-        self._serve(list(self._shapes.values()))
+        shapes = list(self._by_resource.get(mark_of(ended), ()))
+        requests = [request for shape in shapes for request in shape.queue.values()]
+        for request in sorted(requests, key=lambda each: each.number):
+            self._drop_quietly(request)
+            self._fail(request.source, request.message, final=True)
 
     # -- nodes ------------------------------------------------------------------------------------
 
@@ -320,13 +355,11 @@ class GlobalScheduler:
             return
         for key in ended:
             self._requests.pop(key, None)  # else it was a reservation of bundles
-        self._freed(self._fleet.members[source])
 
-    def _node_joined(self, name: str) -> None:
-        node = self._fleet.members[name]
+    def _node_joined(self) -> None:
         for shape in self._shapes.values():
             shape.feasible = shape.feasible or self._is_feasible(shape)
-        self._freed(node)
+            self._due[shape] = None
 
     def _node_died(self, dead: str) -> None:
         for request in list(self._requests.values()):
@@ -343,8 +376,7 @@ class GlobalScheduler:
             if not shape.feasible:
                 self._tell_infeasible(shape, shape.queue.values())
         self._groups.node_died(dead)
-        self._out += self._groups.take()
-        self._serve(list(self._shapes.values()))
+        self._settle()
         self._out += self._orphans.node_died(dead)
 
     def _drop_quietly(self, request: _Request) -> None:
@@ -405,9 +437,13 @@ class GlobalScheduler:
             assert shape.feasible == self._is_feasible(shape)
             views = self._fleet.views
             free_now = any(view.fits_now(demand) and view.suits(strategy) for view in views)
-            assert shape.held or not free_now, f"{format_demand(demand)} waits without reason"
+            waits_well = shape in self._held or not free_now
+            assert waits_well, f"{format_demand(demand)} waits without reason"
+            assert all(shape in self._by_resource[name] for name, _ in demand)
             numbers = [request.number for request in shape.queue.values()]
             assert numbers == sorted(numbers)
+        indexed = (shape for shapes in self._by_resource.values() for shape in shapes)
+        assert all(shape.queue for shape in (*indexed, *self._held))
         for task_id, request in self._requests.items():
             assert task_id == request.message.task_id and request.source not in self._fleet.dead
             expected = (request.node, request.message.demand) if request.node else None
@@ -422,7 +458,7 @@ class GlobalScheduler:
             self._fleet.state(),
             self._groups.state(),
             [(r.source, r.message, r.node, r.number, r.told) for r in self._requests.values()],
-            [(s.demand, s.strategy, s.feasible, s.held) for s in self._shapes.values()],
+            [(s.demand, s.strategy, s.feasible, s in self._held) for s in self._shapes.values()],
             self._policy.fingerprint(),
             self._orphans.state(),
         )

@@ -12,7 +12,8 @@ again. When a node dies, its bundles alone are placed anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from heapq import heapify, heappop, heappush
 
 from rsim.core.bundles import Bundle, Plan, plan, reservation_key, resources_of, sum_of
 from rsim.core.effects import Effect, Send, WarnDriver
@@ -50,6 +51,8 @@ class _Group:
         "attempts",
         "began_ns",
         "created_after_ns",
+        "line",
+        "number",
         "placed_after_ns",
         "refused",
         "shares",
@@ -59,8 +62,12 @@ class _Group:
         "warned",
     )
 
-    def __init__(self, spec: GroupSpec, now_ns: int) -> None:
+    def __init__(self, spec: GroupSpec, number: int, now_ns: int) -> None:
         self.spec = spec
+        self.number = number
+        """In the order of creation."""
+        self.line: object = None
+        """Where it waits."""
         self.since_ns = now_ns
         self.attempts = 0
         self.began_ns = now_ns
@@ -78,8 +85,7 @@ class _Group:
     @property
     def waits(self) -> bool:
         """Whether bundles are looking for nodes."""
-        asked = any(share.state != COMMITTED for share in self.shares.values())
-        return self.state in (PENDING, RESCHEDULING) and not asked
+        return self.line is not None
 
     def nodes(self) -> tuple[str, ...]:
         """The node of each bundle that may be used; empty: none yet."""
@@ -89,6 +95,16 @@ class _Group:
                 for index in share.indices:
                     found[index] = share.node
         return tuple(found)
+
+    def left(self) -> list[Bundle]:
+        """The bundles that have no node."""
+        spec, nodes = self.spec, self.nodes()
+        selectors = spec.selectors or ((),) * len(spec.bundles)
+        return [
+            Bundle(index, demand, selector)
+            for index, (demand, selector) in enumerate(zip(spec.bundles, selectors, strict=True))
+            if not nodes[index]
+        ]
 
     def attempt(self, now_ns: int) -> None:
         """There is room for its bundles."""
@@ -109,6 +125,29 @@ class _Group:
         return sum_of(named)
 
 
+class _Line:
+    """Groups that wait for the same, in order of creation: as long as there is no room for the
+    first, there is none for any. One that has been refused something, or has lost a node, waits
+    alone.
+    """
+
+    __slots__ = ("alone", "groups", "wants")
+
+    def __init__(self, bundles: Iterable[Demand], alone: bool) -> None:
+        self.wants = [name for name, _ in sum_of(bundles)]
+        self.alone = alone
+        self.groups: dict[int, _Group] = {}
+
+    @property
+    def first(self) -> int:
+        """The number of the group that is next."""
+        return next(iter(self.groups))
+
+    def hopes(self, names: Mapping[str, None]) -> bool:
+        """Whether its first group may be placed when these resources have become free."""
+        return self.alone or any(name in names for name in self.wants)
+
+
 class Groups:
     """All placement groups of the cluster."""
 
@@ -116,6 +155,8 @@ class Groups:
         self._fleet = fleet
         self._groups: dict[bytes, _Group] = {}
         self._by_name: dict[str, _Group] = {}
+        self._lines: dict[object, _Line] = {}
+        """Of the groups that wait for room."""
         self._ops = 0
         self.now_ns = 0
         """When the step is taken."""
@@ -151,10 +192,12 @@ class Groups:
             return group, ""
         if spec.name in self._by_name:
             return None, f"there is a placement group called {spec.name!r} already"
-        group = self._groups[spec.group_id] = _Group(spec, self.now_ns)
+        group = self._groups[spec.group_id] = _Group(spec, len(self._groups), self.now_ns)
         if spec.name:
             self._by_name[spec.name] = group
-        self._place(group)
+        if not self._place(group):
+            kind = (spec.bundles, spec.strategy, spec.selectors, spec.node)
+            self._line_up(group, kind, alone=False)
         group.attempts = 1  # also if there is no room
         return group, ""
 
@@ -181,6 +224,7 @@ class Groups:
         if group is None or group.state == REMOVED:
             return b""
         group.state = REMOVED
+        self._leave(group)
         self._by_name.pop(group.spec.name, None)
         for op, share in group.shares.items():
             if share.state == COMMITTED:
@@ -194,18 +238,44 @@ class Groups:
 
     # -- reservations ------------------------------------------------------------------------------
 
-    def retry(self) -> None:
-        """Something may be free that was not: place the groups that wait, in order of creation."""
-        for group in self._groups.values():
-            if group.waits:
-                self._place(group)
+    def retry(self, news: Mapping[str, Mapping[str, None]]) -> None:
+        """These resources may be free that were not, by node: place the groups that wait for them,
+        in order of creation.
+        """
+        if not self._lines:
+            return
+        names = {name: None for freed in news.values() for name in freed}
+        heads = [(line.first, line) for line in self._lines.values() if line.hopes(names)]
+        heapify(heads)
+        while heads:
+            number, line = heappop(heads)
+            if self._place(line.groups[number]) and line.groups:
+                heappush(heads, (line.first, line))
 
-    def _place(self, group: _Group) -> None:
+    def _line_up(self, group: _Group, kind: object, *, alone: bool) -> None:
+        """The group waits until there is room."""
+        line = self._lines.get(kind)
+        if line is None:
+            line = self._lines[kind] = _Line(group.spec.bundles, alone)
+        line.groups[group.number] = group
+        group.line = kind
+
+    def _leave(self, group: _Group) -> None:
+        """The group waits no more, if it did."""
+        if group.line is not None:
+            line = self._lines[group.line]
+            del line.groups[group.number]
+            if not line.groups:
+                del self._lines[group.line]
+            group.line = None
+
+    def _place(self, group: _Group) -> bool:
         """Reserve all bundles that have no node, if there is room for all of them."""
         found = self._plan(group)
         if found is None:
             self._warn(group)
-            return
+            return False
+        self._leave(group)
         group.attempt(self.now_ns)
         by_node: dict[str, list[int]] = {}
         for index in sorted(found):
@@ -218,23 +288,27 @@ class Groups:
             demand = sum_of(bundle for _, bundle in bundles)
             self._fleet.reserve(node, reservation_key(spec.group_id, self._ops), demand)
             self._out.append(Send(node, BundleReservation(spec.group_id, bundles, self._ops)))
+        return True
 
     def _plan(self, group: _Group, idle: bool = False) -> Plan | None:
         members, spec, refused = self._fleet.members, group.spec, group.refused
-        selectors = spec.selectors or ((),) * len(spec.bundles)
-        nodes = group.nodes()
-        left = [
-            Bundle(index, demand, selector)
-            for index, (demand, selector) in enumerate(zip(spec.bundles, selectors, strict=True))
-            if not nodes[index]
-        ]
         views = [
             view
             for view in self._fleet.views
             if idle or refused.get(view.name) != members[view.name].seq
         ]
-        placed = tuple(filter(None, nodes))
+        left, placed = group.left(), tuple(filter(None, group.nodes()))
         return plan(left, spec.strategy, views, placed=placed, preferred=spec.node, idle=idle)
+
+    def _infeasible(self, group: _Group) -> bool:
+        """Whether no idle node could hold one of its bundles, or what is to be together, or apart.
+        A group that only asks for too much in all waits for resources, as Ray calls it.
+        """
+        strategy, left = group.spec.strategy, group.left()
+        if strategy.startswith("STRICT"):
+            return self._plan(group, idle=True) is None
+        views = self._fleet.views
+        return any(plan([bundle], strategy, views, idle=True) is None for bundle in left)
 
     def _warn(self, group: _Group) -> None:
         """Tell the user, once, of a group that no idle cluster of this size could hold."""
@@ -274,7 +348,8 @@ class Groups:
                 del group.shares[op]
                 self._fleet.release(share.node, reservation_key(group_id, op))
                 self._out.append(Send(share.node, BundleReturn(group_id, op)))
-        self.retry()
+        self._leave(group)
+        self._line_up(group, group_id, alone=True)
 
     def node_died(self, dead: str) -> None:
         """The bundles on a node that has left the fleet need other nodes."""
@@ -287,6 +362,9 @@ class Groups:
             if any(share.state == COMMITTED for share in lost.values()):
                 group.state = RESCHEDULING
             self._give_back(group)
+        for line in self._lines.values():
+            for group in line.groups.values():
+                self._warn(group)
 
     # -- reports and checks ------------------------------------------------------------------------
 
@@ -296,7 +374,7 @@ class Groups:
         if group.state in (CREATED, REMOVED):
             stage = "FINISHED" if group.state == CREATED else REMOVED
         elif group.waits:
-            never = group.warned and self._plan(group, idle=True) is None
+            never = group.warned and self._infeasible(group)
             stage = "INFEASIBLE" if never else "NO_RESOURCES"
         stats = GroupStats(stage, group.attempts, group.created_after_ns, group.placed_after_ns)
         return GroupState(group.spec, group.state, group.nodes(), stats)
@@ -320,7 +398,12 @@ class Groups:
     def check(self) -> None:
         """Assert that bundles have at most one node, and that the fleet knows of all of them."""
         expected: dict[str, list[Demand]] = {}
+        for kind, line in self._lines.items():
+            assert line.groups and list(line.groups) == sorted(line.groups)
+            assert all(group.line == kind for group in line.groups.values())
         for group in self._groups.values():
+            asked = any(share.state != COMMITTED for share in group.shares.values())
+            assert group.waits == (group.state in (PENDING, RESCHEDULING) and not asked)
             indices = [index for share in group.shares.values() for index in share.indices]
             assert len(indices) == len(dict.fromkeys(indices))
             assert group.state != REMOVED or not group.shares

@@ -116,7 +116,7 @@ class History:
                 creation.held,
                 reason,
                 task.submitted_ns,
-                creation.name,
+                creation.known_as,
                 creation.detached,
                 task.spec.options.strategy.group,
                 task.spec.options.env_vars,

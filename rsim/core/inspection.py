@@ -169,12 +169,13 @@ def _running(node: Node) -> Iterator[tuple[bytes, str]]:
 
 
 def task_facts(node: Node) -> Iterator[TaskFact]:
-    """Attempts that are over, then tasks that are not."""
+    """Attempts that are over, then tasks that are not, but for those that are not to be told."""
     glance = _Glance(node)
     for attempt in node.history.attempts:
-        yield _ended_attempt(node.name, attempt, glance.pids)
+        if not attempt.options.untold:
+            yield _ended_attempt(node.name, attempt, glance.pids)
     for task in node.tasks.table.values():
-        if task.state != DONE:
+        if task.state != DONE and not task.spec.options.untold:
             yield _open_task(glance, task)
 
 
@@ -256,7 +257,7 @@ def actor_facts(node: Node) -> Iterator[ActorFact]:
             creation.held,
             "",
             task.submitted_ns,
-            creation.name,
+            creation.known_as,
             creation.detached,
             task.spec.options.strategy.group,
             task.spec.options.env_vars,

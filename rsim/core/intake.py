@@ -35,7 +35,7 @@ class Intake:
         task_id = spec.task_id
         table = node.tasks.table
         known = table.get(task_id)
-        if known is not None and self._submitted_again(client, spec, known):
+        if (known is not None or node.peers.others) and self._submitted_again(client, spec, known):
             return
         task = table[task_id] = Task(
             spec=spec,
@@ -62,12 +62,12 @@ class Intake:
             node.lanes.enlist(task)
         self._begin(task)
 
-    def _submitted_again(self, client: int, spec: TaskSpec, known: Task) -> bool:
-        """The parent runs again, and submits a task that is known here. False: the node is to own
-        it from now on.
+    def _submitted_again(self, client: int, spec: TaskSpec, known: Task | None) -> bool:
+        """Whether the task was submitted before, as its parent ran before, and is not to be begun.
+        Otherwise the node is to own it from now on.
         """
         node = self._node
-        if not known.owner:
+        if known is not None and not known.owner:
             for object_id in self._claimed_results(known):
                 node.objects.lend(client, object_id)
             if known.spec.num_returns == STREAMING:
@@ -75,29 +75,43 @@ class Intake:
             if spec.creation is not None:
                 node.names.submitted(known.spec)
             return True
-        if known.state == DONE or known.owner not in node.peers.others:
+        owner = self._owner_of(spec, known)
+        if not owner:
             return False
-        if known.spec.num_returns == STREAMING:
+        if known is not None and spec.num_returns == STREAMING:
             node.streams.take_over(client, known)
         else:
-            self._join(client, known)
+            self._join(client, spec, owner)
         return True
 
-    def _join(self, client: int, task: Task) -> None:
-        """The task, which a client submits, runs here for another owner already (its parent ran
-        there once): the results are borrowed from that one.
+    def _owner_of(self, spec: TaskSpec, known: Task | None) -> str:
+        """Who owns a task already that a client submits, as its parent ran there once: it runs here
+        for that node, or this one has a ref to what it makes.
         """
+        others = self._node.peers.others
+        if known is not None and known.state != DONE and known.owner in others:
+            return known.owner
+        entry = None
+        if spec.num_returns > 0:
+            entry = self._node.objects.get(return_id(spec.task_id, 0))
+        return entry.owner if entry is not None and entry.owner in others else ""
+
+    def _join(self, client: int, spec: TaskSpec, owner: str) -> None:
+        """The results are borrowed from the owner of the task."""
         node = self._node
-        for index in range(task.spec.num_returns):
-            entry = node.objects.declare_foreign(return_id(task.spec.task_id, index), task.owner)
+        for index in range(spec.num_returns):
+            entry = node.objects.declare_foreign(return_id(spec.task_id, index), owner)
             node.objects.lend_entry(client, entry)
             if entry.owner and not entry.received:
-                node.peers.borrow_put(entry, task.owner)
+                node.peers.borrow_put(entry, owner)
+        if spec.creation is not None:
+            node.names.submitted(spec)
 
     def _claimed_results(self, task: Task) -> list[bytes]:
         """The results of a task of this node's own; those that were freed can be made again."""
         objects = self._node.objects
         found = results_of(task.spec)
+        objects.revive(found)
         for object_id in found:
             if objects.get(object_id) is None:
                 objects.declare(object_id).state = LOST

@@ -110,7 +110,11 @@ class Lanes:
         """To where the actor lives, if it does."""
         if entry.is_error:
             self._node.tasks.fail_by(task, entry)
-        elif entry.actor_at in ("", self._node.name):
+        elif not entry.actor_at:
+            # Run again, the task that made it has not done the same, and this is the old result.
+            text = f"{task.spec.name} is a call of what is no actor, but the result of a task"
+            self._node.tasks.fail(task, ErrorInfo("ActorDiedError", text, entry.object_id))
+        elif entry.actor_at == self._node.name:
             self._node.actors.arrive(task)
         else:
             self._node.peers.forward(task, entry.actor_at)

@@ -48,6 +48,13 @@ class Lineage:
                 self._node.objects.release_lineage(task.spec.deps + task.spec.borrows)
             self._forget(task)
 
+    def is_result(self, object_id: bytes) -> bool:
+        """Whether the object, which another node owns, is one of the results by which a task of
+        that id is remembered here; what another run of it has put or yielded is not.
+        """
+        task = self._node.tasks.table.get(creator(object_id))
+        return task is not None and object_id in results_of(task.spec)
+
     def forget(self, task: Task) -> None:
         """Nothing of what the task made is known any more."""
         if self._node.tasks.table.get(task.spec.task_id) is task:
@@ -70,13 +77,14 @@ class Lineage:
         if entry.state not in (FREED, LOST):
             return
         task = self._node.tasks.table.get(creator(entry.object_id))
+        freed = entry.state == FREED
         error = self._obstacle(entry, task)
         entry.state = PENDING
         if error is not None:
             self._node.tasks.fail_object(entry, error)
         elif task is not None and task.state == DONE:
             self._node.objects.release_lineage(self.hold_inputs(task))
-            self._node.tasks.retry(task)
+            self._node.tasks.retry(task, charged=not freed)
         elif task is not None and task.spec.num_returns == STREAMING:
             self._node.streams.missed(task, entry.object_id)
 
@@ -100,6 +108,16 @@ class Lineage:
             text = f"{lost}, and {task.spec.name} has no retries left (max_retries)"
             return ErrorInfo("ObjectReconstructionFailedError", text, entry.object_id)
         return None
+
+    @staticmethod
+    def omission(task: Task, entry: Entry) -> ErrorInfo:
+        """Why an object is lost that another run of its task did not make."""
+        yielded = task.spec.num_returns == STREAMING and not is_put(entry.object_id)
+        inconsistent = "StreamingGeneratorReplayInconsistentError"
+        kind = inconsistent if yielded else "ObjectReconstructionFailedError"
+        name = entry.object_id.hex()
+        text = f"object {name} is lost: {task.spec.name} ran again without making it"
+        return ErrorInfo(kind, text, entry.object_id)
 
     def unfinished(self, task: Task) -> list[Entry]:
         """All that a task has yet to make."""
@@ -131,6 +149,7 @@ class Lineage:
         spec = task.spec
         inputs = spec.deps + spec.borrows
         self._node.objects.hold((*inputs, spec.actor) if spec.actor else inputs)
+        self._node.objects.revive(inputs)
         return inputs
 
 

@@ -76,18 +76,19 @@ class PlacementFailure(Message, frozen=True):
 
 
 class ResourceReport(Message, frozen=True):
-    """A node's free resources and queue, sent when they changed. ``seq`` orders reports of one
+    """What has changed of a node's free resources, and its queue. ``seq`` orders reports of one
     node.
     """
 
     seq: int
-    available: Demand
+    changes: Demand
+    """What is free of these from now on; it is as before of all others."""
     queued: int
     accepted: tuple[bytes, ...]
     """Tasks placed here that the node took in, or refused, since its last report: their
     reservations end.
 
-    ``available`` and ``queued`` account for them from now on.
+    ``changes`` and ``queued`` account for them from now on.
     """
 
 

@@ -51,6 +51,8 @@ class Names:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._claims: dict[bytes, _Claim] = {}
+        self._second: dict[bytes, list[ActorName]] = {}
+        """Further names of living actors."""
         self._asked: dict[int, tuple[str, _Question]] = {}
         """Questions to owners elsewhere, by number."""
 
@@ -84,8 +86,10 @@ class Names:
         if not self._node.objects.has_account(client):
             self.release(named.name, named.actor_id)
             return
-        if named.actor_id not in self._node.actors.owned:  # else a task that ran before runs again
+        if named.actor_id not in self._node.actors.owned:
             self._claims[named.actor_id] = _Claim(client, named, [])
+        else:  # a task that ran before runs again, and may have thought of another name
+            self._second.setdefault(named.actor_id, []).append(named.name)
         self._node.step.out.append(ReplyName(client, op, named, claimed=True))
 
     def submitted(self, spec: TaskSpec) -> None:
@@ -163,9 +167,10 @@ class Names:
     # -- names become free -------------------------------------------------------------------------
 
     def release(self, name: ActorName | None, actor_id: bytes) -> None:
-        """An actor of this node's own will not be called any more: its name, if any, is free."""
-        if name is not None:
-            self._node.step.out.append(ReleaseName(name, actor_id, self._node.name))
+        """An actor of this node's own will not be called any more: its names are free."""
+        names = self._second.pop(actor_id, [])
+        for each in names if name is None else [name, *names]:
+            self._node.step.out.append(ReleaseName(each, actor_id, self._node.name))
 
     @property
     def active(self) -> bool:

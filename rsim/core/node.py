@@ -23,7 +23,7 @@ from rsim.core.config import NodeConfig
 from rsim.core.deaths import Deaths
 from rsim.core.effects import Effect, ForgetValues, ReplyAllocation
 from rsim.core.history import History
-from rsim.core.ids import is_put, return_id
+from rsim.core.ids import return_id
 from rsim.core.inspection import Inspection
 from rsim.core.intake import Intake
 from rsim.core.labels import labels_of, meets
@@ -37,7 +37,7 @@ from rsim.core.peers import Peers
 from rsim.core.records import DRIVER, STREAMING, Demand, ErrorInfo, Located, TaskOptions, TaskSpec
 from rsim.core.requests import Requests
 from rsim.core.reserved import Reserved
-from rsim.core.resources import Pool
+from rsim.core.resources import Pool, gpus_in
 from rsim.core.scheduler import LocalScheduler
 from rsim.core.shelf import Shelf
 from rsim.core.shortage import Shortage
@@ -91,6 +91,7 @@ class Node:
         self._announced: deque[Entry] = deque()
         self._needed: deque[tuple[Entry, bool]] = deque()
         self._forgotten: list[bytes] = []
+        self._unseen: list[bytes] = []
         self._fits: dict[Demand, bool] = {}
         self._unbound: TaskOptions | None = None
         """Tasks with these may run here, whatever else: the last such ones."""
@@ -109,6 +110,7 @@ class Node:
             events.ObjectPut: self._object_put,
             events.AllocationRequested: self._allocation_requested,
             events.AllocationDropped: lambda e: self.shelf.abort(e.client, e.object_id),
+            events.ResultWritten: lambda e: self.shelf.release(e.client, e.object_id),
             events.ObjectsRequested: self.requests.get,
             events.WaitRequested: self.requests.wait,
             events.RefsReleased: self._refs_released,
@@ -163,8 +165,8 @@ class Node:
                 self._settle()
         self.objects.collect()
         if self._forgotten:
-            step.out.append(ForgetValues(tuple(self._forgotten)))
-            self._forgotten.clear()
+            step.out.append(ForgetValues(tuple(self._forgotten), tuple(self._unseen)))
+            self._forgotten, self._unseen = [], []
         if self.peers.watched or self.peers.unplaced:  # else nobody needs to know what is free
             self.peers.end_step()
         return step.take()
@@ -204,7 +206,9 @@ class Node:
                     self.need(entry, local=True)
                 continue
             if not needed:
-                self.shelf.set_evictable(landed.popleft(), True)
+                landed.pop(object_id := next(iter(landed)))
+                if not self.requests.keeps(object_id):
+                    self.shelf.set_evictable(object_id, True)
                 continue
             entry, local = needed.popleft()
             if not entry.exists:
@@ -231,8 +235,9 @@ class Node:
         fits = self._fits.get(demand)
         if fits is None:
             fits = self._fits[demand] = self.scheduler.pool.fits_total(demand)
-        if fits and (task.owner or options.strategy.kind == "DEFAULT" or self._stays(task)):
-            if options.strategy.kind == "DEFAULT":
+        default = options.strategy.kind == "DEFAULT" and not self.peers.spares_gpus
+        if fits and (default or task.owner or self._stays(task)):
+            if default:
                 self._unbound = options
             self.scheduler.enqueue(task)
         elif task.owner:  # a bundle that it was placed in is not here any more
@@ -241,7 +246,9 @@ class Node:
             self.peers.ask_placement(task)
 
     def _stays(self, task: Task) -> bool:
-        strategy = task.spec.options.strategy
+        demand, strategy = task.spec.options.demand, task.spec.options.strategy
+        if strategy.kind == "DEFAULT":  # and here GPUs are to be spared
+            return gpus_in(demand) > 0
         if strategy.spills or strategy.fails or not meets(self.labels, strategy.selector):
             return False
         if strategy.kind == "GROUP":
@@ -250,8 +257,8 @@ class Node:
             return strategy.node == self.name
         return not self.peers.others
 
-    def totals_changed(self) -> None:
-        """The node has got resources by new names, or has lost some."""
+    def places_changed(self) -> None:
+        """The node has got resources by new names, or has lost some; or other nodes have."""
         self._fits.clear()
         self._unbound = None
 
@@ -282,6 +289,7 @@ class Node:
             entry.state = STORED if self.shelf.seal(event.client, event.object_id) else LOST
         else:
             entry.state = INLINE
+            entry.is_error = event.is_error
         self.announce(entry)
 
     def _allocation_requested(self, event: events.AllocationRequested) -> None:
@@ -341,6 +349,8 @@ class Node:
         if entry.state == INLINE:
             if not stays:
                 self._forgotten.append(object_id)
+                if entry.is_error and not (entry.seen or entry.owner):
+                    self._unseen.append(object_id)
                 entry.is_error = False
         elif entry.state == STORED:
             self.shelf.set_evictable(object_id, True)
@@ -363,20 +373,20 @@ class Node:
         object_id = entry.object_id
         if entry.state == INLINE:
             self._forgotten.append(object_id)
+            if entry.is_error and not (entry.seen or entry.owner):
+                self._unseen.append(object_id)
         elif entry.state == STORED:
             self.shelf.delete(object_id)
         if entry.owner:
             self.peers.return_ref(entry)
-            if is_put(object_id):
-                return
-        else:
-            if entry.locations and entry.exists:
-                self.peers.delete_copies(entry)
-            if object_id in self.actors.owned:
-                self.actors.abandoned(object_id)
-            elif self.streams.table:
-                self.streams.unwanted(entry)
-        self.lineage.object_removed(object_id)
+        elif entry.locations and entry.exists:
+            self.peers.delete_copies(entry)
+        if object_id in self.actors.owned:
+            self.actors.abandoned(object_id)
+        elif self.streams.table and not entry.owner:
+            self.streams.unwanted(entry)
+        if not entry.owner or self.lineage.is_result(object_id):
+            self.lineage.object_removed(object_id)
 
     def _missing(self, object_id: bytes) -> Entry:
         """An object is to be held that is not known here: lost, or an actor that refers to itself,
@@ -405,10 +415,8 @@ class Node:
         if entry is not None and entry.state == STORED:
             self.shelf.delete(object_id)
             self._evicted(object_id)
-
-    def landing_offset(self, object_id: bytes) -> int | None:
-        """Where the bytes of an object that is on its way to this node are to be written."""
-        return self.peers.landing_offset(object_id)
+            if entry.state == FREED:
+                entry.state = LOST  # against our will
 
     # -- what the shell must know to look after values ---------------------------------------------
 

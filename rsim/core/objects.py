@@ -48,6 +48,8 @@ class Entry(msgspec.Struct, gc=False, eq=False):
     locations: list[str] | None = None
     """Other nodes whose store has it."""
     is_error: bool = False
+    seen: bool = False
+    """Somebody has asked for it, so that if it is an error, that is no secret."""
     primary: bool = False
     """Foreign, and this node keeps the copy that the owner relies on."""
     cached: bool = False
@@ -56,6 +58,8 @@ class Entry(msgspec.Struct, gc=False, eq=False):
     """
     actor_at: str = ""
     """It stands for an actor that lives on this node."""
+    dormant: bool = False
+    """Only lineage wants it: what its value contains is held for lineage, too, not for users."""
     received: int = 0
     """Foreign: loans that the owner has made to this node."""
 
@@ -99,6 +103,11 @@ class ObjectTable:
     def get(self, object_id: bytes) -> Entry | None:
         return self.entries.get(object_id)
 
+    def exists(self, object_id: bytes) -> bool:
+        """Whether the object has a value or an error, wherever that is."""
+        entry = self.entries.get(object_id)
+        return entry is not None and entry.exists
+
     def declare(self, object_id: bytes) -> Entry:
         """The entry of an object owned here, made if need be."""
         entry = self.entries.get(object_id)
@@ -140,8 +149,8 @@ class ObjectTable:
         """
         if contained or entry.contained:
             self.hold(contained)
-            before, entry.contained = entry.contained, contained
-            self.release(before)
+            self._release_contained(entry)
+            entry.contained = contained
 
     def release_entry(self, entry: Entry) -> None:
         """Take back one hold on an entry."""
@@ -164,6 +173,17 @@ class ObjectTable:
                 entry.lineage_holds -= 1
                 if entry.lineage_holds == 0 and entry.holds == 0:
                     self._garbage.append(entry)
+
+    def revive(self, object_ids: Iterable[bytes]) -> None:
+        """A task is to read these again, and what they contain."""
+        todo = list(object_ids)
+        while todo:
+            entry = self.entries.get(todo.pop())
+            if entry is not None and entry.dormant:
+                entry.dormant = False
+                self.hold(entry.contained)
+                self.release_lineage(entry.contained)
+                todo += entry.contained
 
     # -- loans -------------------------------------------------------------------------------------
 
@@ -305,6 +325,10 @@ class ObjectTable:
                 if entry.exists and not self._on_freed(entry):
                     entry.state = FREED
                     self._release_contained(entry)
+                elif entry.contained and not entry.dormant:
+                    entry.dormant = True
+                    self.hold_lineage(entry.contained)
+                    self.release(entry.contained)
             elif entry.state or entry.owner or is_put(entry.object_id):  # not one still to come
                 del entries[entry.object_id]
                 self._on_removed(entry)
@@ -315,7 +339,8 @@ class ObjectTable:
 
     def _release_contained(self, entry: Entry) -> None:
         contained, entry.contained = entry.contained, ()
-        self.release(contained)
+        dormant, entry.dormant = entry.dormant, False
+        (self.release_lineage if dormant else self.release)(contained)
 
     # -- checks ------------------------------------------------------------------------------------
 
@@ -329,7 +354,7 @@ class ObjectTable:
                 assert count > 0, f"loan of {object_id.hex()} counts {count}"
                 derived[object_id] = derived.get(object_id, 0) + 1
         for entry in self.entries.values():
-            for object_id in entry.contained:
+            for object_id in () if entry.dormant else entry.contained:
                 derived[object_id] = derived.get(object_id, 0) + 1
         for object_id, entry in self.entries.items():
             assert entry.holds == derived.pop(object_id, 0), (

@@ -28,7 +28,7 @@ from rsim.core.events import (
 from rsim.core.ids import creator, return_id
 from rsim.core.objects import PENDING, REMOTE, STORED, Entry, Waiter
 from rsim.core.records import STREAMING, Demand, ErrorInfo, Result
-from rsim.core.resources import format_demand
+from rsim.core.resources import format_demand, gpus_in
 from rsim.core.shortage import OUT_OF_MEMORY
 from rsim.core.succession import Succession
 from rsim.core.work import FORWARDED, READY, SETTLED, Task
@@ -53,13 +53,19 @@ class Peers:
         self.succession = Succession(node)
         self.others: dict[str, Demand] = {}
         self.unplaced: dict[bytes, Task] = {}
+        self.spares_gpus = False
+        """This node has GPUs, and another one has none: tasks without GPUs had rather run there."""
         self.watched = False
         """The global scheduler needs to know what is free here, always."""
         self._infeasible: dict[bytes, str] = {}
+        self._warned: dict[str, None] = {}
+        """What the driver has been told: once, however many tasks ask for the same."""
         self._accepted: list[bytes] = []
         self._requests = 0
         self._report_seq = 0
-        self._reported: tuple[Demand, int] | None = None
+        self._reported: dict[str, int] = {}
+        """What the global scheduler knows to be free here, without zeros."""
+        self._reported_queue = -1
         self.query = self.directory.query
         self.fetch = self.directory.fetch
         self.delete_copies = self.directory.delete_copies
@@ -209,7 +215,9 @@ class Peers:
         demand = task.spec.options.demand
         self._infeasible[message.task_id] = message.reason
         text = f"{task.spec.name} asks for {format_demand(demand)}, which {message.reason}"
-        self._node.step.out.append(WarnDriver(text, message.task_id, demand))
+        if text not in self._warned:
+            self._warned[text] = None
+            self._node.step.out.append(WarnDriver(text, message.task_id, demand))
 
     def infeasible(self) -> list[tuple[Task, str]]:
         """Tasks that fit no node of the cluster, with the reason."""
@@ -229,12 +237,21 @@ class Peers:
     def _report(self) -> None:
         """Tell the global scheduler what is free, if it does not know."""
         node = self._node
-        state = (node.scheduler.pool.available(), node.scheduler.queued)
-        if state != self._reported or self._accepted:
-            self._reported = state
+        queued, reported = node.scheduler.queued, self._reported
+        touched = node.scheduler.pool.changes()
+        first = not self._report_seq
+        changes = tuple(each for each in touched if first or reported.get(each[0], 0) != each[1])
+        if changes or queued != self._reported_queue or self._accepted:
+            for name, units in changes:
+                if units:
+                    reported[name] = units
+                else:
+                    reported.pop(name, None)
+            self._reported_queue = queued
             self._report_seq += 1
             accepted, self._accepted = tuple(self._accepted), []
-            self.borrowing.send(m.GLOBAL, m.ResourceReport(self._report_seq, *state, accepted))
+            report = m.ResourceReport(self._report_seq, changes, queued, accepted)
+            self.borrowing.send(m.GLOBAL, report)
 
     def _may_ask(self, task: Task) -> bool:
         """Whether a queued task may be better off elsewhere: so is one that was given a place here
@@ -455,11 +472,19 @@ class Peers:
         if event.node != self._node.name:
             self.watched = True
             self.others[event.node] = event.total
+            self._others_changed()
             self._node.objects.open_account(event.node)
+
+    def _others_changed(self) -> None:
+        mine = gpus_in(self._node.scheduler.pool.total)
+        self.spares_gpus = mine > 0 and not all(map(gpus_in, self.others.values()))
+        self._node.places_changed()
 
     def node_left(self, dead: str) -> Demand | None:
         """A node is gone. The resources that it had, unless it was gone already."""
-        return self.others.pop(dead, None)
+        total = self.others.pop(dead, None)
+        self._others_changed()
+        return total
 
     @property
     def active(self) -> bool:

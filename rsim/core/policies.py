@@ -20,7 +20,7 @@ import msgspec
 from rsim.core.choices import Choices
 from rsim.core.labels import meets
 from rsim.core.records import Demand, Strategy
-from rsim.core.resources import fits, utilisation
+from rsim.core.resources import fits, gpus_in, utilisation
 
 
 class PolicyError(ValueError):
@@ -94,7 +94,8 @@ class Hybrid:
     Preferred is the node with most bytes of the arguments or, when no node has any, the one that
     asks. If it is busy, nodes are ranked by utilisation, where less than ``threshold`` counts as
     none, then by name, and one of the first k is drawn: k is ``top_k_fraction`` of all nodes, but
-    at least ``top_k_absolute``. Tasks that need no GPU avoid nodes with GPUs.
+    at least ``top_k_absolute``. Tasks that need no GPU avoid nodes with GPUs while others are free,
+    unless their arguments are there.
     """
 
     def __init__(
@@ -114,10 +115,13 @@ class Hybrid:
         demand, nodes = task.demand, cluster.nodes
         preferred = _preferred(task, cluster)
         if preferred is not None and preferred.fits_now(demand):
-            return preferred.name
+            has_inputs = any(size for _, size in task.locality)
+            if has_inputs or not _wastes_gpus(preferred, demand):
+                return preferred.name
         available = [node for node in nodes if node.fits_now(demand)]
-        if available and not any(name == "GPU" for name, _ in demand):
-            available = [node for node in available if not node.total.get("GPU")] or available
+        available = [node for node in available if not _wastes_gpus(node, demand)] or available
+        if preferred is not None and any(node is preferred for node in available):
+            return preferred.name
         ranked = available or [node for node in nodes if node.fits_total(demand)]
         if not ranked:
             return None
@@ -290,6 +294,11 @@ def _preferred(task: TaskView, cluster: ClusterView) -> NodeView | None:
     if not best or task.source in best:
         return cluster.node(task.source)
     return cluster.node(best[0]) or cluster.node(task.source)
+
+
+def _wastes_gpus(node: NodeView, demand: Demand) -> bool:
+    """Whether a node has GPUs, and the demand needs none."""
+    return "GPU" in node.total and not gpus_in(demand)
 
 
 def _selected(task: TaskView, cluster: ClusterView) -> Iterator[ClusterView]:

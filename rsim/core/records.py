@@ -87,6 +87,10 @@ class TaskOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """After so many of its tasks a worker ends; 0: never."""
     env_vars: EnvVars = ()
     """What its worker's environment has besides while it runs, or while the actor lives."""
+    threads: int = 1
+    """How many threads the libraries that it uses may compute with: one for each whole CPU."""
+    untold: bool = False
+    """Who asks for the tasks is not told of it."""
 
 
 class ActorName(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -122,6 +126,13 @@ class ActorOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
     name: ActorName | None = None
     detached: bool = False
     """It lives on without handles, until it is killed."""
+    namespace: str = ""
+    """What one without a name was given all the same; only told, when somebody asks."""
+
+    @property
+    def known_as(self) -> ActorName | None:
+        """Its name, of which but the namespace may be there."""
+        return self.name or (ActorName(self.namespace, "") if self.namespace else None)
 
     @property
     def is_concurrent(self) -> bool:
@@ -198,7 +209,7 @@ class GroupStats(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     stage: str
     """STARTED: nodes are asked for the bundles; FINISHED, REMOVED; NO_RESOURCES: they do not fit
-    now; INFEASIBLE: in no idle cluster of these nodes.
+    now; INFEASIBLE: no idle node could hold one of them, or what is to be together, or apart.
     """
     attempts: int
     """How often room was looked for: at first, and whenever there was some."""

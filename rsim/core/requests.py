@@ -35,6 +35,8 @@ class Gather(Waiter, gc=False, eq=False, kw_only=True):
     stint: int = -1
     """Of the worker that it blocks."""
     done: bool = False
+    kept: tuple[bytes, ...] = ()
+    """Copies that have come for it while others are missing."""
 
 
 class WaitRequest(Waiter, gc=False, eq=False, kw_only=True):
@@ -59,6 +61,10 @@ class Requests:
         self._open: dict[tuple[int, int], Gather | WaitRequest] = {}
         self._starting: dict[bytes, Gather] = {}
         self._timers: dict[int, Gather | WaitRequest] = {}
+        self._kept: dict[bytes, int] = {}
+        """Copies that must not be dropped, as somebody waits for others besides: how many do. Else
+        those who need more than there is room for would drop what they need themselves, for ever.
+        """
 
     # -- get ---------------------------------------------------------------------------------------
 
@@ -93,6 +99,7 @@ class Requests:
                 continue
             if entry.is_error:
                 self._drop_waits(gather)
+                self._note_seen(gather)
                 gather.object_ids = (object_id,)
                 return
             if not entry.is_local:
@@ -105,6 +112,13 @@ class Requests:
             node.gone(entry)
         else:
             node.need(entry, local=True)
+
+    def _note_seen(self, gather: Gather) -> None:
+        """The request ends with an error, whatever becomes of the other objects."""
+        for object_id in gather.object_ids:
+            entry = self._node.objects.get(object_id)
+            if entry is not None:
+                entry.seen = True
 
     def receded(self, entry: Entry) -> None:
         """An object has to be made again: tasks that were about to start with it wait for it like
@@ -139,10 +153,32 @@ class Requests:
             if entry.is_error:
                 self._drop_waits(waiter)
                 self._unpin(waiter)
+                self._note_seen(waiter)
                 waiter.object_ids = (entry.object_id,)
                 waiter.pinned = 0
             if not waiter.missing:
                 self._pin_on(waiter)
+            elif self._node.peers.directory.has_landed(entry.object_id):
+                waiter.kept += (entry.object_id,)
+                self._kept[entry.object_id] = self._kept.get(entry.object_id, 0) + 1
+
+    def keeps(self, object_id: bytes) -> bool:
+        """Whether a copy of another node's object may not be dropped yet."""
+        return object_id in self._kept
+
+    def let_stay(self, object_id: bytes) -> None:
+        """The copy is the one that counts now: whether it may be dropped is not decided here."""
+        self._kept.pop(object_id, None)
+
+    def _release_kept(self, gather: Gather) -> None:
+        kept, gather.kept = gather.kept, ()
+        for object_id in kept:
+            left = self._kept.get(object_id, 0) - 1
+            if left > 0:
+                self._kept[object_id] = left
+            elif left == 0:
+                del self._kept[object_id]
+                self._node.shelf.set_evictable(object_id, True)
 
     def _pin_on(self, gather: Gather) -> None:
         """Pin what lies in the store, one after the other; those on disk take a detour."""
@@ -194,6 +230,7 @@ class Requests:
 
     def _finish_gather(self, gather: Gather, error: ErrorInfo | None) -> None:
         gather.done = True
+        self._release_kept(gather)
         if error is not None:
             self._unpin(gather)
         if gather.task is not None:
@@ -270,6 +307,8 @@ class Requests:
             entry = self._node.objects.get(object_id)
             if entry is None or entry.is_local or (entry.exists and not request.local):
                 ready.append(object_id)
+                if entry is not None and entry.is_error:
+                    entry.seen = True
                 if len(ready) == request.num_returns:
                     break
         request.done = True
@@ -318,6 +357,8 @@ class Requests:
 
     def _time_out(self, gather: Gather) -> None:
         gather.done = True
+        self._note_seen(gather)
+        self._release_kept(gather)
         missing: list[bytes] = []
         for index, object_id in enumerate(gather.object_ids):
             entry = self._node.objects.get(object_id)
@@ -338,10 +379,13 @@ class Requests:
             request.done = True
             self._drop_waits(request)
             self._close(request)
+            if isinstance(request, Gather):
+                self._release_kept(request)
         for task_id in [each for each, one in self._starting.items() if one.client == client]:
             gather = self._starting.pop(task_id)
             gather.done = True
             self._drop_waits(gather)
+            self._release_kept(gather)
 
     def is_starting(self, task_id: bytes) -> bool:
         """Whether a task has a worker, but not its inputs yet."""
@@ -352,6 +396,7 @@ class Requests:
         gather = self._starting.pop(task.spec.task_id)
         gather.done = True
         self._drop_waits(gather)
+        self._release_kept(gather)
         self._unpin(gather)
 
     @property

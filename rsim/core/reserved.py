@@ -7,16 +7,17 @@ of this node, from their reservation until their resources are free again.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from rsim.core import messages as m
 from rsim.core.bundles import (
-    mentions,
     names_in,
     reservation_key,
     resources_of,
+    sum_of,
     uses,
 )
 from rsim.core.devices import Grant
@@ -43,7 +44,8 @@ class Reserved:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._bundles: list[_Bundle] = []
+        self._bundles: dict[bytes, list[_Bundle]] = {}
+        """By group."""
         self._last_op = 0
         self._ending: dict[bytes, dict[int, None]] = {}
         """Groups that are no more, and the workers of theirs that are not gone yet."""
@@ -78,7 +80,7 @@ class Reserved:
             taken.append(_Bundle(group_id, index, op, demand, pool.take(demand)))
         reserved = len(taken) == len(message.bundles)
         if reserved:
-            self._bundles += taken
+            self._bundles.setdefault(group_id, []).extend(taken)
             node.peers.bundles_accepted(reservation_key(group_id, op))
         else:
             for bundle in taken:
@@ -92,7 +94,7 @@ class Reserved:
             if not bundle.committed:
                 bundle.committed = True
                 self._open(bundle)
-        node.totals_changed()
+        node.places_changed()
         node.scheduler.dispatch()
 
     def _open(self, bundle: _Bundle) -> None:
@@ -107,18 +109,20 @@ class Reserved:
         """A reservation is not wanted; without a number: the group was removed."""
         group_id = message.group_id
         if message.op:
-            self._free(self._of(group_id, message.op))
+            self._free(group_id, message.op)
         else:
             self._end(group_id)
 
     def _of(self, group_id: bytes, op: int = 0) -> list[_Bundle]:
         """The bundles of a group, or of one reservation for it."""
-        mine = (bundle for bundle in self._bundles if bundle.group_id == group_id)
-        return [bundle for bundle in mine if op in (0, bundle.op)]
+        return [each for each in self._bundles.get(group_id, ()) if op in (0, each.op)]
 
-    def _free(self, bundles: list[_Bundle]) -> None:
-        node = self._node
-        self._bundles = [each for each in self._bundles if each not in bundles]
+    def _free(self, group_id: bytes, op: int = 0) -> None:
+        """Those bundles are not needed any more."""
+        node, bundles = self._node, self._of(group_id, op)
+        kept = [each for each in self._bundles.pop(group_id, ()) if each not in bundles]
+        if kept:
+            self._bundles[group_id] = kept
         for bundle in bundles:
             node.scheduler.pool.give(bundle.demand, bundle.grant)
         if bundles:
@@ -130,10 +134,10 @@ class Reserved:
         """Nothing more starts in the group, and who runs in it is killed."""
         node = self._node
         scheduler = node.scheduler
-        for name, _ in scheduler.pool.total:
-            if mentions(name, group_id):
-                scheduler.pool.drop(name)
-        node.totals_changed()
+        given = (resources_of(each.demand, group_id, each.index) for each in self._of(group_id))
+        for name, _ in sum_of(given):
+            scheduler.pool.drop(name)
+        node.places_changed()
         tenants = [worker for worker in scheduler.workers.values() if uses(worker.demand, group_id)]
         self._ending[group_id] = {worker.client: None for worker in tenants}
         for worker in tenants:
@@ -141,7 +145,7 @@ class Reserved:
         self._sweep(group_id)
         if not tenants:
             del self._ending[group_id]
-            self._free(self._of(group_id))
+            self._free(group_id)
 
     def _evict(self, worker: Worker) -> None:
         """From now on the bundle itself stands for what the worker had."""
@@ -152,16 +156,10 @@ class Reserved:
     def _sweep(self, group_id: bytes) -> None:
         """What is queued for the group cannot run here: see what is to become of it."""
         node = self._node
-        queued = [
-            task
-            for task in node.scheduler.ready_tasks()
-            if task.spec.options.strategy.group == group_id
-        ]
+        queued = node.scheduler.drop_queues(lambda demand: uses(demand, group_id))
         for task in queued:
-            node.scheduler.remove(task)
             if task.requested:
                 node.peers.withdraw_request(task)
-        node.scheduler.forget_queues()
         for task in queued:
             node.place(task)
 
@@ -174,18 +172,22 @@ class Reserved:
             self._sweep(group_id)
             if not tenants:
                 del self._ending[group_id]
-                self._free(self._of(group_id))
+                self._free(group_id)
 
     # -- checks ------------------------------------------------------------------------------------
 
     def demands(self) -> list[Demand]:
         """What is set apart."""
-        return [bundle.demand for bundle in self._bundles]
+        return [bundle.demand for bundle in self._all()]
+
+    def _all(self) -> Iterator[_Bundle]:
+        for bundles in self._bundles.values():
+            yield from bundles
 
     def check(self) -> None:
         """Assert that the pool has the resources of the bundles in use, and no other such ones."""
         expected: dict[str, int] = {}
-        for bundle in self._bundles:
+        for bundle in self._all():
             if bundle.committed and bundle.group_id not in self._ending:
                 named = resources_of(bundle.demand, bundle.group_id, bundle.index)
                 for name, units in named:

@@ -24,6 +24,8 @@ _SLIP = Fraction(1, 1 << 50)
 
 def units_of(amount: float) -> int:
     """A quantity in units: exact, unless it is finer than a unit; then the rest is cut off."""
+    if amount == int(amount):
+        return int(amount) * RESOURCE_UNITS
     exact = Fraction(amount) * RESOURCE_UNITS
     nearest = round(exact)
     if abs(exact - nearest) <= max(exact * _SLIP, Fraction(1, 1_000_000)):
@@ -72,6 +74,11 @@ def fits(have: Mapping[str, int], demand: Demand) -> bool:
     return True
 
 
+def gpus_in(demand: Demand) -> int:
+    """The GPUs that it asks for, in units."""
+    return dict(demand).get("GPU", 0)
+
+
 def less(demand: Demand, kept: Demand) -> Demand:
     """What is left of a demand when some of it is kept."""
     keeps = dict(kept)
@@ -102,12 +109,14 @@ def utilisation(total: Mapping[str, int], available: Mapping[str, int]) -> float
 class Pool:
     """The resources of one node."""
 
-    __slots__ = ("_available", "_devices", "_total")
+    __slots__ = ("_available", "_devices", "_total", "_touched")
 
     def __init__(self, total: Demand) -> None:
         self._total = dict(total)
         self._available = dict(total)
         self._devices = Devices(total)
+        self._touched: dict[str, int] | None = None
+        """The names of what may have changed since ``changes``; None: nobody has asked."""
 
     @property
     def total(self) -> Demand:
@@ -136,6 +145,8 @@ class Pool:
             )
         for name, units in demand:
             available[name] -= units
+        if self._touched is not None:
+            self._touch(demand)
         devices = self._devices
         if not devices.free:
             return ()
@@ -155,6 +166,7 @@ class Pool:
             )
         for name, units in demand:
             self._available[name] -= units
+        self._touch(demand)
 
     def give(self, demand: Demand, grant: Grant = ()) -> None:
         """Give back what was taken. ValueError when so much is not out."""
@@ -167,6 +179,8 @@ class Pool:
                 )
         for name, units in demand:
             available[name] += units
+        if self._touched is not None:
+            self._touch(demand)
         if grant:
             self._devices.give(demand, grant)
 
@@ -175,6 +189,7 @@ class Pool:
         for name, units in more:
             self._total[name] = self._total.get(name, 0) + units
             self._available[name] = self._available.get(name, 0) + units
+        self._touch(more)
         for name, grant in devices.items():
             self._devices.add(name, grant)
 
@@ -182,11 +197,24 @@ class Pool:
         """There is nothing of this any more; what is out of it never comes back."""
         self._total.pop(name, None)
         self._available.pop(name, None)
+        self._touch(((name, 0),))
         self._devices.drop(name)
+
+    def _touch(self, demand: Demand) -> None:
+        if self._touched is not None:
+            self._touched.update(dict(demand))
 
     def available(self) -> Demand:
         """What is free, sorted by name, without zeros; negative where oversubscribed."""
         return tuple(sorted(item for item in self._available.items() if item[1]))
+
+    def changes(self) -> Demand:
+        """What is free of each resource that was taken, given, added or dropped since this was last
+        asked, sorted by name; the first time, of all. 0 for what is not there any more.
+        """
+        names = self._available if self._touched is None else self._touched
+        self._touched = {}
+        return tuple((name, self._available.get(name, 0)) for name in sorted(names))
 
     def utilisation(self) -> float:
         """The used fraction of the critical resource."""

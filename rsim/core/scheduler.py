@@ -124,12 +124,15 @@ class LocalScheduler:
         self._queue_of(task).tasks.remove(task)
         self.queued -= 1
 
-    def forget_queues(self) -> None:
-        """Some resources are no more: drop the empty queues of tasks that would need them."""
-        kept = [each for each in self._queues if each.tasks or self.pool.fits_total(each.demand)]
-        self._queues = kept
-        self._by_shape = {(each.demand, each.depth): each for each in kept}
+    def drop_queues(self, unwanted: Callable[[Demand], bool]) -> list[Task]:
+        """Some resources are no more: forget the queues of such demands. The tasks in them."""
+        dropped = [each for each in self._queues if unwanted(each.demand)]
+        for queue in dropped:
+            self._queues.remove(queue)
+            del self._by_shape[queue.demand, queue.depth]
+            self.queued -= len(queue.tasks)
         self._latest = None
+        return [task for queue in dropped for task in queue.tasks]
 
     def ready_tasks(self) -> Iterator[Task]:
         """All queued tasks, in the order of the queues."""
@@ -141,12 +144,14 @@ class LocalScheduler:
     def dispatch(self) -> None:
         """Start all that can be started now."""
         self.due = False
+        pipelines, most = self._config.pipeline_depth > 1, self._config.max_starting
         for queue in self._queues:
-            tasks = queue.tasks
-            queue.stalled = True
+            tasks, queue.stalled = queue.tasks, True
             while tasks:
+                if not (self._idle or pipelines) and self._starting >= min(len(tasks), most):
+                    break  # whether it fits would make no difference
                 if not self.pool.fits_now(queue.demand):
-                    if self._config.pipeline_depth > 1:
+                    if pipelines:
                         self._send_ahead(queue)
                     break
                 if not self._idle:

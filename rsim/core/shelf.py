@@ -83,6 +83,13 @@ class Shelf:
         self._answers[ticket] = (client, object_id, granted)
         self.apply(self.store.create(object_id, size_bytes, ticket))
 
+    def release(self, client: int, object_id: bytes) -> None:
+        """The writer has written all, but what it writes does not count yet: until it does, the
+        object is no use to others, and may go to disk.
+        """
+        if self._writing.get(object_id) == client:
+            self.apply(self.store.seal(object_id))
+
     def seal(self, client: int, object_id: bytes) -> bool:
         """The writer is done; whether the object is there now (if it was not the writer, thanks to
         another one).
@@ -92,7 +99,7 @@ class Shelf:
         del self._writing[object_id]
         self.apply(self.store.seal(object_id))
         self._written(object_id)
-        return True
+        return self.store.contains(object_id)
 
     def abort(self, client: int, object_id: bytes) -> None:
         """The writer gave up; another one is not touched."""
@@ -102,6 +109,8 @@ class Shelf:
                 self.delete(object_id)  # it was kept, in use after its end, for this writer
             return
         del self._writing[object_id]
+        if self.store.contains(object_id):
+            self.delete(object_id)  # all was written
         self.apply(self.store.abort(object_id))
         self._written(object_id)
 

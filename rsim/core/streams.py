@@ -43,6 +43,8 @@ class Stream(Waiter, gc=False, eq=False, kw_only=True):
     """How many items there were so far, in any run."""
     consumed: int = 0
     """How many of them the consumer has been given."""
+    failed: bool = False
+    """The item that was produced last is an error: there will be none after it."""
     ended: bool = False
     open: bool = True
     """Somebody can still ask for items: those that are not consumed are held."""
@@ -80,8 +82,10 @@ class Streams:
                 node.objects.wait(end, stream)
             return
         given = stream.consumed if stream.open else stream.produced
-        for object_id in _items(stream, 1, given):
+        items = _items(stream, 1, given)
+        for object_id in items:
             self._claim(object_id, LOST).holds += 1
+        node.objects.revive(items)
         was_open, stream.open, stream.consumed = stream.open, True, 0
         if stream.ended and end.is_error and not was_open:
             self._append_error(stream, end)
@@ -110,8 +114,8 @@ class Streams:
         """The generator has ended: its error, if it is one, is the last item."""
         if stream.ended:
             return
-        stream.ended = True
-        if end.is_error and stream.open:
+        stream.ended = end.seen = True  # whoever consumes the items gets the error as one
+        if end.is_error and stream.open and not stream.failed:
             self._append_error(stream, end)
             return
         following = self._node.objects.get(return_id(stream.task_id, stream.produced + 1))
@@ -178,6 +182,7 @@ class Streams:
             stream.attempt, stream.last = task.attempt, item.index
         if stream is not None and not again and self._is_next(stream, item):
             stream.produced += 1
+            stream.failed = item.error
             if stream.open:
                 self._claim(object_id).holds += 1
         entry = node.objects.get(object_id)

@@ -102,6 +102,7 @@ class Succession:
             if entry.actor_at:
                 self._bury(entry)
             if entry.state == STORED:
+                node.requests.let_stay(object_id)
                 node.shelf.set_evictable(object_id, False)
             elif entry.state != INLINE:
                 entry.state = REMOTE if entry.locations else LOST

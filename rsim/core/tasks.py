@@ -244,10 +244,7 @@ class Tasks:
                 self.retry(task)
                 return
             for entry in missing:
-                name = entry.object_id.hex()
-                text = f"object {name} is lost: {spec.name} ran again without making it"
-                lost = ErrorInfo("ObjectReconstructionFailedError", text, entry.object_id)
-                self.fail_object(entry, lost)
+                self.fail_object(entry, node.lineage.omission(task, entry))
         self.conclude(task, error)
 
     def fill(self, entry: Entry, result: Result, is_error: bool, executor: int | str) -> bool:
@@ -331,14 +328,14 @@ class Tasks:
         for object_id in task.spec.deps:
             entry = objects.get(object_id)
             if entry is not None:
+                entry.seen = True
                 objects.unwait(entry, task)
         if task.owner:
             self._node.peers.send_error_of(task, source)
             self.conclude(task, error)
             return
         spec = task.spec
-        is_input = spec.creation is None and source.object_id != spec.actor
-        dependent = spec.name if is_input else ""
+        dependent = spec.name if spec.creation is None and source.object_id != spec.actor else ""
         for entry in self._node.lineage.unfinished(task):
             self._node.step.out.append(CopyError(source.object_id, entry.object_id, dependent))
             objects.set_contained(entry, source.contained)
@@ -388,13 +385,11 @@ class Tasks:
         entry = self._node.objects.get(return_id(task.spec.task_id, 0))
         return entry is not None and bool(entry.holds or entry.lineage_holds)
 
-    def retry(self, task: Task, error: ErrorInfo | None = None) -> None:
-        """Run the task once more, at the cost of a retry. ``error``: why the last attempt failed,
-        unless it did not.
-        """
+    def retry(self, task: Task, error: ErrorInfo | None = None, charged: bool = True) -> None:
+        """Run the task once more, for a retry if ``charged``. ``error``: why it failed, or None."""
         if error is not None:
             self._node.history.attempt_ended(task, error, self._node.step.now_ns)
-        if task.retries_left > 0:
+        if charged and task.retries_left > 0:
             task.retries_left -= 1
         task.attempt += 1
         self.await_inputs(task)

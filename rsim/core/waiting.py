@@ -30,9 +30,9 @@ def report(node: Node) -> list[str]:
     for client, task_id in node.streams.pauses.waiting():
         name = node.tasks.table[task_id].spec.name
         lines.append(f"{name} (worker {client}) waits for its items to be consumed")
+    free = format_demand(node.scheduler.pool.available())
     for task in node.scheduler.ready_tasks():
         need = format_demand(task.spec.options.demand)
-        free = format_demand(node.scheduler.pool.available())
         lines.append(f"{task.spec.name} is ready and waits for {need} of {free}")
     lines += [f"infeasible: {line}" for line in infeasible(node)]
     return [f"{node.name}: {line}" for line in lines]

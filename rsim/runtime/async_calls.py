@@ -39,7 +39,9 @@ async def _live(
     if executor.perform(task, client.base, executor.run_alone):
         calls = executor.calls = AsyncCalls(executor, client, stage, options)
         client.has_loop = True
-        await calls.ended
+        while not calls.ended.done():
+            with contextlib.suppress(asyncio.CancelledError):  # by a method that cancels all tasks
+                await asyncio.shield(calls.ended)
         await _end_others()
 
 

@@ -15,8 +15,7 @@ from rsim.core.records import STREAMING
 from rsim.runtime.client import Client
 from rsim.runtime.executor import Executor
 from rsim.runtime.futures import answer_future
-from rsim.runtime.generators import DynamicObjectRefGenerator
-from rsim.runtime.streaming import Declared, Production, collect, is_dynamic
+from rsim.runtime.streaming import Declared, Kept, Production, collect
 from rsim.runtime.wire import RunTask
 
 GENERATORS = (AsyncGeneratorType, GeneratorType)
@@ -34,8 +33,8 @@ async def drain(executor: Executor, client: Client, task: RunTask, values: Any) 
             return executor.broken(production, error)
         return None
     if type(values) is GeneratorType:
-        return collect(client, task, values, executor.declared(task))
-    return await _collect(client, task, values, executor.declared(task))
+        return collect(values, executor.collected(task))
+    return await _collect(values, executor.collected(task))
 
 
 async def _run(client: Client, production: Production, values: AsyncGenerator[Any, None]) -> None:
@@ -68,25 +67,17 @@ async def _asynchronous(values: Any) -> AsyncGenerator[Any, None]:
         await values.aclose()
 
 
-async def _collect(
-    client: Client, task: RunTask, values: AsyncGenerator[Any, None], declared: Declared
-) -> Any:
+async def _collect(values: AsyncGenerator[Any, None], collected: Declared | Kept) -> Any:
     """As ``collect``."""
-    dynamic = is_dynamic(task)
     try:
-        if dynamic:
-            return DynamicObjectRefGenerator(client.put_all([each async for each in values]))
         async for value in values:
-            if not declared.add(value):
+            if not collected.add(value):
                 break
     except Exception as error:
-        if dynamic:
-            raise
-        declared.fail(error)
+        collected.fail(error)
     except BaseException:
-        declared.drop()
+        collected.drop()
         raise
     finally:
         await values.aclose()
-    declared.end()
-    return declared
+    return collected.end()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rsim.core import events
@@ -48,7 +48,7 @@ INLINE_LIMIT_BYTES = 100 * 1024
 
 
 _YIELDED = 1 << 30
-"""No task puts so many values that it would come to those of ``put_all``."""
+"""No task puts so many values that it would come to those of ``put_yielded``."""
 
 
 class Client(Holdings):
@@ -187,15 +187,21 @@ class Client(Holdings):
         """Store a value. ObjectStoreFullError when there is no room for it, UnserializableError."""
         return self._put_payload(serialize(value, "Could not serialize the put value"))
 
-    def put_all(self, values: Iterable[Any]) -> list[ObjectRef[Any]]:
-        """Store all that a generator yields, under ids that do not depend on what it puts itself:
+    def put_yielded(self, index: int, value: Any) -> ObjectRef[Any]:
+        """Store what a generator yields, under an id that does not depend on what it puts itself:
         it may put something else when it is run again.
         """
-        what = "Could not serialize the yielded value"
-        return [
-            self._put_payload(serialize(value, what), _YIELDED + index)
-            for index, value in enumerate(values)
-        ]
+        payload = serialize(value, "Could not serialize the yielded value")
+        return self._put_payload(payload, _YIELDED + index)
+
+    def put_raised(self, index: int, error: bytes) -> ObjectRef[Any]:
+        """Store what a generator has raised, packed, as if it were the next value it yields."""
+        object_id = put_id(self.context.task_id, _YIELDED + index)
+        ref = self.own_ref(object_id)
+        self.channel.send(
+            events.ObjectPut(self.number, object_id, len(error), (), False, error, is_error=True)
+        )
+        return ref
 
     def _put_payload(self, payload: Payload, index: int = -1) -> ObjectRef[Any]:
         context = self.context

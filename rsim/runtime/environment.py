@@ -1,10 +1,10 @@
 """The environment variables of a worker.
 
 Decides which of them come and go with what the worker runs: those that its task or actor was given
-beside the worker's own, and CUDA_VISIBLE_DEVICES and its like, by which libraries learn of their
-accelerators; and what these are called, which such a variable of the node says. Must never let what
-a task with variables of its own does to the environment reach another task. Owns what the
-environment is without them, while they are there.
+beside the worker's own, OMP_NUM_THREADS, and CUDA_VISIBLE_DEVICES and its like, by which libraries
+learn of their accelerators; and what these are called, which such a variable of the node says. Must
+never let what a task with variables of its own does to the environment reach another task. Owns
+what the environment is without them, while they are there.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ _VISIBLE: Final = {
     "neuron_cores": "NEURON_RT_VISIBLE_CORES",
 }
 """The variable by which libraries learn which devices of a kind they may use."""
+_THREADS: Final = "OMP_NUM_THREADS"
+"""The variable by which libraries learn with how many threads to compute."""
 _REFERENCE: Final = re.compile(r"\$(?:(\w+)|\{(\w+)\})", re.ASCII)
 
 
@@ -39,6 +41,18 @@ class Environment:
         """The kinds of devices of which some are shown."""
         self._without: dict[str, str] | None = None
         """What to go back to; None: nothing was given."""
+        self._sets_threads = False
+
+    def begin(self) -> None:
+        """It is a worker's, which is to compute with one thread per CPU of what it runs, unless its
+        environment says how many.
+        """
+        self._sets_threads = _THREADS not in os.environ
+        self._set_threads(1)
+
+    def _set_threads(self, threads: int) -> None:
+        if self._sets_threads:
+            os.environ[_THREADS] = str(threads)
 
     def name(self, kind: str, index: int) -> str | None:
         """What the node's environment calls its device of this index; None: it says nothing."""
@@ -46,9 +60,9 @@ class Environment:
         names = given.split(",") if given else []
         return names[index] if index < len(names) else None
 
-    def show(self, env_vars: EnvVars, devices: tuple[tuple[str, int], ...]) -> None:
-        """What runs from now on has these variables, and sees these devices (of a kind that is not
-        among them, the node's).
+    def show(self, env_vars: EnvVars, devices: tuple[tuple[str, int], ...], threads: int) -> None:
+        """What runs from now on has these variables, computes with so many threads, and sees these
+        devices (of a kind that is not among them, the node's).
         """
         for kind in self._shown:
             before = self._of_node[kind]
@@ -60,6 +74,7 @@ class Environment:
         if self._without is not None:
             _become(os.environ, self._without)
             self._without = None
+        self._set_threads(threads)
         if env_vars:
             self._without = dict(os.environ)
             add(os.environ, env_vars)

@@ -3,7 +3,8 @@
 Decides which exception an error of the system is, and how what a task raised travels: the
 exception with its chain, notes and attributes if all of that pickles and loads again, without its
 chain if only that does, else a stand-in; and always the traceback as text, without the frames of
-rsim. Never fails, whatever the exception. Owns no state.
+rsim. Never fails, whatever the exception. Owns no state but
+``unseen_handler``.
 
 A blob is a pickled tuple: function name, traceback, pickled exception, its type's name, its text.
 The exception is a pickle of its own, so that a reader without its module still gets the rest.
@@ -14,6 +15,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+from collections.abc import Callable
 from traceback import TracebackException
 from typing import Any
 
@@ -37,6 +39,12 @@ from rsim.runtime.unpicklable import describe, find_unpicklable
 
 _RSIM = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
+_QUIET = ("RSIM_IGNORE_UNHANDLED_ERRORS", "RAY_IGNORE_UNHANDLED_ERRORS")
+"""Environment variables, either of which is enough."""
+
+unseen_handler: Callable[[RsimTaskError], bool] | None = None
+"""Is handed errors that nobody has asked for; whether the user need not be told as well."""
+
 _SUBJECTS = (
     (exceptions.RsimActorError, "actor_id"),
     (exceptions.ObjectLostError, "object_id"),
@@ -51,6 +59,26 @@ def serialize_error(exception: BaseException, function_name: str) -> bytes:
     An error that the task got from another task passes on that task's exception as its cause,
     and both tracebacks.
     """
+    try:
+        return _serialize(exception, function_name)
+    except Exception as error:  # its own code runs when it is looked at
+        return _serialize(_illegible(exception, error), function_name)
+
+
+def legible(exception: BaseException) -> BaseException:
+    """The exception, or, if not even its type can be asked for, another that says so."""
+    try:
+        isinstance(exception, RsimError)
+    except Exception as error:
+        return _illegible(exception, error)
+    return exception
+
+
+def _illegible(exception: BaseException, error: Exception) -> UnserializableCauseError:
+    return _stand_in(type_name(exception), "", "", "", f"nothing can be read of it: {error!r}")
+
+
+def _serialize(exception: BaseException, function_name: str) -> bytes:
     remote_traceback = format_remote_traceback(exception)
     cause = exception
     while isinstance(cause, RsimTaskError):
@@ -71,6 +99,21 @@ def deserialize_error(blob: bytes | memoryview) -> RsimTaskError:
     except Exception as error:
         cause = _stand_in(name, text, remote_traceback, "", f"it cannot be loaded here: {error!r}")
     return RsimTaskError(cause, function_name, remote_traceback).as_instanceof_cause()
+
+
+def report_unseen(blob: bytes | memoryview, warn: Callable[[str], None]) -> None:
+    """Tell the user of an error that nobody can ask for any more, unless the environment says not
+    to.
+    """
+    if any(os.environ.get(name) == "1" for name in _QUIET):
+        return
+    if unseen_handler is not None and unseen_handler(deserialize_error(blob)):
+        return
+    function_name, remote_traceback, *_ = pickle.loads(blob)
+    warn(
+        f"{function_name} failed, and its result was dropped before anybody asked for it "
+        f"({_QUIET[0]}=1 hides this):\n{remote_traceback.rstrip()}"
+    )
 
 
 def exception_of(error: ErrorInfo) -> RsimError:
@@ -101,13 +144,16 @@ def format_remote_traceback(exception: BaseException) -> str:
     return "".join(formatted.format())
 
 
-def _trim(formatted: TracebackException) -> None:
-    frames = [frame for frame in formatted.stack if not frame.filename.startswith(_RSIM)]
-    if frames:  # else it is about rsim itself
-        formatted.stack[:] = frames
-    for link in (formatted.__cause__, formatted.__context__, *(formatted.exceptions or ())):
-        if link is not None:
-            _trim(link)
+def _trim(whole: TracebackException) -> None:
+    links: list[TracebackException | None] = [whole]
+    while links:
+        formatted = links.pop()
+        if formatted is None:
+            continue
+        frames = [frame for frame in formatted.stack if not frame.filename.startswith(_RSIM)]
+        if frames:  # else it is about rsim itself
+            formatted.stack[:] = frames
+        links += formatted.__cause__, formatted.__context__, *(formatted.exceptions or ())
 
 
 def _pickle(exception: BaseException, *, chain: bool) -> bytes | None:

@@ -30,7 +30,7 @@ from rsim.core.events import (
 from rsim.core.ids import return_id
 from rsim.core.records import STREAMING, Result
 from rsim.exceptions import TaskCancelledError, UnserializableError, text_of
-from rsim.runtime import errors
+from rsim.runtime import checks, errors
 from rsim.runtime.client import INLINE_LIMIT_BYTES, Client
 from rsim.runtime.concurrency import Calls, ThreadedCalls
 from rsim.runtime.context import RUNNING, TaskContext
@@ -40,7 +40,7 @@ from rsim.runtime.serialization import (
     pack,
     serialize,
 )
-from rsim.runtime.streaming import Broken, Declared, Production, collect, is_dynamic
+from rsim.runtime.streaming import Broken, Declared, Kept, Production, collect, is_dynamic
 from rsim.runtime.tenancy import enter
 from rsim.runtime.wire import CALL, CREATION, TASK, RunTask
 
@@ -216,7 +216,7 @@ class Executor:
         if type(values) is not GeneratorType:
             return self.plain(task, values)
         if task.num_returns != STREAMING:
-            return collect(self._client, task, values, self.declared(task))
+            return collect(values, self.collected(task))
         production = self.production(task)
         try:
             production.run(values)
@@ -243,6 +243,10 @@ class Executor:
     def production(self, task: RunTask) -> Production:
         """For a run of a generator."""
         return Production(self._client, task, self._result)
+
+    def collected(self, task: RunTask) -> Declared | Kept:
+        """For what a generator yields that is not to be streamed."""
+        return Kept(self._client, task) if is_dynamic(task) else self.declared(task)
 
     def declared(self, task: RunTask) -> Declared:
         """For the results of a task that is declared with their number."""
@@ -272,6 +276,7 @@ class Executor:
         cost = pickle.loads(extras).get("cost")
         if callable(cost):
             cost = cost(*args, **kwargs)
+            cost = 0 if cost is None else checks.seconds("what cost returns", cost)
         if cost:
             self._client.channel.spend(int(cost * NANOSECONDS))
 
@@ -285,6 +290,8 @@ class Executor:
             return self._broken_off(task, context, value)
         if context.cancelled:
             raise CallCancelled
+        if type(value) is Kept:
+            value = value.refs(lambda error: _is_retryable(error, task.extras))
         if task.kind == CREATION:
             self._actor, self.title, value = value, _title_of(value), None
         client, retryable, message = self._client, False, ""
@@ -319,6 +326,7 @@ class Executor:
 
     def failure(self, task: RunTask, context: TaskContext, exception: BaseException) -> Event:
         """What to report of a function that raised."""
+        exception = errors.legible(exception)
         number, task_id = self._client.number, task.task_id
         if task.kind == CALL and _ends_actor(exception):
             self._exited = True
@@ -451,7 +459,8 @@ def _title_of(actor: object) -> str:
     if type(actor).__repr__ is object.__repr__:
         return ""
     try:
-        return " ".join(repr(actor).split())[:_LONGEST_TITLE]
+        title = " ".join(repr(actor).split())[:_LONGEST_TITLE]
+        return title.encode("utf-8", "backslashreplace").decode()
     except Exception:
         return ""
 

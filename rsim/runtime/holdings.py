@@ -108,13 +108,13 @@ class Holdings:
         """
         try:
             object_ids = [ref._id for ref in refs]
+            if object_ids == self.left_over and refs and refs[0]._counter is self:
+                return object_ids
+            counters = {ref._counter for ref in refs}
         except (AttributeError, TypeError):
             return None
-        if object_ids != self.left_over:
-            unique = set(object_ids)
-            if len(unique) < len(refs) or unique.difference(self._counts):
-                return None
-        return object_ids
+        unique = len(set(object_ids)) == len(refs) and counters <= {self}
+        return object_ids if unique else None
 
     def borrow(self, object_ids: Sequence[bytes]) -> None:
         """The node has lent these."""

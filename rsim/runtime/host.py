@@ -187,8 +187,11 @@ class Host:
         return True
 
     def _object_put(self, event: events.ObjectPut) -> bool:
+        if event.is_error and self.machine.objects.exists(event.object_id):
+            return True  # an earlier run of the generator has made a value, which stays
         if event.payload is not None:
-            value = Inline(event.payload) if event.contained else event.payload
+            plain = not event.contained and not event.is_error
+            value = event.payload if plain else Inline(event.payload, event.is_error)
             self.values[event.object_id] = value
         return True
 
@@ -252,7 +255,7 @@ class Host:
 
     def receive_object(self, source: str, object_id: bytes, data: memoryview | bytes) -> None:
         """The bytes of an object from another node: write them to the room made for them."""
-        offset = self.machine.landing_offset(object_id)
+        offset = self.machine.peers.landing_offset(object_id)
         error = None if offset is None else self._reserve()
         if offset is not None and error is None:
             self.ports.memory.view(offset, len(data))[:] = data
@@ -299,10 +302,10 @@ class Host:
                 blob = self.ports.control.get_function(function_id)
         deps = tuple(map(self.value, spec.deps)) if spec.deps else ()
         tenancy = None
-        if effect.devices or options.strategy.group or options.env_vars:
-            strategy = options.strategy
+        strategy, threads = options.strategy, options.threads
+        if effect.devices or strategy.group or options.env_vars or threads > 1:
             tenancy = wire.Tenancy(
-                effect.devices, strategy.group, strategy.captures, options.env_vars
+                effect.devices, strategy.group, strategy.captures, options.env_vars, threads
             )
         message = wire.RunTask(
             spec.task_id,
@@ -381,6 +384,10 @@ class Host:
         self.values[effect.target] = value
 
     def _forget_values(self, effect: fx.ForgetValues) -> None:
+        for object_id in effect.unseen:
+            value = self.values.get(object_id)
+            if isinstance(value, Inline) and value.is_error:  # what the system says, others know
+                errors.report_unseen(value.payload, self.ports.warn)
         for object_id in effect.object_ids:
             self.values.pop(object_id, None)
 

@@ -3,8 +3,8 @@
 Decides how a ref counts itself, compares, hashes and pickles. Never blocks, never talks to a
 node: counting is a call to the process's RefCounter, which must be cheap and thread-safe, as
 `dropped` is called by the garbage collector at any moment, even during interpreter shutdown.
-Owns one piece of state: the factory that makes refs out of pickled ones, which the shell swaps
-whenever another (simulated) process begins to run.
+Owns the factory that makes refs out of pickled ones, which the shell swaps whenever another
+(simulated) process begins to run, and ``may_leave``.
 """
 
 from __future__ import annotations
@@ -22,6 +22,26 @@ if TYPE_CHECKING:
 T_co = TypeVar("T_co", covariant=True)
 
 NIL_ID = b"\xff" * OBJECT_ID_BYTES
+
+
+def _may(_ref: ObjectRef[Any]) -> None: ...
+
+
+may_leave: Callable[[ObjectRef[Any]], None] = _may
+"""Raises if a ref must not be pickled but in values and arguments: set by rsim.as_ray."""
+
+
+class ForeignRefError(ValueError):
+    """A ref is used in a session, or in a process, that does not know of it."""
+
+    known_as = ""
+    """What goes before its words: set by rsim.as_ray."""
+
+    def __init__(self, ref: object) -> None:
+        super().__init__(
+            f"{self.known_as}{ref!r} cannot be used here: it was made in an earlier session, whose "
+            "objects are gone, or in another process and not passed on as an argument or a result"
+        )
 
 
 class RefCounter(Protocol):
@@ -49,6 +69,7 @@ class ObjectRef(Generic[T_co]):
     def __init__(self, object_id: bytes, counter: RefCounter | None = None) -> None:
         # Without a counter it is made of the id that another ref has told.
         if counter is None:
+            self._id, self._counter = b"", _UNCOUNTED  # for its end, if this is no id
             counter = _counter_of(object_id)
         self._id = object_id
         self._counter = counter
@@ -162,11 +183,19 @@ class ObjectRef(Generic[T_co]):
 
     def __reduce__(self) -> Recipe:
         # By a pickler that is not rsim's: the object is kept, as nobody counts what is in a pickle.
+        may_leave(self)
         self._counter.added(self._id)
         return recipe(self)
 
 
 Recipe = tuple[Callable[[bytes], ObjectRef[Any]], tuple[bytes]]
+
+
+def check_known(ref: ObjectRef[Any]) -> None:
+    """Raise ForeignRefError unless the code that is running now may pass the ref on."""
+    client = current.client
+    if client is not None and ref._counter is not client:
+        raise ForeignRefError(ref)
 
 
 def recipe(ref: ObjectRef[Any]) -> Recipe:
@@ -182,7 +211,7 @@ class _Uncounted:
     def dropped(self, object_id: bytes) -> None: ...
 
 
-_UNCOUNTED = _Uncounted()
+_UNCOUNTED: RefCounter = _Uncounted()
 
 
 def _counter_of(object_id: object) -> RefCounter:

@@ -26,7 +26,8 @@ import cloudpickle
 import msgspec
 
 from rsim.exceptions import UnserializableError
-from rsim.runtime.refs import ObjectRef, recipe
+from rsim.runtime import refs
+from rsim.runtime.refs import ForeignRefError, ObjectRef, check_known, recipe
 from rsim.runtime.unpicklable import describe, find_unpicklable
 
 FUNCTION_WARN_BYTES = 10**7
@@ -73,7 +74,8 @@ def serialize(value: Any, what: str = "value") -> Payload:
     """Serialise a value.
 
     `what` begins the path in the message of the UnserializableError raised when a part of the
-    value cannot be pickled: a name ("value"), or a phrase ("the result of f()").
+    value cannot be pickled: a name ("value"), or a phrase ("the result of f()"). Raises
+    ForeignRefError for a ref in it that is not of this session.
     """
     kind = type(value)
     if kind is int or kind is str or kind is NoneType or kind is float or kind is bool:
@@ -89,7 +91,7 @@ def serialize(value: Any, what: str = "value") -> Payload:
         return _dump_plain(value, contained)
     try:
         return _dump_any(value)
-    except MemoryError:
+    except (MemoryError, ForeignRefError):
         raise
     except Exception as error:
         is_name = what.isidentifier()
@@ -108,6 +110,7 @@ def _is_plain(items: Sequence[Any], contained: dict[bytes, None]) -> bool:
         if kind in _ATOMS:
             continue
         if kind is ObjectRef:
+            check_known(item)
             contained[item.binary()] = None
         elif kind is tuple or kind is list:
             queue += item
@@ -157,6 +160,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def reducer_override(self, obj: Any) -> Any:
         if type(obj) is ObjectRef:
+            check_known(obj)
             self.contained[obj.binary()] = None
             return recipe(obj)
         return super().reducer_override(obj)
@@ -363,11 +367,12 @@ def serialize_function(
     above FUNCTION_LIMIT_BYTES; warns above FUNCTION_WARN_BYTES.
     """
     name = getattr(function, "__qualname__", None) or type(function).__qualname__
+    captured = {} if captured is None else captured
     try:
         file = io.BytesIO()
         pickler = _ExportPickler(file, _PROTOCOL)
         pickler.exported = function
-        pickler.captured = {} if captured is None else captured
+        pickler.captured = captured
         pickler.dump(function)
         blob = file.getvalue()
     except MemoryError:
@@ -376,6 +381,8 @@ def serialize_function(
         kind = "actor class" if isinstance(function, type) else "function"
         prefix = f"Could not serialize the {kind}: "
         raise _explained(function, f"{name}()", prefix, error) from error
+    for ref in captured.values():
+        refs.may_leave(ref)
     if len(blob) > FUNCTION_WARN_BYTES:
         what = f"The remote function {name}"
         if isinstance(function, type):

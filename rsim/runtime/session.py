@@ -33,8 +33,13 @@ class SessionConfig:
     log_dir: str | None = None
     spill_limit_bytes: int | None = None
     env_vars: EnvVars = ()
+    working_dir: str | None = None
+    """The folder that workers begin in; None: the driver's."""
+    code: tuple[str, ...] = ()
+    """Folders of modules that workers can import, before those that the driver can."""
     memory: int | None = None
     tape: object = None
+    time_limit_s: float | None = None
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,13 @@ import traceback
 from collections.abc import Callable, Generator
 from typing import Any, NamedTuple
 
-from rsim.core.events import AllocationDropped, ConsumptionAwaited, ItemYielded
+from rsim.core.events import AllocationDropped, ConsumptionAwaited, ItemYielded, ResultWritten
 from rsim.core.ids import return_id
 from rsim.core.records import Result
 from rsim.runtime import errors
 from rsim.runtime.client import Client
 from rsim.runtime.generators import DynamicObjectRefGenerator
+from rsim.runtime.refs import ObjectRef
 from rsim.runtime.wire import ConsumptionReply, RunTask
 
 ResultOf = Callable[[RunTask, int, Any], Result]
@@ -117,11 +118,15 @@ class Declared:
         """Make the next result of a value; False: there are enough. Raises what ``result_of``
         does.
         """
-        if len(self.results) == self._task.num_returns:
+        client, task, index = self._client, self._task, len(self.results)
+        if index == task.num_returns:
             text = "has yielded more values than its num_returns; they are dropped"
-            print(f"rsim: {self._task.name} {text}", file=sys.stderr)
+            print(f"rsim: {task.name} {text}", file=sys.stderr)
             return False
-        self.results.append(self._result_of(self._task, len(self.results), value))
+        result = self._result_of(task, index, value)
+        self.results.append(result)
+        if result.payload is None and index + 1 < task.num_returns:
+            client.channel.send(ResultWritten(client.number, return_id(task.task_id, index)))
         return True
 
     def fail(self, error: Exception) -> None:
@@ -133,14 +138,15 @@ class Declared:
         else:
             self.error = error
 
-    def end(self) -> None:
-        """The generator will yield no more."""
+    def end(self) -> Declared:
+        """The generator will yield no more. What its task returns."""
         task, count = self._task, len(self.results)
         if self.error is None and count < task.num_returns:
             self.error = ValueError(
                 f"{task.name} was declared with num_returns={task.num_returns}, but yielded "
                 f"{count} value(s)"
             )
+        return self
 
     def drop(self) -> None:
         """Forget all results: the task has failed altogether."""
@@ -152,29 +158,61 @@ class Declared:
         self.results.clear()
 
 
-def collect(
-    client: Client, task: RunTask, values: Generator[Any, None, Any], declared: Declared
-) -> Any:
-    """What a task returns whose generator is not to be streamed: as many results as it was declared
-    with, in ``declared``; or the refs of all.
+class Kept:
+    """The refs of all that a generator has yielded, which are to be its task's one result, and what
+    it has raised.
     """
+
+    def __init__(self, client: Client, task: RunTask) -> None:
+        self._refs: list[ObjectRef[Any]] = []
+        self._error: Exception | None = None
+        self._client = client
+        self._task = task
+
+    def add(self, value: Any) -> bool:
+        """Store a value. UnserializableError, ObjectStoreFullError."""
+        self._refs.append(self._client.put_yielded(len(self._refs), value))
+        return True
+
+    def fail(self, error: Exception) -> None:
+        """The generator has raised."""
+        self._error = error
+
+    def end(self) -> Kept:
+        """The generator will yield no more. What its task returns."""
+        return self
+
+    def drop(self) -> None:
+        """Forget all refs: the task has failed altogether."""
+        self._refs.clear()
+
+    def refs(self, is_retryable: Callable[[Exception], bool]) -> DynamicObjectRefGenerator:
+        """What the task's caller gets: what the generator has raised is the last ref. Raises it
+        instead if that asks for another try.
+        """
+        error, self._error = self._error, None
+        if error is not None:
+            if is_retryable(error):
+                raise error
+            packed = errors.serialize_error(error, self._task.name)
+            self._refs.append(self._client.put_raised(len(self._refs), packed))
+        return DynamicObjectRefGenerator(self._refs)
+
+
+def collect(values: Generator[Any, None, Any], collected: Declared | Kept) -> Any:
+    """What a task returns whose generator is not to be streamed."""
     try:
-        if is_dynamic(task):
-            return DynamicObjectRefGenerator(client.put_all(values))
         for value in values:
-            if not declared.add(value):
+            if not collected.add(value):
                 break
     except Exception as error:
-        if is_dynamic(task):
-            raise
-        declared.fail(error)
+        collected.fail(error)
     except BaseException:
-        declared.drop()
+        collected.drop()
         raise
     finally:
         values.close()
-    declared.end()
-    return declared
+    return collected.end()
 
 
 def is_dynamic(task: RunTask) -> bool:

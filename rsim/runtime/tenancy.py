@@ -39,8 +39,9 @@ def enter(client: Client, task: wire.RunTask) -> None:
     """
     tenancy = task.tenancy or _NOTHING
     before = client.tenancy or _NOTHING
-    if tenancy.env_vars != before.env_vars or tenancy.devices != before.devices:
-        client.environment.show(tenancy.env_vars, tenancy.devices)
+    shown = tenancy.env_vars, tenancy.devices, tenancy.threads
+    if shown != (before.env_vars, before.devices, before.threads):
+        client.environment.show(*shown)
     client.tenancy = task.tenancy
 
 

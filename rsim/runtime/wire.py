@@ -40,6 +40,8 @@ class Tenancy(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What it submits runs in that group too, unless it says otherwise."""
     env_vars: EnvVars = ()
     """What its worker's environment has besides; and that of what it submits."""
+    threads: int = 1
+    """How many threads the libraries that it uses may compute with."""
 
 
 TASK, CREATION, CALL = range(3)
@@ -289,6 +291,7 @@ ClientEvent = (
     | events.ObjectPut
     | events.AllocationRequested
     | events.AllocationDropped
+    | events.ResultWritten
     | events.ObjectsRequested
     | events.WaitRequested
     | events.RefsReleased

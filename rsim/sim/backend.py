@@ -7,7 +7,6 @@ while the session lasts.
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from collections.abc import Callable
@@ -21,15 +20,15 @@ from rsim.core.records import DRIVER, RESOURCE_UNITS, Demand
 from rsim.core.resources import demand_of, node_resources
 from rsim.runtime import current, refs
 from rsim.runtime.client import Client
-from rsim.runtime.environment import add
 from rsim.runtime.host import Host
 from rsim.runtime.session import NodeOptions, SessionConfig
 from rsim.runtime.trace import Trace
 from rsim.runtime.wire import SessionFacts
+from rsim.sim import places
 from rsim.sim.channel import SimChannel
 from rsim.sim.cluster import Cluster, Node, as_cluster, default_cluster, joining
 from rsim.sim.context import CALL_CONTEXT, StrandContext
-from rsim.sim.deadlock import deadlock
+from rsim.sim.deadlock import Watch, deadlock, waiting_report
 from rsim.sim.engine import World
 from rsim.sim.faults import Faults, Injector
 from rsim.sim.greenlets import Hub, Strand
@@ -53,7 +52,6 @@ from rsim.sim.tracing import DRIVER_NAME, MessageKeys, Names, StepTracer
 from rsim.sim.virtual import VirtualContext, Virtualisation
 from rsim.sim.virtual import install as install_virtualisation
 from rsim.sim.virtual.clock import DEFAULT_EPOCH_NS
-from rsim.sim.virtual.environ import Variables, encoded
 from rsim.sim.worker import SimWorkers, Surroundings
 
 _JOB = 1
@@ -86,7 +84,8 @@ class SimSession:
         self._names = names = Names(driver_task)
         self.trace = Trace()
         self.tape = tape = Tape(source, namer=names, seed=seed)
-        self._world = world = World(tape)
+        self._world = world = World(tape, config.time_limit_s)
+        self._watch = Watch(world, self._waiting_report)
         self._cluster = cluster
         self._closed = False
         self._infeasible: list[str] = []
@@ -97,6 +96,7 @@ class SimSession:
         self._hub = hub = Hub(world, driver, self._switched, self._stuck, self._tidy, self._bury)
         hub.timer_slack_ns = round(cluster.timer_slack_s * NS_PER_S)
         self._network = _network_of(cluster, world, tape)
+        self._places = places.Places(config)
         self._outputs = TaskOutput(0, config.log_to_driver), TaskOutput(1, config.log_to_driver)
         self._processes = Processes(self._running_worker)
         self._shared = Surroundings(
@@ -107,7 +107,7 @@ class SimSession:
             outputs=self._outputs,
             injector=Injector(faults, tape),
             seed=seed,
-            environ=_environ(config),
+            environ=places.environ(config),
             worker_start_ns=round(cluster.worker_start_s * NS_PER_S),
             kill_node=self.kill_node,
             forget=self._forget,
@@ -359,6 +359,8 @@ class SimSession:
         more = self._processes.install
         self._virtualisation = install_virtualisation(self._virtual_context, more=more)
         self._undo.append(self._virtualisation.remove)
+        self._places.enter()
+        self._undo.append(self._places.leave)
         for output in self._outputs:
             output.attach(self._hub)
         self._undo.append(pause_collector())
@@ -380,6 +382,7 @@ class SimSession:
             return
         process = None if strand is None else strand.process
         virtualisation.show_environ(None if process is None else process.environ)
+        self._places.show(process is not None)
         if context is not self._context:
             virtualisation.switch(self._context, context)
             self._context = context
@@ -416,16 +419,20 @@ class SimSession:
 
     def _tidy(self) -> None:
         """Collect garbage; workers at rest tell of theirs."""
+        self._watch.look(self._channel.wait_of(self._hub.driver))
         self._collector.collect()
         for workers in self._workers.values():
             for worker in workers.by_client.values():
                 worker.tidy()
 
     def _stuck(self) -> BaseException:
+        return deadlock(self._world, self._waiting_report())
+
+    def _waiting_report(self) -> str:
         clients = [(self._hub.driver, self._channel)]
         for workers in self._workers.values():
             clients += [(worker.strand, worker.channel) for worker in workers.by_client.values()]
-        return deadlock(self._world.now_ns, clients, self.sites.values(), self._names)
+        return waiting_report(clients, self.sites.values(), self._names)
 
     def _must_be_driver(self, deed: str) -> None:
         if self._hub.running is not self._hub.driver:
@@ -439,13 +446,6 @@ class SimSession:
         if not site.alive:
             raise ValueError(f"the node {name!r} is dead already")
         return site
-
-
-def _environ(config: SessionConfig) -> Variables:
-    """What the environment of a worker is at first."""
-    environ = dict(os.environ)
-    add(environ, config.env_vars)
-    return encoded(environ)
 
 
 def _total(node: Node, head: bool) -> Demand:

@@ -180,6 +180,13 @@ class SimChannel:
         """Who is stopped until a request is answered."""
         return list(self._parked.values())
 
+    def wait_of(self, strand: Strand) -> object:
+        """What a strand is stopped in: another object each time; None if in nothing."""
+        for waiter, request in self._parked.values():
+            if waiter is strand:
+                return request
+        return strand.wake or strand.napping or None
+
     @property
     def awaits(self) -> bool:
         """Whether any answer is awaited, by somebody who is stopped or not."""

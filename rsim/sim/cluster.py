@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
-from math import isfinite
 
+from rsim.runtime import checks
 from rsim.runtime.session import NodeOptions
 
 GIB = 1 << 30
+_MOST_NODES = 100_000
 
 
 @dataclass(frozen=True)
@@ -44,19 +45,15 @@ class Node:
             raise TypeError(f"name must be a str, not {self.name!r}")
         if self.name == "global":
             raise ValueError("name must not be 'global', the address of the global scheduler")
-        _at_least_zero("num_cpus", self.num_cpus)
-        _at_least_zero("num_gpus", self.num_gpus)
-        _at_least_zero("memory", self.memory)
-        _positive("object_store_memory", self.object_store_memory)
+        checks.quantity("num_cpus", self.num_cpus)
+        checks.devices("num_gpus", self.num_gpus)
+        checks.quantity("memory", self.memory)
+        checks.integer("object_store_memory", self.object_store_memory, 1)
         _positive("speed", self.speed)
-        for key, label in (self.labels or {}).items():
-            _text(f"a key of labels, {key!r},", key)
-            _text(f"labels[{key!r}]", label)
-        for name, quantity in (self.resources or {}).items():
-            if name in ("CPU", "GPU", "memory"):
-                option = {"CPU": "num_cpus", "GPU": "num_gpus"}.get(name, name)
-                raise ValueError(f"resources must not contain {name!r}: use {option}=")
-            _at_least_zero(f"resources[{name!r}]", quantity)
+        if self.labels is not None:
+            checks.labels("labels", self.labels)
+        if self.resources is not None:
+            checks.resources("resources", self.resources)
 
     @property
     def quantities(self) -> dict[str, float]:
@@ -104,12 +101,13 @@ class Cluster:
         for name in ("bandwidth_bytes_per_s", "disk_bytes_per_s"):
             _positive(name, getattr(self, name))
         for name in ("latency_s", "jitter_s", "worker_start_s", "detection_s", "timer_slack_s"):
-            _at_least_zero(name, getattr(self, name))
+            checks.seconds(name, getattr(self, name))
         object.__setattr__(self, "members", self._members())
 
     def _members(self) -> tuple[Node, ...]:
         nodes = self.nodes
         if isinstance(nodes, int) and not isinstance(nodes, bool):
+            checks.integer("nodes", nodes, 1, _MOST_NODES)
             alike = Node(
                 num_cpus=self.num_cpus,
                 num_gpus=self.num_gpus,
@@ -169,23 +167,6 @@ def as_cluster(given: object) -> Cluster:
     )
 
 
-def _at_least_zero(name: str, value: float) -> None:
-    _number(name, value)
-    if not (isfinite(value) and value >= 0):
-        raise ValueError(f"{name} must be a finite number, 0 or more, not {value!r}")
-
-
-def _text(name: str, value: object) -> None:
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be a str, not {value!r}")
-
-
-def _positive(name: str, value: float) -> None:
-    _number(name, value)
-    if not (isfinite(value) and value > 0):
+def _positive(name: str, value: object) -> None:
+    if not checks.number(name, value):
         raise ValueError(f"{name} must be a finite number above 0, not {value!r}")
-
-
-def _number(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number, not {value!r}")

@@ -1,29 +1,34 @@
 """The report of a deadlock: who waits for what.
 
-Decides only the words. Must never change anything. Owns nothing.
+Decides the words, and when the user is told that the driver waits for long. Must never change
+anything, nor end a run by the real time that it took. Owns how long the driver has been waiting.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
 
 from rsim.core import events
 from rsim.exceptions import DeadlockError
 from rsim.sim.channel import SimChannel
+from rsim.sim.engine import World
 from rsim.sim.greenlets import Strand
+from rsim.sim.network import NS_PER_S
 from rsim.sim.site import Site
 from rsim.sim.tracing import Names
+
+PATIENCE_S = 30.0
+"""How long the driver waits, in real time, before the user is told; then twice as long."""
 
 _MAX_NAMED = 5
 
 
-def deadlock(
-    now_ns: int,
-    clients: Iterable[tuple[Strand, SimChannel]],
-    sites: Iterable[Site],
-    names: Names,
-) -> DeadlockError:
-    """The error that says so. `clients`: the driver and all workers."""
+def waiting_report(
+    clients: Iterable[tuple[Strand, SimChannel]], sites: Iterable[Site], names: Names
+) -> str:
+    """Who waits for what. `clients`: the driver and all workers."""
     lines = [
         line
         for strand, channel in clients
@@ -33,11 +38,47 @@ def deadlock(
     for site in sites:
         if site.alive:
             lines += getattr(site.host.machine, "waiting_report", list)()
-    report = "\n".join(f"  {line}" for line in lines if line)
-    return DeadlockError(
-        f"nothing can ever run again (virtual time {now_ns / 1e9:.9g} s); who waits for what:",
-        report=report,
-    )
+    return "\n".join(f"  {line}" for line in lines if line)
+
+
+def deadlock(world: World, report: str) -> DeadlockError:
+    """The error of a driver that waits when nothing is left to happen."""
+    now = f"virtual time {world.now_ns / NS_PER_S:.9g} s"
+    if world.is_over:
+        why = f"the time limit of {world.limit_ns / NS_PER_S:.9g} s has come ({now})"
+    else:
+        why = f"nothing can ever run again ({now})"
+    return DeadlockError(f"{why}; who waits for what:", report=report)
+
+
+class Watch:
+    """Tells the user of a driver that waits for long in one place, though time may go on for ever:
+    something ticks. `report`: who waits for what.
+    """
+
+    def __init__(self, world: World, report: Callable[[], str]) -> None:
+        self._world = world
+        self._report = report
+        self._wait: object = None
+        self._began_s = self._due_s = 0.0
+        self._began_ns = 0
+
+    def look(self, wait: object) -> None:
+        """`wait` stands for what the driver is stopped in; called now and then, by the hub."""
+        now_s = time.monotonic()
+        if wait is not self._wait:
+            self._wait, self._began_s, self._due_s = wait, now_s, now_s + PATIENCE_S
+            self._began_ns = self._world.now_ns
+        elif wait is not None and now_s >= self._due_s:
+            waited_s = now_s - self._began_s
+            self._due_s = now_s + waited_s
+            then_s, virtual_s = self._began_ns / NS_PER_S, self._world.now_ns / NS_PER_S
+            print(
+                f"rsim: the driver has been waiting for {waited_s:.0f} s, while virtual time has "
+                f"gone from {then_s:.9g} to {virtual_s:.9g} s (rsim.init(time_limit_s=...) ends "
+                f"such a run); who waits for what:\n{self._report()}",
+                file=sys.stderr,
+            )
 
 
 def _asleep(strand: Strand, names: Names) -> str:

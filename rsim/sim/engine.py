@@ -12,6 +12,7 @@ and goes first.
 
 from __future__ import annotations
 
+import math
 from bisect import insort
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -108,9 +109,11 @@ class World(simpy.Environment):
     _queue: list[Any]
     """A heap of (time, priority, order, event)."""
 
-    def __init__(self, tape: Tape) -> None:
+    def __init__(self, tape: Tape, limit_s: float | None = None) -> None:
         super().__init__(0)
         self.tape = tape
+        self.limit_ns = math.inf if limit_s is None else limit_s * 1e9
+        """Nothing happens later than that."""
         self.cause = 0
         self.steps = 0
         self._unkeyed: list[tuple[int, int, simpy.Event]] = []
@@ -122,6 +125,11 @@ class World(simpy.Environment):
     def now_ns(self) -> int:
         """The current virtual time."""
         return self._now
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its end is by the limit: there is more that would happen."""
+        return bool(self._queue)
 
     def post(
         self, lane: Lane | None, key: Key | None, action: Callable[..., object], *args: Any
@@ -210,7 +218,7 @@ class World(simpy.Environment):
         queue = self._queue
         while queue and queue[0][3].callbacks is None:  # cancelled: must not move time
             heappop(queue)
-        if not queue:
+        if not queue or queue[0][0] > self.limit_ns:
             raise EmptySchedule
         self._now = now = queue[0][0]
         while queue and queue[0][0] == now:

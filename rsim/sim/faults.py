@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rsim.runtime import checks
 from rsim.sim.tape import Tape
 
 AT_START, AT_PAUSE, AT_END = range(3)
@@ -38,10 +39,7 @@ class Faults:
                 raise TypeError(f"{name} must be a number from 0 to 1, not {rate!r}")
             if not 0 <= rate <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, not {rate!r}")
-        if isinstance(self.max_faults, bool) or not isinstance(self.max_faults, int):
-            raise TypeError(f"max_faults must be an int, not {self.max_faults!r}")
-        if self.max_faults < 0:
-            raise ValueError(f"max_faults must be 0 or more, not {self.max_faults}")
+        checks.integer("max_faults", self.max_faults, 0)
 
 
 @dataclass(frozen=True, slots=True)

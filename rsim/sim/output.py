@@ -64,12 +64,20 @@ class TaskOutput:
         if strand in self._lines or strand in self._begun:
             self._put(strand, self._lines.pop(strand, "") + "\n")
 
+    def close(self) -> None:
+        """A task that closes its stream closes nobody else's."""
+        if self._task() is None:
+            self._target.close()
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._target, name)
 
     def _put(self, strand: Strand, text: str) -> None:
         label = "" if self._begun.pop(strand, False) else strand.label
-        self._target.write(label + text)
+        try:
+            self._target.write(label + text)
+        except UnicodeEncodeError:  # a worker's own stream would take it
+            self._target.write(label + text.encode("ascii", "backslashreplace").decode())
         if not text.endswith("\n"):
             self._begun[strand] = True
 

@@ -327,6 +327,7 @@ class Worker:
 
     def _live(self) -> None:
         """The life of the process: one task after another."""
+        self.strand.client.environment.begin()
         while True:
             while not self._tasks:
                 if self._stopping and not self._executor.busy:
@@ -416,6 +417,8 @@ class Worker:
             loop.run_until_complete(life)
         except (KeyboardInterrupt, SystemExit) as error:
             self.exit(f"{error!r} was raised in a task of its event loop")
+        except RuntimeError as error:  # a method has stopped it
+            self.exit(f"its event loop has ended: {error}")
         finally:
             self._loop = None
             asyncio.set_event_loop(None)

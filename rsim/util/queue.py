@@ -94,7 +94,7 @@ class Queue:
         """Add all the items, or none: then Full is raised."""
         if not isinstance(items, Iterable):
             raise TypeError(f"items must be iterable, not {items!r}")
-        rsim.get(self.actor.put_batch.remote(list(items)))
+        rsim.get(self.actor.put_nowait_batch.remote(list(items)))
 
     def get_nowait_batch(self, num_items: int) -> list[Any]:
         """Remove and return so many items, or none: then Empty is raised."""
@@ -102,7 +102,7 @@ class Queue:
             raise TypeError(f"num_items must be an int, not {num_items!r}")
         if num_items < 0:
             raise ValueError(f"num_items must be 0 or more, not {num_items}")
-        items: list[Any] = rsim.get(self.actor.get_batch.remote(num_items))
+        items: list[Any] = rsim.get(self.actor.get_nowait_batch.remote(num_items))
         return items
 
     def shutdown(self, force: bool = False, grace_period_s: float = 5) -> None:
@@ -124,7 +124,7 @@ def _patience(block: bool, timeout: float | None) -> float | None:
 
 
 class _Keeper:
-    """The actor."""
+    """The actor; its methods are Ray's, as programs for Ray make it themselves, or call it."""
 
     def __init__(self, maxsize: int) -> None:
         self._items: asyncio.Queue[Any] = asyncio.Queue(maxsize)
@@ -135,31 +135,40 @@ class _Keeper:
     async def empty(self) -> bool:
         return self._items.empty()
 
-    async def put(self, item: Any, patience_s: float | None) -> None:
+    async def full(self) -> bool:
+        return self._items.full()
+
+    async def put(self, item: Any, timeout: float | None = None) -> None:
         try:
-            if patience_s == 0:
+            if timeout == 0:
                 self._items.put_nowait(item)
             else:
-                await asyncio.wait_for(self._items.put(item), patience_s)
+                await asyncio.wait_for(self._items.put(item), timeout)
         except (asyncio.QueueFull, TimeoutError):
             raise Full(f"the queue is full: it has {self._items.qsize()} items") from None
 
-    async def get(self, patience_s: float | None) -> Any:
+    async def get(self, timeout: float | None = None) -> Any:
         try:
-            if patience_s == 0:
+            if timeout == 0:
                 return self._items.get_nowait()
-            return await asyncio.wait_for(self._items.get(), patience_s)
+            return await asyncio.wait_for(self._items.get(), timeout)
         except (asyncio.QueueEmpty, TimeoutError):
             raise Empty("the queue is empty") from None
 
-    async def put_batch(self, items: list[Any]) -> None:
+    async def put_nowait(self, item: Any) -> None:
+        await self.put(item, 0)
+
+    async def get_nowait(self) -> Any:
+        return await self.get(0)
+
+    async def put_nowait_batch(self, items: list[Any]) -> None:
         room = self._items.maxsize - self._items.qsize()
         if self._items.maxsize > 0 and room < len(items):
             raise Full(f"{len(items)} items do not fit in the queue: it has room for {room}")
         for item in items:
             self._items.put_nowait(item)
 
-    async def get_batch(self, num_items: int) -> list[Any]:
+    async def get_nowait_batch(self, num_items: int) -> list[Any]:
         if self._items.qsize() < num_items:
             raise Empty(f"the queue has {self._items.qsize()} items, not {num_items}")
         return [self._items.get_nowait() for _ in range(num_items)]

@@ -65,6 +65,7 @@ def test_what_the_core_is_told(session: rsim.Session) -> None:
         ({"max_restarts": -2}, ValueError, "max_restarts must be -1 or more"),
         ({"max_task_retries": 1.5}, TypeError, "max_task_retries must be an int"),
         ({"max_pending_calls": 0}, ValueError, "max_pending_calls must be -1, for no limit, or"),
+        ({"_actor_generator_backpressure_num_objects": 2}, NotImplementedError, "valid: -1"),
         ({"max_concurrency": 0}, ValueError, "max_concurrency must be 1 or more"),
         ({"allow_out_of_order_execution": 1}, TypeError, "must be True or False"),
         (

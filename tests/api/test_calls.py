@@ -28,11 +28,23 @@ def test_get_checks_the_items(session: rsim.Session) -> None:
 
 
 @pytest.mark.parametrize(
-    ("timeout", "error"), [(-1, ValueError), (math.nan, ValueError), ("1", TypeError)]
+    ("timeout", "error"),
+    [(-1, ValueError), (-(10**400), ValueError), (math.nan, ValueError), ("1", TypeError)],
 )
 def test_timeout_is_checked(session: rsim.Session, timeout: Any, error: type[Exception]) -> None:
     for call in (lambda: rsim.get([], timeout=timeout), lambda: rsim.wait([], timeout=timeout)):
         with pytest.raises(error, match="timeout must be"):
+            call()
+
+
+def test_flags_are_true_or_false(session: rsim.Session) -> None:
+    ref = rsim.put(1)
+    for call in (
+        lambda: rsim.wait([ref], fetch_local="no"),  # type: ignore[arg-type]
+        lambda: rsim.cancel(ref, force="no"),  # type: ignore[arg-type]
+        lambda: rsim.cancel(ref, recursive=0),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(TypeError, match=r"must be True or False, not ('no'|0)"):
             call()
 
 
@@ -83,6 +95,11 @@ def test_cancel(session: rsim.Session) -> None:
         rsim.cancel("x")  # type: ignore[arg-type]
 
 
+class Box:
+    def __init__(self, content: object) -> None:
+        self.content = content
+
+
 @pytest.mark.usefixtures("fake_backends")
 def test_refs_of_an_earlier_session_are_refused() -> None:
     with rsim.init():
@@ -96,6 +113,9 @@ def test_refs_of_an_earlier_session_are_refused() -> None:
             lambda: rsim.cancel(ref),
             lambda: take.remote(ref),
             lambda: take.remote(value=ref),
+            lambda: take.remote([ref]),
+            lambda: take.remote(value={1: (Box(ref),)}),
+            lambda: rsim.put([ref]),
         ):
             with pytest.raises(ValueError, match=f"{ref.hex()}.*earlier session"):
                 use()

@@ -1,5 +1,6 @@
 """The options of remote functions."""
 
+import enum
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -101,6 +102,14 @@ def test_changes_add_up() -> None:
         ({"scheduling_strategy": "BEST"}, ValueError, "'DEFAULT', 'SPREAD', or one of"),
         ({"cost": -1}, ValueError, "cost must be a finite number, 0 or more"),
         ({"cost": "1"}, TypeError, "cost must be a number"),
+        ({"cost": 1e300}, ValueError, r"cost must be less than 9e\+09, not 1e\+300"),
+        ({"name": "\ud800"}, ValueError, r"name must be text, and '\\ud800' has no UTF-8 encod"),
+        ({"resources": {"\ud800": 1}}, ValueError, "a key of resources must be text"),
+        ({"num_cpus": 10**400}, ValueError, r"finite number, 0 or more, not 10{199}\.\.\.$"),
+        ({"num_gpus": 10**9}, ValueError, "num_gpus must be at most 100000, not 1000000000"),
+        ({"num_returns": 1 << 31}, ValueError, "num_returns must be at most 1000000, not 2147"),
+        ({"max_retries": 1 << 63}, ValueError, "max_retries must be at most 9223372036854775807"),
+        ({"runtime_env": 0}, TypeError, "runtime_env must be a dict or a RuntimeEnv, not 0"),
     ],
 )
 def test_bad_options(given: dict[str, Any], error: type[Exception], message: str) -> None:
@@ -108,6 +117,20 @@ def test_bad_options(given: dict[str, Any], error: type[Exception], message: str
         rsim.remote(**given)
     with pytest.raises(error, match=message):
         rsim.remote(abs).options(**given)
+
+
+class Kind(enum.StrEnum):
+    """Strings that are more than strings, as numpy's are."""
+
+    ONE = "one"
+
+
+def test_kinds_of_str_are_taken_as_plain_ones() -> None:
+    environment = {"env_vars": {Kind.ONE: Kind.ONE}}
+    options = Options({"name": Kind.ONE, "resources": {Kind.ONE: 1}, "runtime_env": environment})
+    texts = [options.name, options.task.demand[-1][0], *options.task.env_vars[0]]
+    assert texts == ["one"] * 4
+    assert {type(each) for each in texts} == {str}
 
 
 def test_affinity_names_a_node() -> None:

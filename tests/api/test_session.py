@@ -59,6 +59,8 @@ def test_second_init_is_an_error_unless_ignored() -> None:
     session = rsim.init()
     with pytest.raises(RuntimeError, match="ignore_reinit_error=True"):
         rsim.init()
+    with pytest.raises(TypeError, match="ignore_reinit_error must be True or False, not 1"):
+        rsim.init(ignore_reinit_error=1)  # type: ignore[arg-type]
     assert rsim.init(num_cpus=7, ignore_reinit_error=True) is session
 
 
@@ -107,6 +109,10 @@ def test_arguments_of_the_simulation_need_it(name: str) -> None:
         ({"address": "auto"}, NotImplementedError, "'auto' needs the cluster backend"),
         ({"address": "redis://h:1"}, NotImplementedError, "the cluster backend"),
         ({"num_cpu": 2}, TypeError, "num_cpu"),
+        ({"address": []}, TypeError, r"address must be a str or None, not \[\]"),
+        ({"num_gpus": 1 << 31}, ValueError, "num_gpus must be at most 100000"),
+        ({"memory": 1 << 70}, ValueError, "memory must be at most 9223372036854775807"),
+        ({"log_to_driver": "no"}, TypeError, "log_to_driver must be True or False, not 'no'"),
     ],
 )
 def test_bad_arguments(arguments: dict[str, Any], error: type[Exception], message: str) -> None:

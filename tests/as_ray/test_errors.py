@@ -132,3 +132,53 @@ def test_without_spilling_the_store_is_full() -> None:
         ray.put(np.zeros(40 * 2**20, np.uint8))
     del kept[0]
     assert ray.get(ray.put(np.ones(40 * 2**20, np.uint8)))[0] == 1
+
+
+def test_errors_that_nobody_asks_for_go_to_the_program_s_handler() -> None:
+    import ray
+
+    ray.init(num_cpus=1)
+    told: list[Exception] = []
+    ray._private.worker._unhandled_error_handler = told.append
+    try:
+        failing = ray.remote(_fail)
+        failing.remote(ValueError("not asked for"))
+        with pytest.raises(ValueError, match="asked for"):
+            ray.get(failing.remote(ValueError("asked for")))
+        ray.get(ray.remote(Mortal).remote().__ray_ready__.remote())
+    finally:
+        del ray._private.worker._unhandled_error_handler
+    (error,) = told
+    assert isinstance(error, ValueError)
+    assert isinstance(error, ray.exceptions.RayTaskError)
+    assert "not asked for" in str(error)
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_refs_outside_of_values_can_be_forbidden(
+    allowed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    name = "RAY_allow_out_of_band_object_ref_serialization"
+    monkeypatch.setenv(name, str(int(allowed)))
+    ray.init(num_cpus=1)
+    ref = ray.put(1)
+    by_hand = ray.remote(_pickled)
+    capturing = ray.remote(lambda: ray.get(ref))
+    if allowed:
+        assert isinstance(ray.get(by_hand.remote()), bytes)
+        assert ray.get(capturing.remote()) == 1
+        return
+    forbidden = ray.exceptions.OufOfBandObjectRefSerializationException
+    with pytest.raises(forbidden, match=f"{name}=0"):
+        ray.get(by_hand.remote())
+    with pytest.raises(forbidden, match=f"{name}=0"):
+        capturing.remote()
+    assert ray.get(ray.remote(lambda refs: ray.get(refs[0])).remote([ref])) == 1
+
+
+def _pickled() -> bytes:
+    import ray
+
+    return pickle.dumps(ray.put(1))

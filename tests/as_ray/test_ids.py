@@ -116,6 +116,12 @@ def test_ids_of_nodes(ray: Any) -> None:
     assert ray.NodeID.from_binary(b"a" * 28).hex() == (b"a" * 28).hex()
     strategy = NodeAffinitySchedulingStrategy(node_id, soft=False)
     assert strategy == NodeAffinitySchedulingStrategy(node_id=node_id.hex(), soft=False)
+    with pytest.raises(ValueError, match="Invalid node_id 'ffff"):
+        NodeAffinitySchedulingStrategy(ray.NodeID.nil())
+    with pytest.raises(ValueError, match="cannot be set when soft is False"):
+        NodeAffinitySchedulingStrategy(node_id, soft=False, _spill_on_unavailable=True)
+    with pytest.raises(ValueError, match="cannot be set when soft is True"):
+        NodeAffinitySchedulingStrategy(node_id, soft=True, _fail_on_unavailable=True)
     assert ray.get(ray.remote(abs).options(scheduling_strategy=strategy).remote(-1)) == 1
 
 

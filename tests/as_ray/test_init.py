@@ -53,7 +53,8 @@ def test_the_old_names_of_arguments(capfd: pytest.CaptureFixture[str]) -> None:
     ray.init(num_cpus=1, redirect_output=True, include_webui=False, driver_object_store_memory=1)
     assert ray.get(ray.remote(print).remote("from a worker")) is None
     ray.shutdown()
-    ray.init(num_cpus=1, redirect_worker_output=False)
+    ray.init(num_cpus=1, redirect_worker_output=False, memory=1000)
+    assert ray.cluster_resources()["memory"] == 1000
     assert ray.get(ray.remote(num_return_vals=2)(divmod).remote(7, 2)) == [3, 1]
     ray.shutdown()
     assert "from a worker" not in capfd.readouterr().out
@@ -65,7 +66,7 @@ def test_the_old_names_of_arguments(capfd: pytest.CaptureFixture[str]) -> None:
         ({"local_mode": True}, RuntimeError, "--backend sim"),
         ({"no_such": 1}, RuntimeError, "no_such"),
         ({"runtime_env": {"pip": ["a"]}}, NotImplementedError, "pip"),
-        ({"runtime_env": {"working_dir": "/"}}, NotImplementedError, "working_dir"),
+        ({"runtime_env": {"working_dir": "a.zip"}}, NotImplementedError, "working_dir"),
         ({"runtime_env": 3}, TypeError, "runtime_env"),
         ({"runtime_env": {"env_vars": {"A": 1}}}, TypeError, "env_vars"),
         ({"_system_config": {"what": 1}}, NotImplementedError, "what"),
@@ -76,6 +77,9 @@ def test_the_old_names_of_arguments(capfd: pytest.CaptureFixture[str]) -> None:
         ({"num_cpus": -1}, ValueError, "num_cpus"),
         ({"namespace": 3}, TypeError, "namespace"),
         ({"namespace": ""}, ValueError, "namespace"),
+        ({"_temp_dir": "here"}, ValueError, "temp_dir must be absolute"),
+        ({"resources": {"CPU": 1}}, AssertionError, "`CPU` cannot be a custom resource"),
+        ({"resources": {"memory": 1}}, AssertionError, "use `_memory` instead"),
     ],
 )
 def test_what_would_matter_is_refused_by_name(
@@ -86,6 +90,19 @@ def test_what_would_matter_is_refused_by_name(
     with pytest.raises(kind, match=word):
         ray.init(**arguments)
     assert not ray.is_initialized()
+
+
+def test_settings_of_logging_are_checked() -> None:
+    import ray
+    from ray.job_config import LoggingConfig
+
+    assert LoggingConfig is ray.LoggingConfig
+    settings = LoggingConfig("JSON", additional_log_standard_attrs=["name", "taskName", "message"])
+    assert settings.additional_log_standard_attrs == ["name", "taskName", "message"]
+    with pytest.raises(ValueError, match="encoding type: XML"):
+        LoggingConfig(encoding="XML")
+    with pytest.raises(ValueError, match="standard attribute: color"):
+        LoggingConfig(additional_log_standard_attrs=["color"])
 
 
 def test_twice() -> None:

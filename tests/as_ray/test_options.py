@@ -20,10 +20,17 @@ def test_some_are_without_effect() -> None:
     import ray
 
     ray.init(num_cpus=1)
-    assert ray.get(ray.remote(enable_task_events=False, _labels={"a": "b"})(f).remote()) == 1
+    assert ray.get(ray.remote(_labels={"a": "b"})(f).remote()) == 1
     assert ray.get(ray.remote(f).options(runtime_env={}).remote()) == 1
-    actor = ray.remote(enable_task_events=False)(A).remote()
-    assert ray.get(actor.call.options(enable_task_events=True).remote()) == 2
+
+
+@pytest.mark.parametrize("value", ["no", None])
+def test_whether_events_are_recorded_is_a_bool(value: object) -> None:
+    import ray
+
+    for plain in (f, A):
+        with pytest.raises(TypeError, match="'enable_task_events' must be"):
+            ray.remote(plain).options(enable_task_events=value)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +90,20 @@ def test_method_may_stand_alone() -> None:
     assert ray.get(ray.remote(B).remote().call.remote()) == 3
 
 
+def test_the_old_name_of_how_many_values_a_method_returns() -> None:
+    import ray
+
+    class Pair:
+        @ray.method(num_return_vals=2)
+        def both(self) -> tuple[int, int]:
+            return 1, 2
+
+    ray.init(num_cpus=1)
+    pair = ray.remote(Pair).remote()
+    assert ray.get(pair.both.remote()) == [1, 2]
+    assert ray.get(pair.both.options(num_return_vals=1).remote()) == (1, 2)
+
+
 def test_a_serializer_of_ones_own() -> None:
     import ray
 
@@ -93,3 +114,12 @@ def test_a_serializer_of_ones_own() -> None:
     finally:
         ray.util.deregister_serializer(A)
     assert isinstance(ray.get(ray.put([A()]))[0], A)
+
+
+def test_functions_and_classes_tell_their_options() -> None:
+    import ray
+
+    task = ray.remote(num_cpus=0, resources={"slot": 1}, max_retries=0)(abs)
+    assert task._default_options == {"num_cpus": 0, "resources": {"slot": 1}, "max_retries": 0}
+    assert ray.remote(num_cpus=2)(A)._default_options == {"num_cpus": 2}
+    assert ray.remote(A)._default_options == {}

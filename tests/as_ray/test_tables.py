@@ -26,6 +26,8 @@ def test_tables() -> None:
     assert told["Address"]["NodeID"] == node
     assert state.actors(actor_id=told["ActorID"]) == told and state.actors("00" * 20) == {}
     assert state.actors(actor_state_name="DEAD") == {}
+    with pytest.raises(ValueError, match="'GONE' is not a valid actor state name"):
+        state.actors(actor_state_name="GONE")
     job = ray.JobID.from_hex(ray.get_runtime_context().get_job_id())
     assert list(state.actors(job_id=job)) == [actor._actor_id.hex()]
     assert state.jobs()[0]["JobID"] == job.hex()

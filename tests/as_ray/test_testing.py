@@ -81,3 +81,4 @@ def test_another_driver() -> None:
 
     program = "import ray; ray.init(num_cpus=1); print(ray.get(ray.put('from there')))"
     assert "from there" in run_string_as_driver(program)
+    assert "from there" in run_string_as_driver(program, env={"PYTHONWARNINGS": "ignore"})

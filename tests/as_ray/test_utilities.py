@@ -118,6 +118,25 @@ def test_a_queue_that_was_shut_down_has_no_actor() -> None:
         ray.get(actor.empty.remote())
 
 
+def test_the_actor_of_a_queue_can_be_made_and_called_without_the_queue() -> None:
+    import ray
+    from ray.util.queue import Empty, Full, _QueueActor
+
+    class Counting(_QueueActor):
+        async def twice(self) -> int:
+            return 2 * await self.qsize()
+
+    actor = ray.remote(Counting).remote(2)
+    ray.get([actor.put.remote("a"), actor.put_nowait.remote("b")])
+    assert ray.get([actor.full.remote(), actor.twice.remote()]) == [True, 4]
+    with pytest.raises(Full):
+        ray.get(actor.put_nowait_batch.remote(["c"]))
+    assert ray.get(actor.get.remote(timeout=1)) == "a"
+    assert ray.get(actor.get_nowait.remote()) == "b"
+    with pytest.raises(Empty):
+        ray.get(actor.get_nowait_batch.remote(1))
+
+
 def test_joblib_takes_options_of_the_actors() -> None:
     joblib = pytest.importorskip("joblib")
     import ray

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from typing import Any
 
 import pytest
 
@@ -118,3 +119,43 @@ def test_they_go_with_it() -> None:
     uninstall()
     assert str(GetTimeoutError("late")) == "late"
     assert not rsim.is_initialized()
+
+
+def test_refs_of_an_earlier_session() -> None:
+    import ray
+
+    ray.init(num_cpus=1)
+    old = ray.put(1)
+    ray.shutdown()
+    ray.init(num_cpus=1)
+    new = ray.put(2)
+    for use in (
+        lambda: ray.remote(abs).remote(old),
+        lambda: ray.remote(len).remote([old]),
+        lambda: ray.put([old]),
+        lambda: ray.wait([old]),
+    ):
+        with pytest.raises(ValueError, match="Ray object whose owner is unknown"):
+            use()
+    with pytest.raises(ValueError, match="Ray objects whose owner is unknown"):
+        ray.get([new, old])
+    assert ray.wait([old, new], num_returns=2) == ([new], [old])
+
+
+def test_a_task_that_waits_runs() -> None:
+    import ray
+    from ray._common.test_utils import SignalActor, wait_for_condition
+    from ray.util.state import list_tasks
+
+    def get(signal: Any) -> None:
+        ray.get(signal.wait.remote())
+
+    def running() -> set[str]:
+        return {task.name for task in list_tasks(filters=[("state", "=", "RUNNING")])}
+
+    ray.init(num_cpus=1)
+    signal = SignalActor.remote()
+    ref = ray.remote(get).remote(signal)
+    wait_for_condition(lambda: running() == {"get", "SignalActor.wait"})
+    signal.send.remote()
+    ray.get(ref)

@@ -489,3 +489,36 @@ def test_what_a_call_submits_before_it_is_told_of_its_cancellation_goes_with_it(
         for ref in (call, *rsim.get(parent.told.remote())):
             with pytest.raises(TaskCancelledError):
                 rsim.get(ref, timeout=60)
+
+
+@rsim.remote
+class Reckless:
+    """Lays hands on its event loop."""
+
+    async def cancel_all(self):
+        for task in asyncio.all_tasks():
+            task.cancel()
+        await asyncio.sleep(0)
+
+    async def stop(self):
+        asyncio.get_running_loop().stop()
+        await asyncio.Event().wait()
+
+    async def answer(self):
+        return 42
+
+
+def test_an_actor_that_cancels_all_tasks_of_its_loop_lives_on(rt):
+    actor = Reckless.remote()
+    with pytest.raises(TaskCancelledError):
+        rsim.get(actor.cancel_all.remote())
+    assert rsim.get(actor.answer.remote()) == 42
+
+
+def test_one_that_stops_its_loop_dies(rt):
+    actor = Reckless.remote()
+    with pytest.raises((ActorDiedError, RsimTaskError)):
+        rsim.get(actor.stop.remote())
+    with pytest.raises(ActorDiedError):
+        rsim.get(actor.answer.remote())
+    assert rsim.get(Reckless.remote().answer.remote()) == 42

@@ -473,16 +473,6 @@ def test_a_fixed_number_of_values(rt, tmp_path):
         rsim.get(count.options(num_returns=4).remote(3))
 
 
-def test_the_deprecated_dynamic(rt):
-    with pytest.warns(DeprecationWarning, match="streaming"):
-        dynamic = count.options(num_returns="dynamic")
-    ref = dynamic.remote(3)
-    assert type(ref) is rsim.ObjectRef
-    refs = rsim.get(ref)
-    assert isinstance(refs, rsim.DynamicObjectRefGenerator) and len(refs) == 3
-    assert rsim.get(list(refs)) == [0, 1, 2]
-
-
 # -- functions that return generators --------------------------------------------------------------
 
 

@@ -27,6 +27,14 @@ class Holder:
     def visible(self):
         return visible()
 
+    def node(self):
+        return rsim.get_runtime_context().get_node_id()
+
+
+@rsim.remote
+def node_of():
+    return rsim.get_runtime_context().get_node_id()
+
 
 @rsim.remote
 def meet(folder, name, names):
@@ -190,3 +198,18 @@ def test_other_accelerators_are_devices_too(init, monkeypatch):
     assert rsim.get(third.told.remote(), timeout=60) == (["3"], "3", None)
     with pytest.raises(ValueError, match=r"'TPU'.*must be a whole number or below 1"):
         Chips.options(resources={"TPU": 1.5})
+
+
+def test_tasks_without_gpus_leave_nodes_with_gpus_alone(init):
+    session = init(num_cpus=2, num_gpus=1)
+    home = rsim.nodes()[0]["NodeID"]
+    assert rsim.get(node_of.remote()) == home
+    session.add_node(name="plain", num_cpus=2)
+    assert rsim.get([node_of.remote() for _ in range(2)]) == ["plain"] * 2
+    assert rsim.get(node_of.options(num_gpus=1).remote()) == home
+    hogs = [Holder.options(num_cpus=1).remote() for _ in range(2)]
+    assert rsim.get([hog.node.remote() for hog in hogs]) == ["plain"] * 2
+    assert rsim.get(node_of.remote()) == home
+    del hogs
+    session.remove_node("plain")
+    assert rsim.get(node_of.remote()) == home

@@ -60,3 +60,12 @@ def test_it_can_be_cancelled(rt):
 def test_all_that_a_node_has_is_feasible(rt):
     assert rsim.get(identity.options(num_cpus=4).remote(1)) == 1
     assert rt.infeasible() == []
+
+
+def test_many_that_ask_for_the_same_are_one_warning(rt, capfd):
+    refs = [identity.options(resources={"unicorn": 1}).remote(number) for number in range(20)]
+    marks.await_that(lambda: len(rt.infeasible()) == 20, "the list")
+    rsim.get(identity.remote(0))
+    captured = capfd.readouterr()
+    assert (captured.out + captured.err).count("unicorn") == 1
+    assert rsim.wait(refs, timeout=0)[0] == []

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import rsim
+from rsim.exceptions import StreamingGeneratorReplayInconsistentError
 from tests.conformance import inspecting, marks
 
 LARGE = 200_000
@@ -133,6 +134,95 @@ def test_results_that_only_lineage_wants_are_dropped_and_made_again(init, tmp_pa
     assert rsim.get(last)[-1] == 1
     assert len(others) == 10
     assert session.infeasible() == []
+
+
+@rsim.remote
+def last_of(refs):
+    """Of an array in an object in an object."""
+    (outer,) = refs
+    (inner,) = rsim.get(outer)
+    return np.full(LARGE, rsim.get(inner)[-1])
+
+
+def test_refs_in_what_only_lineage_keeps_hold_no_values(init):
+    session = init(num_cpus=1, object_store_memory=55 * MIB)
+    inner = rsim.put(np.ones(10 * MIB, dtype=np.uint8))
+    result = last_of.remote([rsim.put([inner])])
+    assert rsim.get(result)[0] == 1
+    del inner
+    others = [rsim.put(np.zeros(10 * MIB, dtype=np.uint8)) for _ in range(5)]
+    assert (len(others), inspecting.spilled_bytes(session)) == (5, 0)
+    inspecting.check(session)
+    del result, others
+    inspecting.await_used_bytes(session)
+
+
+def test_refs_in_what_only_lineage_keeps_hold_no_actors(rt):
+    @rsim.remote
+    class Plain:
+        pass
+
+    actor = Plain.options(name="plain").remote()
+    result = rsim.remote(len).remote([rsim.put([actor])])
+    rsim.get(result)
+    del actor
+    marks.await_that(lambda: not rsim.util.list_named_actors(), "the actor to end")
+    rsim.get(result)
+
+
+@pytest.mark.parametrize("put", [False, True], ids=["task's", "driver's"])
+def test_what_lineage_keeps_is_there_for_another_run_with_all_its_refs(init, tmp_path, put):
+    session = init(num_cpus=1)
+    session.add_node(name="home-0", num_cpus=1, resources={"far": 1})
+    inner = rsim.put(np.full(LARGE, 3)) if put else fill.options(resources={}).remote(tmp_path, 3)
+    result = last_of.options(resources={"far": 1}).remote([rsim.put([inner])])
+    rsim.wait([result], fetch_local=False)
+    del inner
+    for times in range(2):
+        session.remove_node(f"home-{times}")
+        session.add_node(name=f"home-{times + 1}", num_cpus=1, resources={"far": 1})
+        assert rsim.get(rsim.remote(len).remote(result)) == LARGE
+    assert rsim.get(result)[0] == 3
+    inspecting.check(session)
+    del result
+    inspecting.await_used_bytes(session)
+
+
+def test_a_generator_that_yields_fewer_values_when_it_is_run_again(init, tmp_path):
+    session = init(num_cpus=1)
+    session.add_node(name="home", num_cpus=1, resources={"home": 1})
+
+    @rsim.remote(resources={"home": 1})
+    def fewer(folder):
+        marks.leave(folder, "ran")
+        for number in range(4 - marks.count(folder, "ran")):
+            yield np.full(LARGE, number)
+
+    refs = list(fewer.remote(tmp_path))
+    rsim.wait(refs, num_returns=3, fetch_local=False)
+    session.remove_node("home")
+    session.add_node(name="new home", num_cpus=1, resources={"home": 1})
+    assert [int(rsim.get(ref)[0]) for ref in refs[:2]] == [0, 1]
+    with pytest.raises(StreamingGeneratorReplayInconsistentError, match="without making it"):
+        rsim.get(refs[2])
+
+
+def test_an_input_that_was_freed_is_made_again_at_no_cost_in_retries(init, tmp_path):
+    session = init(num_cpus=1)
+    session.add_node(name="home", num_cpus=1, resources={"home": 1})
+    session.add_node(name="maker", num_cpus=1, resources={"far": 1})
+    numbers = fill.options(max_retries=1).remote(tmp_path, 3)
+    doubled = [
+        double.options(resources={"home": 1}, max_retries=1).remote(tmp_path, numbers)
+        for _ in range(4)
+    ]
+    rsim.wait(doubled, num_returns=4, fetch_local=False)
+    del numbers
+    session.remove_node("home")
+    session.add_node(name="new home", num_cpus=1, resources={"home": 1})
+    while doubled:
+        assert rsim.get(doubled.pop(0))[-1] == 6
+    assert marks.count(tmp_path, "fill 3") > 2
 
 
 def lose_spilled(session):

@@ -1,13 +1,19 @@
 """Memory: objects go with their last ref; a full store evicts, then spills, then says so."""
 
 import gc
+import os
 import threading
 
 import numpy as np
 import pytest
 
 import rsim
-from rsim.exceptions import ObjectStoreFullError, OutOfDiskError, UnserializableError
+from rsim.exceptions import (
+    ObjectStoreFullError,
+    OutOfDiskError,
+    UnserializableError,
+    WorkerCrashedError,
+)
 from tests.conformance import inspecting, marks
 
 MIB = 1 << 20
@@ -34,6 +40,14 @@ def identity(value):
 
 def is_block(array, number, mebibytes=10):
     return array.shape == (mebibytes * MIB,) and bool(array[0] == array[-1] == number)
+
+
+def blocks(number, mebibytes=20):
+    return [block(index, mebibytes) for index in range(number)]
+
+
+def yields_blocks(number):
+    yield from blocks(number)
 
 
 # -- reference counting ----------------------------------------------------------------------------
@@ -232,6 +246,54 @@ def test_what_nobody_holds_is_not_spilled(init):
     assert inspecting.spilled_bytes(session) == 0
 
 
+@pytest.mark.parametrize("function", [blocks, yields_blocks])
+def test_results_of_one_task_that_together_are_larger_than_the_store(init, function):
+    session = init(num_cpus=1, object_store_memory=50 * MIB)
+    refs = rsim.remote(num_returns=5)(function).remote(5)
+    assert all(is_block(rsim.get(ref), number, 20) for number, ref in enumerate(refs))
+    inspecting.check(session)
+    del refs
+    inspecting.await_used_bytes(session)
+    marks.await_that(lambda: inspecting.spilled_bytes(session) == 0, "the files to go")
+
+
+def test_results_larger_than_the_store_on_another_node(init):
+    session = init(num_cpus=1, object_store_memory=50 * MIB)
+    session.add_node(num_cpus=1, resources={"there": 1}, object_store_memory=50 * MIB)
+    refs = rsim.remote(num_returns=5, resources={"there": 1})(blocks).remote(5)
+    assert all(is_block(rsim.get(ref), number, 20) for number, ref in enumerate(refs))
+    inspecting.check(session)
+
+
+def test_results_of_a_task_that_fails_late_leave_nothing(init):
+    session = init(num_cpus=1, object_store_memory=50 * MIB)
+
+    @rsim.remote(num_returns=5)
+    def too_large():
+        return [*blocks(4), block(4, 60)]
+
+    for ref in too_large.remote():
+        with pytest.raises(ObjectStoreFullError):
+            rsim.get(ref)
+    inspecting.await_used_bytes(session)
+    assert inspecting.spilled_bytes(session) == 0
+
+
+def test_results_of_a_worker_that_dies_leave_nothing(init, tmp_path):
+    session = init(num_cpus=1, object_store_memory=50 * MIB)
+
+    @rsim.remote(num_returns=5, max_retries=0)
+    def dies():
+        yield from blocks(4)
+        os._exit(1)
+
+    for ref in dies.remote():
+        with pytest.raises(WorkerCrashedError):
+            rsim.get(ref)
+    inspecting.await_used_bytes(session)
+    marks.await_that(lambda: inspecting.spilled_bytes(session) == 0, "the files to go")
+
+
 def test_an_object_larger_than_the_store(init):
     init(num_cpus=2, object_store_memory=50 * MIB)
     with pytest.raises(ObjectStoreFullError) as caught:
@@ -292,3 +354,28 @@ def test_tasks_work_through_more_than_fits(init):
         refs = [larger.remote(*pair) for pair in zip(refs[::2], refs[1::2], strict=True)]
     assert is_block(rsim.get(refs[0]), 15, 5)
     inspecting.check(session)
+
+
+def test_inputs_that_come_while_others_are_missing_stay(init):
+    """Results fill the node that a task's inputs must come to: they go to disk, and not in turn
+    the inputs that have come already.
+    """
+    session = init(num_cpus=0, object_store_memory=60 * MIB)
+    session.add_node(num_cpus=1, object_store_memory=12 * MIB)
+
+    @rsim.remote
+    def zeros():
+        return bytes(MIB)
+
+    results = [zeros.remote() for _ in range(8)]
+    assert rsim.wait(results, num_returns=8, fetch_local=False) == (results, [])
+
+    @rsim.remote
+    def total(*parts):
+        return sum(map(len, parts))
+
+    def inputs():
+        return [rsim.put(bytes(MIB)) for _ in range(8)]
+
+    assert rsim.get([total.remote(*inputs()) for _ in range(3)], timeout=120) == [8 * MIB] * 3
+    assert rsim.get(results) == [bytes(MIB)] * 8

@@ -83,6 +83,27 @@ def test_the_drivers_own_text_has_no_prefix(heard, rt):
     assert line_with("plain", heard.out) == "plain text"
 
 
+def test_text_that_has_no_encoding_is_no_error(heard, rt):
+    @rsim.remote
+    def surrogate():
+        print("half \ud800 a pair")
+
+    rsim.get(surrogate.remote())
+    heard.await_text("out", " a pair\n")
+
+
+def test_a_task_that_closes_its_stream_closes_nobody_elses(heard, rt):
+    @rsim.remote(max_calls=1)
+    def close():
+        sys.stdout.close()
+
+    rsim.get(close.remote())
+    rsim.get(greet.remote(1))
+    print("the driver prints on")
+    heard.await_text("out", "hello 1\n")
+    heard.await_text("out", "the driver prints on\n")
+
+
 def test_logging_in_a_task(heard, rt):
     @rsim.remote
     def warn():

@@ -156,6 +156,20 @@ def test_the_table_says_why_a_group_waits(init):
     assert 0 < stats["scheduling_latency_ms"] <= stats["end_to_end_creation_latency_ms"]
 
 
+def test_a_group_is_infeasible_when_a_bundle_is_or_what_belongs_together(init):
+    init(num_cpus=2)
+
+    def told(strategy, *cpus):
+        group = placement_group([{"CPU": each} for each in cpus], strategy)
+        stage = placement_group_table(group)["stats"]["scheduling_state"]
+        remove_placement_group(group)
+        return stage
+
+    assert told("PACK", 1, 1, 1) == told("SPREAD", 1, 2) == "NO_RESOURCES"
+    assert told("PACK", 1, 3) == told("SPREAD", 3) == "INFEASIBLE"
+    assert told("STRICT_PACK", 1, 2) == told("STRICT_SPREAD", 1, 1) == "INFEASIBLE"
+
+
 def placement_table_node(session):
     return "n0" if session.address == "sim" else "local"
 

@@ -115,3 +115,18 @@ CREATED_AGAIN_WITHOUT_ITS_ARGUMENTS = steps(
 )
 def test_a_program_that_failed_once(program, seed, faults, nodes, tmp_path):
     simulate(program, tmp_path / "marks", seed, faults, nodes)
+
+
+CANCELLED_AFTER_ITS_ERROR = steps(
+    ("stream", "raising", (82, 77), 970, 3, 0, True),
+    ("troupe", "threads", (87, 28), 85, 3, 1, False),
+    ("take", "some", (24,), 478, -1, 0, False),
+    ("stop", "cancel", (49,), 449, 3, 1, True),
+    ("call", "keep", (5, 83), 289, 3, 0, False),
+    ("task", "await", (97,), 187, 0, 3, False),
+    ("take", "all", (59, 28, 55), 329, 3, 3, True),
+)
+
+
+def test_a_stream_ends_with_its_error_though_it_is_cancelled_then(tmp_path):
+    simulate(CANCELLED_AFTER_ITS_ERROR, tmp_path / "marks", 13225, performer=Everything)

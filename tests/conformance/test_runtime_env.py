@@ -1,10 +1,16 @@
-"""Environment variables of jobs, tasks and actors."""
+"""Environment variables of jobs, tasks and actors; folders of jobs."""
 
 import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
 import rsim
+from rsim.util.scheduling_strategies import PlacementGroupSchedulingStrategy as In
 
 
 def env_vars(**variables):
@@ -166,8 +172,11 @@ def test_without_variables_the_context_is_empty(rt):
         ({"env_vars": {"A": 1}}, TypeError, "'A': 1"),
         ({"env_vars": {"A=B": "1"}}, ValueError, "A=B"),
         ({"env_vars": {"A": "\ud800"}}, ValueError, "cannot set 'A'"),
-        ({"pip": ["numpy"]}, NotImplementedError, "pip"),
-        ({"working_dir": "/"}, NotImplementedError, "working_dir"),
+        ({"pip": ["no-such-package"]}, NotImplementedError, "no-such-package"),
+        ({"pip": ["cloudpickle==0.0.1"]}, NotImplementedError, "cloudpickle"),
+        ({"uv": ["cloudpickle @ file:///cloudpickle.whl"]}, NotImplementedError, "uv"),
+        ({"pip": "requirements.txt"}, NotImplementedError, "requirements.txt"),
+        ({"py_modules": ["s3://bucket/a.zip"]}, NotImplementedError, "py_modules"),
     ],
 )
 def test_what_is_no_environment_is_refused(init, given, kind, words):
@@ -180,8 +189,80 @@ def test_what_is_no_environment_is_refused(init, given, kind, words):
     assert not rsim.is_initialized()
 
 
+def test_packages_that_are_installed_may_be_asked_for(init):
+    exact = f"cloudpickle=={version('cloudpickle')}"
+    init(runtime_env={"pip": {"packages": ["cloudpickle", "msgspec[toml]"]}})
+    task = see.options(runtime_env={"uv": [exact], "env_vars": {"RSIM_A": "1"}})
+    assert rsim.get(task.remote("RSIM_A")) == ["1"]
+
+
 def test_the_working_directory_may_be_the_present_one(rt):
     assert rsim.get(see.options(runtime_env={"working_dir": "."}).remote("RSIM_A")) == [None]
+    with pytest.raises(NotImplementedError, match="working_dir"):
+        see.options(runtime_env={"working_dir": "/"})
+
+
+@rsim.remote
+def here(name, module=None):
+    return os.getcwd(), Path(name).read_text(), module and import_module(module).WORD
+
+
+def test_workers_are_in_the_working_directory_of_the_job_and_import_from_it(init, tmp_path):
+    (tmp_path / "data.txt").write_text("data")
+    (tmp_path / "in_working_dir.py").write_text("WORD = 'found'")
+    before, path = os.getcwd(), list(sys.path)
+    init(runtime_env={"working_dir": str(tmp_path), "excludes": ["*.bin"]})
+    found = rsim.get(here.remote("data.txt", "in_working_dir"))
+    assert found == (str(tmp_path.resolve()), "data", "found")
+    assert os.getcwd() == before
+    rsim.get(rsim.remote(os.chdir).remote("/"))
+    assert os.getcwd() == before
+    rsim.shutdown()
+    assert (os.getcwd(), sys.path) == (before, path)
+
+
+def test_an_actor_and_its_threads_are_in_the_working_directory(init, tmp_path):
+    class Reader:
+        def read(self, name):
+            with ThreadPoolExecutor(1) as pool:
+                return pool.submit(Path(name).read_text).result(), Path(name).read_text()
+
+    (tmp_path / "data.txt").write_text("data")
+    init(runtime_env={"working_dir": tmp_path})
+    assert rsim.get(rsim.remote(Reader).remote().read.remote("data.txt")) == ("data", "data")
+    assert not Path("data.txt").exists()
+
+
+def test_modules_of_the_job_can_be_imported(init, tmp_path):
+    package = tmp_path / "packages" / "of_the_job"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("WORD = 'package'")
+    single = tmp_path / "alone_in_the_job.py"
+    single.write_text("WORD = 'alone'")
+    init(runtime_env={"py_modules": [str(package), single]})
+    words = [rsim.remote(word_of).remote(name) for name in ("of_the_job", "alone_in_the_job")]
+    assert rsim.get(words) == ["package", "alone"]
+
+
+def word_of(module):
+    return import_module(module).WORD
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "words"),
+    [
+        ({"working_dir": "no/such/folder"}, ValueError, "existing directory"),
+        ({"working_dir": 3}, TypeError, "must be a path"),
+        ({"working_dir": "s3://bucket/a.zip"}, NotImplementedError, "only folders"),
+        ({"py_modules": "a"}, TypeError, "must be a list"),
+        ({"py_modules": [sys]}, ValueError, "not a module of a file"),
+        ({"py_modules": ["no/such/folder"]}, ValueError, "existing directory"),
+    ],
+)
+def test_a_folder_of_the_job_that_is_none_is_refused(init, given, kind, words):
+    with pytest.raises(kind, match=words):
+        init(runtime_env=given)
+    assert not rsim.is_initialized()
 
 
 def test_a_threaded_actor_and_an_async_one_have_theirs(rt):
@@ -193,3 +274,45 @@ def test_a_threaded_actor_and_an_async_one_have_theirs(rt):
     threaded = Place.options(max_concurrency=2, runtime_env=own).remote()
     loop = rsim.remote(Async).options(runtime_env=own).remote()
     assert rsim.get([threaded.sees.remote("RSIM_A"), loop.sees.remote("RSIM_A")]) == [["1"]] * 2
+
+
+THREADS = "OMP_NUM_THREADS"
+
+
+@pytest.fixture
+def no_threads(monkeypatch):
+    monkeypatch.delenv(THREADS, raising=False)
+
+
+def test_libraries_compute_with_a_thread_for_each_cpu_of_the_task(no_threads, init):
+    init(num_cpus=4)
+    cpus = [1, 3, 0, 2.5, 0.5, 1]
+    seen = rsim.get([see.options(num_cpus=each).remote(THREADS) for each in cpus])
+    assert seen == [[threads] for threads in ("1", "3", "1", "2", "1", "1")]
+    assert rsim.get(descend.options(num_cpus=3).remote(1, [THREADS])) == ["1"]
+    actors = [Place.remote(), Place.options(num_cpus=2).remote()]
+    assert rsim.get([each.sees.remote(THREADS) for each in actors]) == [["1"], ["2"]]
+    assert rsim.get(actors[1].child_sees.remote(THREADS)) == ["1"]
+    assert THREADS not in os.environ
+
+
+def test_a_bundle_s_cpus_count_too(no_threads, init):
+    init(num_cpus=3)
+    group = rsim.util.placement_group([{"CPU": 2}])
+    strategy = In(group)
+    inside = see.options(num_cpus=2, scheduling_strategy=strategy)
+    assert rsim.get(inside.remote(THREADS)) == ["2"]
+
+
+def test_the_user_says_with_how_many_threads_libraries_compute(monkeypatch, init):
+    monkeypatch.setenv(THREADS, "7")
+    init(num_cpus=2)
+    assert rsim.get(see.options(num_cpus=2).remote(THREADS)) == ["7"]
+
+
+def test_a_task_s_variables_say_more_than_its_cpus(no_threads, init):
+    init(num_cpus=2)
+    own = see.options(num_cpus=2, runtime_env=env_vars(OMP_NUM_THREADS="7"))
+    assert rsim.get(own.remote(THREADS)) == ["7"]
+    assert rsim.get(see.options(num_cpus=2).remote(THREADS)) == ["2"]
+    assert rsim.get(see.remote(THREADS)) == ["1"]

@@ -281,6 +281,44 @@ def test_children_know_their_parents(rt):
     assert by_name()["echo"].parent_task_id == ref.task_id()
 
 
+def test_tasks_that_are_not_to_be_told_are_not(rt):
+    @rsim.remote(enable_task_events=False)
+    def hidden():
+        return rsim.get(echo.remote(1))
+
+    @rsim.remote
+    class Plain:
+        def usual(self):
+            return 1
+
+        @rsim.method(enable_task_events=False)
+        def quiet(self):
+            return 2
+
+        @rsim.method(enable_task_events=True)
+        def loud(self):
+            return rsim.get(rsim.get_runtime_context().current_actor.usual.remote(), timeout=0)
+
+    refs = [hidden.remote(), hidden.options(enable_task_events=True, name="told").remote()]
+    told, untold = Plain.remote(), Plain.options(enable_task_events=False, name="u").remote()
+    for actor in (told, untold, rsim.get_actor("u")):
+        refs += [actor.usual.remote(), actor.quiet.remote()]
+    refs += [told.quiet.options(enable_task_events=True, name="again").remote()]
+    assert rsim.get(refs) == [1, 1, 1, 2, 1, 2, 1, 2, 2]
+    with pytest.raises(rsim.exceptions.GetTimeoutError):
+        rsim.get(untold.loud.remote())
+    names = sorted(task.name for task in state.list_tasks())
+    assert names == ["Plain.__init__", "Plain.loud", "Plain.usual", "again", "echo", "echo", "told"]
+
+
+@pytest.mark.parametrize("value", ["yes", 1])
+def test_whether_tasks_are_told_is_a_bool(value):
+    with pytest.raises(TypeError, match="enable_task_events"):
+        rsim.remote(enable_task_events=value)
+    with pytest.raises(TypeError, match="enable_task_events"):
+        rsim.method(enable_task_events=value)
+
+
 # -- filters and limits ----------------------------------------------------------------------------
 
 
@@ -562,4 +600,7 @@ def test_a_named_actor(rt):
     assert rsim.get(asked) == "mine"
     (actor,) = state.list_actors(detail=True)
     assert (actor.name, actor.ray_namespace, actor.is_detached) == ("mine", "ours", True)
+    nameless = Counter.options(namespace="theirs").remote()
+    (row,) = state.list_actors(filters=[("ray_namespace", "=", "theirs")])
+    assert (row.actor_id, row.name) == (nameless._rsim_ref.hex(), "")
     rsim.kill(counter)

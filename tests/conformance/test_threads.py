@@ -6,6 +6,7 @@ import asyncio
 import queue
 import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from multiprocessing.pool import ThreadPool
 
 import pytest
 
@@ -123,6 +124,89 @@ def test_what_a_thread_raises_is_told_and_ends_it_alone(rt, monkeypatch):
     thread.join()
     (error,) = told
     assert isinstance(error, LookupError) and error.args == (42,)
+
+
+def test_a_pool_of_threads_of_multiprocessing(rt):
+    with ThreadPool(3) as pool:
+        assert pool.map(ask, range(5)) == [0, 2, 4, 6, 8]
+        assert sorted(pool.imap_unordered(ask, range(3))) == [0, 2, 4]
+        assert pool.apply_async(ask, (3,)).get(timeout=60) == 6
+        with pytest.raises(ZeroDivisionError):
+            pool.map(lambda x: 1 // x, [1, 0])
+    pool.join()
+    with pytest.raises(ValueError, match="Pool not running"):
+        pool.map(ask, [1])
+
+
+@rsim.remote
+class Pooled:
+    def run(self, count):
+        pool = ThreadPool(2, initializer=int)
+        found = pool.starmap(pow, [(2, x) for x in range(count)])
+        pool.close()
+        pool.join()
+        return found
+
+
+def test_an_actor_with_a_pool_of_threads_of_multiprocessing(rt):
+    assert rsim.get(Pooled.remote().run.remote(4)) == [1, 2, 4, 8]
+
+
+LOCAL = threading.local()
+
+
+class Named(threading.local):
+    shared = "all"
+
+    def __init__(self, name, *, made=None):
+        self.name = name
+        self.made = made
+
+    @property
+    def loud(self):
+        return self.name.upper()
+
+
+NAMED = Named("n", made="m")
+
+
+def count_up():
+    LOCAL.count = getattr(LOCAL, "count", 0) + 1
+    return LOCAL.count
+
+
+def test_each_thread_has_attributes_of_its_own(rt):
+    LOCAL.count = 10
+    NAMED.name = "changed"
+
+    def work():
+        counts = [count_up(), count_up()]
+        before = NAMED.name, NAMED.made, NAMED.loud, NAMED.shared
+        NAMED.name = "mine"
+        counts.append(ask(1))
+        del LOCAL.count
+        return counts, before, NAMED.loud, hasattr(LOCAL, "count"), vars(NAMED)
+
+    with ThreadPoolExecutor(2) as pool:
+        found = [future.result() for future in [pool.submit(work) for _ in range(2)]]
+    expected = [1, 2, 2], ("n", "m", "N", "all"), "MINE", False, {"name": "mine", "made": "m"}
+    assert found[0] == expected
+    assert (count_up(), NAMED.loud) == (11, "CHANGED")
+    del LOCAL.count
+
+
+@rsim.remote
+class Local:
+    def count(self):
+        return count_up()
+
+
+def test_an_actor_keeps_what_its_thread_has(rt):
+    LOCAL.count = 10
+    actors = [Local.remote() for _ in range(2)]
+    assert rsim.get([actor.count.remote() for actor in actors for _ in range(3)]) == [1, 2, 3] * 2
+    assert count_up() == 11
+    del LOCAL.count
 
 
 def test_mistakes_with_threads(rt):

@@ -213,7 +213,7 @@ class Cluster:
 
     def land(self, name: str, event: events.ObjectReceived) -> events.ObjectReceived:
         """What the shell does with the bytes of an object."""
-        offset = self.nodes[name].landing_offset(event.object_id)
+        offset = self.nodes[name].peers.landing_offset(event.object_id)
         if offset is not None:
             self.written[name, offset] = event.object_id
         return msgspec.structs.replace(event, ok=offset is not None)
@@ -427,10 +427,9 @@ class Cluster:
         if rng.random() < 0.4 and start.spec.creation is None:
             size_bytes = rng.randint(MIB // 2, MIB)
             self.ops += 1
-            task_id = start.spec.task_id
-            yield events.AllocationRequested(
-                client.number, self.ops, return_id(task_id, 0), size_bytes
-            )
+            written = return_id(start.spec.task_id, 0)
+            yield events.AllocationRequested(client.number, self.ops, written, size_bytes)
+            yield events.ResultWritten(client.number, written)
             result = Result(None, size_bytes, kept)
         given_up = client.give_up(list(client.loans))
         finished = events.TaskFinished(client.number, start.spec.task_id, (result,))

@@ -14,7 +14,7 @@ from rsim.core.messages import (
     ResourceReport,
     TaskPlacement,
 )
-from rsim.core.records import Strategy, TaskSpec
+from rsim.core.records import RESOURCE_UNITS, Strategy, TaskSpec
 from rsim.core.resources import demand_of
 
 
@@ -69,7 +69,10 @@ class Desk:
         self.seq += 1
         ids = tuple(map(task_id, accepted))
         return self.send(
-            name, ResourceReport(self.seq if seq is None else seq, demand_of(cpus), 0, ids)
+            name,
+            ResourceReport(
+                self.seq if seq is None else seq, (("CPU", int(cpus * RESOURCE_UNITS)),), 0, ids
+            ),
         )
 
     def free(self, name: str) -> float:

@@ -194,14 +194,14 @@ def test_concurrent_actors_answer_every_call_and_end(seed: int) -> None:
     assert_all_freed(cluster)
 
 
-@pytest.mark.parametrize("seed", range(80))
+@pytest.mark.parametrize("seed", [*range(80), 11090])
 def test_actors_survive_worker_deaths(seed: int) -> None:
     cluster = Cluster(seed, nodes=1 + seed % 3, crash=0.02, pipeline=1 + 3 * (seed % 2))
     assert run_program(cluster, tasks=20, actors=0.6, in_order=True) == []
     assert_all_freed(cluster)
 
 
-@pytest.mark.parametrize("seed", range(80))
+@pytest.mark.parametrize("seed", [*range(80), 10423, 11098])
 def test_concurrent_actors_survive_worker_deaths(seed: int) -> None:
     cluster = Cluster(seed, nodes=1 + seed % 3, crash=0.02)
     errors = run_program(cluster, tasks=25, actors=0.6, trouble=0.2 * (seed % 2))
@@ -225,7 +225,7 @@ def test_actors_cancels_and_kills(seed: int) -> None:
     assert_all_freed(cluster)
 
 
-@pytest.mark.parametrize("seed", range(80))
+@pytest.mark.parametrize("seed", [*range(80), 10021, 20585])
 def test_names_are_free_when_all_is_over(seed: int) -> None:
     cluster = Cluster(seed, nodes=1 + seed % 3, crash=0.01 * (seed % 2), naming=0.4)
     run_program(cluster)
@@ -238,7 +238,7 @@ def test_names_are_free_when_all_is_over(seed: int) -> None:
     assert cluster.names.names(None) == ()
 
 
-@pytest.mark.parametrize("seed", range(100))
+@pytest.mark.parametrize("seed", [*range(100), 10068, 11589])
 def test_names_and_node_deaths(seed: int) -> None:
     cluster = Cluster(seed, nodes=4, kill_nodes=2, crash=0.005, naming=0.4)
     run_program(cluster)

@@ -394,7 +394,7 @@ class World:
         self.seq += 1
         ids = tuple(self.accepted[name])
         self.accepted[name].clear()
-        report = ResourceReport(self.seq, self.pools[name].available(), 0, ids)
+        report = ResourceReport(self.seq, self.pools[name].changes(), 0, ids)
         self.reports.append((name, report))
 
     def deliver(self, which: int, again: bool) -> None:

@@ -1,6 +1,8 @@
 """Placement groups at the global scheduler: two phases, refusals, repetitions, deaths."""
 
-from rsim.core.bundles import demand_in, reservation_key, resources_of
+import pytest
+
+from rsim.core.bundles import demand_in, plan, reservation_key, resources_of
 from rsim.core.effects import WarnDriver
 from rsim.core.events import MessageArrived, NodeDied, NodeJoined
 from rsim.core.messages import (
@@ -193,7 +195,46 @@ def test_what_no_node_could_hold_is_told_of_once_and_waits_for_one_that_can() ->
 
 def test_groups_wait_in_order_and_small_ones_pass() -> None:
     desk = GroupDesk("a", cpus=2)
-    desk.report_free("a", ())
+    desk.report_free("a", (("CPU", 0),))
     desk.create(2, "STRICT_PACK")
     desk.ask_about(GroupSpec(b"h" * 16, (ONE,)))
     assert desk.report_free("a", ONE) == [("a", BundleReservation(b"h" * 16, ((0, ONE),), 1))]
+
+
+def test_many_waiting_groups_are_looked_at_only_when_it_may_help(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    planned: list[object] = []
+
+    def counted(bundles: object, *rest: object, **named: object) -> object:
+        planned.append(bundles)
+        return plan(bundles, *rest, **named)  # type: ignore[arg-type]
+
+    desk = GroupDesk("a", cpus=2)
+    desk.report_free("a", (("CPU", 0),))
+    for number in range(300):
+        spec = GroupSpec(number.to_bytes(16, "big"), (ONE,), "PACK")
+        assert desk.ask_about(spec) == []
+    monkeypatch.setattr("rsim.core.groups.plan", counted)
+    for units in range(50):
+        assert desk.report_free("a", (("disk", units),)) == []
+    assert not planned
+    first, second = desk.report_free("a", (("CPU", 20_000),))
+    assert [first[1].group_id[-1], second[1].group_id[-1]] == [0, 1]  # type: ignore[index]
+    assert len(planned) <= 4
+    desk.tell("a", BundleReply((0).to_bytes(16, "big"), first[1].op, False))  # type: ignore[index]
+    assert len(planned) < 10
+
+
+def test_a_group_that_was_refused_goes_first_again() -> None:
+    desk = GroupDesk("a", cpus=1)
+    assert desk.create(1) == [("a", reservation(0, 1))]
+    desk.ask_about(GroupSpec(b"h" * 16, (ONE,)))
+    desk.ask_about(GroupSpec(b"i" * 16, (ONE,)))
+    assert desk.replied("a", 1, reserved=False) == [
+        ("a", BundleReservation(b"h" * 16, ((0, ONE),), 2))
+    ]
+    desk.ask_about(GroupRemoval(b"h" * 16))
+    desk.tell("a", BundleReply(b"i" * 16, 3, False))
+    assert desk.report_free("a", (("CPU", 0),)) == []
+    assert desk.report_free("a", (("CPU", 10_000),)) == [("a", reservation(0, 4))]

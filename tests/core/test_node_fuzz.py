@@ -117,6 +117,7 @@ any_event = st.one_of(
     st.builds(events.ObjectPut, clients, object_ids, st.just(10), contained, st.booleans()),
     st.builds(events.AllocationRequested, clients, ops, object_ids, st.sampled_from([64, 4096])),
     st.builds(events.AllocationDropped, clients, object_ids),
+    st.builds(events.ResultWritten, clients, object_ids),
     st.builds(events.ObjectsRequested, clients, ops, some_objects, st.sampled_from([-1, 0, 5])),
     st.builds(
         events.WaitRequested, clients, ops, some_objects, st.just(1), st.sampled_from([-1, 0, 5]),

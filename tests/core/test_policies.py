@@ -106,7 +106,9 @@ def test_hybrid_avoids_gpu_nodes_unless_they_alone_are_free() -> None:
     assert place(Hybrid(), task(), *nodes) == "b"
     assert place(Hybrid(), task(cpus=2), *nodes) == "a"
     assert place(Hybrid(), task(gpus=1), *nodes) == "a"
-    assert place(Hybrid(), task(source="a"), *nodes) == "a", "rule 2 goes before rule 1"
+    assert place(Hybrid(), task(source="a"), *nodes) == "b"
+    assert place(Hybrid(), task(source="a", cpus=2), *nodes) == "a"
+    assert place(Hybrid(), task(locality=(("a", 9),)), *nodes) == "a"
 
 
 def test_hybrid_falls_back_to_busy_nodes_then_to_none() -> None:

@@ -166,3 +166,27 @@ def test_devices_of_several_kinds() -> None:
     assert pool.take((("TPU", UNIT),)) == (("TPU", 0, UNIT),)
     assert not pool.fits_now(both)
     pool.check()
+
+
+def test_changes_are_what_was_touched_since_they_were_last_asked_for() -> None:
+    pool = Pool(demand_of(4, 0, 0, {"disk": 2}))
+    pool.take(demand_of(1))
+    assert pool.changes() == (("CPU", 3 * UNIT), ("disk", 2 * UNIT))
+    assert pool.changes() == ()
+    pool.take(demand_of(3))
+    pool.add((("mark_group_x", UNIT),), {})
+    assert pool.changes() == (("CPU", 0), ("mark_group_x", UNIT))
+    pool.drop("mark_group_x")
+    pool.give(demand_of(1))
+    pool.take_forced(demand_of(2))
+    assert pool.changes() == (("CPU", -UNIT), ("mark_group_x", 0))
+
+
+def test_devices_are_found_wherever_they_are_free() -> None:
+    pool = Pool(demand_of(0, 300))
+    pool.take(demand_of(0, 297))
+    pool.take(demand_of(0, 0.5))
+    assert pool.take(demand_of(0, 0.25)) == (("GPU", 297, 2500),)
+    assert pool.take(demand_of(0, 2)) == (("GPU", 298, UNIT), ("GPU", 299, UNIT))
+    assert not pool.fits_now(demand_of(0, 0.5))
+    pool.check()

@@ -10,6 +10,7 @@ from rsim.core.ids import put_id, return_id
 from rsim.core.messages import ObjectDeletion
 from rsim.core.objects import STORED
 from rsim.core.records import STREAMING, Result, Strategy
+from rsim.core.store_table import ObjectState
 from tests.core.cluster import MIB, Cluster
 from tests.core.test_cluster import assert_all_freed
 
@@ -45,6 +46,28 @@ def finish(cluster: Cluster, name: str, result: Result) -> None:
         cluster.allocating[name, start.client, 9] = item
         cluster.step(name, events.AllocationRequested(start.client, 9, item, result.size_bytes))
     cluster.step(name, events.TaskFinished(start.client, task_id, (result,)))
+
+
+def test_a_result_that_is_written_may_go_to_disk_for_the_next() -> None:
+    cluster = Cluster(0, nodes=1, cpus=1, capacity_bytes=2 * MIB)
+    deliver(cluster)
+    spec = cluster.driver.spec((), (), 3, num_returns=4)
+    results = [return_id(spec.task_id, index) for index in range(4)]
+    cluster.driver.lent(tuple(results))
+    cluster.step("n0", events.TaskSubmitted(0, spec))
+    client = begun(cluster, "n0").client
+    cluster.queued["n0", client].clear()
+    node = cluster.nodes["n0"]
+    for op, result in enumerate(results):
+        cluster.allocating["n0", client, op] = result
+        cluster.step("n0", events.AllocationRequested(client, op, result, MIB))
+        deliver(cluster)
+        assert node.shelf.store.state_of(result) is ObjectState.CREATING
+        cluster.step("n0", events.ResultWritten(client, result))
+    assert [node.objects.entries[each].exists for each in results] == [False] * 4
+    cluster.step("n0", events.TaskFinished(client, spec.task_id, (LARGE,) * 4))
+    assert [node.objects.entries[each].state for each in results] == [STORED] * 4
+    drop_all(cluster)
 
 
 def put(cluster: Cluster, name: str = "n0") -> bytes:

@@ -23,6 +23,7 @@ from rsim.exceptions import (
     UnserializableCauseError,
     UnserializableError,
 )
+from rsim.runtime import errors
 from rsim.runtime.errors import deserialize_error, format_remote_traceback, serialize_error
 
 
@@ -164,6 +165,10 @@ def test_a_deadlock_shows_its_report() -> None:
         ReducedError(1, 2),
         CauseError("c"),
         FileNotFoundError(2, "No such file", "a.txt"),
+        OSError(18, "Not the same disk", "a.txt", None, "b.txt"),
+        PermissionError(13, "Not allowed"),
+        TimeoutError("late"),
+        ConnectionError(),
         KeyedDiskError(1),
         UnicodeDecodeError("utf8", b"\xff", 0, 1, "why"),
         StopIteration(4),
@@ -181,6 +186,8 @@ def test_an_error_is_of_both_types_and_has_the_users_attributes(exception: Excep
     assert type(error).__name__ == f"RsimTaskError({kind.__name__})"
     for instance in (error, RsimTaskError.cause.__get__(error)):
         assert instance.args == exception.args
+    assert str(error.cause) == str(exception)
+    for instance in (error, error.cause):
         for name, value in vars(exception).items():
             assert getattr(instance, name) == value
         for name in ("errno", "filename", "value", "limit", "name", "reason", "lineno", "msg"):
@@ -367,6 +374,36 @@ def test_an_exception_that_cannot_be_loaded_again_has_a_stand_in() -> None:
 
 def test_an_exception_with_a_broken_str_travels() -> None:
     assert isinstance(through(BrokenStr("b")), BrokenStr)
+
+
+class Secretive(Exception):
+    """Nothing can be asked of it."""
+
+    def __getattribute__(self, name: str) -> object:
+        raise RuntimeError(f"no {name}")
+
+
+def test_an_exception_of_which_nothing_can_be_read_has_a_stand_in() -> None:
+    for error in (through(Secretive("s")), through(errors.legible(Secretive("s")))):
+        assert isinstance(error.cause, UnserializableCauseError)
+        assert "Secretive:  (this exception cannot be pickled: nothing can be read" in str(error)
+    plain = ValueError("plain")
+    assert errors.legible(plain) is plain
+
+
+def test_a_chain_of_any_length_travels_as_text() -> None:
+    chain: ValueError | None = None
+    for number in range(3000):
+        link = ValueError(number)
+        link.__cause__, chain = chain, link
+    assert chain is not None
+    error = through(chain)
+    assert isinstance(error, ValueError) and error.args == (2999,)
+    assert "ValueError: 0\n" in error.remote_traceback
+
+
+def test_text_that_has_no_encoding_is_escaped() -> None:
+    assert str(through(ValueError("\ud800"))).startswith("f() raised ValueError: \\ud800\n")
 
 
 def test_a_reader_without_the_exceptions_module_gets_the_rest(

@@ -90,6 +90,13 @@ def test_pickled_and_loaded_is_a_counted_ref(counter: Counter) -> None:
     assert counter.log == [("added", ID)]
 
 
+@pytest.mark.parametrize(("given", "error"), [("x" * 20, TypeError), (b"x", ValueError)])
+def test_made_of_no_id_raises_and_ends_in_silence(given: object, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        ObjectRef(given)  # type: ignore[arg-type]
+    gc.collect()  # an error in a finaliser would be a warning, which fails the test
+
+
 def test_loading_without_a_runtime_says_what_to_do() -> None:
     data = pickle.dumps(ObjectRef(ID, Counter()))
     with pytest.raises(RuntimeError, match=rf"{ID.hex()}.*call rsim\.init\(\)"):

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
+import io
 import os
 import signal
 import subprocess
@@ -374,6 +376,14 @@ def test_what_tasks_print_can_be_dropped(capsys: pytest.CaptureFixture[str]) -> 
         get(submit(say, "unheard"))
         print("heard")
     assert capsys.readouterr().out == "heard\n"
+
+
+def test_text_that_a_stream_refuses_is_escaped() -> None:
+    written = io.BytesIO()
+    stream = io.TextIOWrapper(written, encoding="utf-8", write_through=True)
+    with contextlib.redirect_stdout(stream), simulation():
+        get(submit(print, "half \ud800 a pair"))
+    assert written.getvalue().endswith(b" half \\ud800 a pair\n")
 
 
 def test_a_task_that_redirects_its_output_redirects_nobody_elses(

@@ -67,7 +67,7 @@ def test_bad_rates_are_refused(
 @pytest.mark.parametrize(
     ("arguments", "error", "text"),
     [
-        ({"nodes": 0}, ValueError, "nodes must be one or more, not 0"),
+        ({"nodes": 0}, ValueError, "nodes must be 1 or more, not 0"),
         ({"nodes": "three"}, TypeError, "nodes must be a number or a list"),
         ({"nodes": [Node("a"), Node("a")]}, ValueError, r"nodes\[1\]: the name 'a' is already"),
         ({"num_cpus": -1}, ValueError, "num_cpus must be a finite number, 0 or more, not -1"),
@@ -78,6 +78,14 @@ def test_bad_rates_are_refused(
         ({"bandwidth_bytes_per_s": 0}, ValueError, "bandwidth_bytes_per_s must be .* above 0"),
         ({"timer_slack_s": -1}, ValueError, "timer_slack_s must be a finite number, 0 or more"),
         ({"speed": 0}, ValueError, "speed must be a finite number above 0, not 0"),
+        ({"speed": 10**400}, ValueError, "speed must be a finite number"),
+        ({"nodes": 1 << 70}, ValueError, "nodes must be at most 100000"),
+        ({"nodes": []}, ValueError, r"nodes must be one or more, not \[\]"),
+        ({"num_gpus": 1 << 31}, ValueError, "num_gpus must be at most 100000"),
+        ({"resources": ["tpu"]}, TypeError, r"resources must be a dict .* not \['tpu'\]"),
+        ({"resources": 0}, TypeError, "resources must be a dict of quantities by name, not 0"),
+        ({"object_store_memory": 0.5}, TypeError, "object_store_memory must be an int, not 0.5"),
+        ({"latency_s": 1e300}, ValueError, r"latency_s must be less than 9e\+09, not 1e\+300"),
     ],
 )
 def test_bad_clusters_are_refused(

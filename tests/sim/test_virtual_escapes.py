@@ -68,7 +68,7 @@ def connect():
     [
         (lambda: threading.Thread(target=print).start(), "threading.Thread.start"),
         (lambda: threading.Timer(1, print).start(), "threading.Thread.start"),
-        (lambda: ThreadPool(1), "multiprocessing.pool.ThreadPool"),
+        (lambda: ThreadPool(1), "threading.Thread.start"),
         (lambda: socket.socket(), "socket.socket.__init__"),
         (lambda: socket.socketpair(), "socket.socketpair"),
         (connect, "socket.create_connection"),
@@ -92,6 +92,13 @@ def test_what_user_code_writes(call, named):
     assert text.startswith(named)
     assert f"called by d at {__file__}:" in text
     assert abs(int(text.rpartition(":")[2].rstrip(")")) - line) <= 1
+
+
+def test_the_names_of_this_machine_need_no_network():
+    own = simulate(lambda: socket.gethostbyname(socket.gethostname()))
+    assert own == simulate(lambda: socket.gethostbyname("localhost")) == "127.0.0.1"
+    with pytest.raises(SimulationEscapeError, match="gethostbyname leaves the simulation"):
+        simulate(lambda: socket.gethostbyname("example.org"))
 
 
 def test_the_error_names_the_users_own_line_not_a_librarys():

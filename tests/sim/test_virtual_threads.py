@@ -6,7 +6,9 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.pool import ThreadPool
 
 import pytest
 
@@ -128,6 +130,45 @@ def test_a_pool_that_is_older_than_the_session_starts_threads_anew() -> None:
     ):
         pool.submit(abs, -5)
     pool.shutdown()
+
+
+def test_a_pool_of_multiprocessing_stays_on_its_side_of_the_simulation() -> None:
+    outside = ThreadPool(1)
+    with simulation():
+        with pytest.raises(SimulationEscapeError, match="of this pool are real ones"):
+            outside.map(abs, [-1])
+        inside = ThreadPool(1)
+        assert inside.map(abs, [-1, -2]) == [1, 2]
+    with pytest.raises(ValueError, match="ended with the simulation"):
+        inside.map(abs, [-3])
+    assert outside.map(abs, [-4]) == [4]
+    for pool in (inside, outside):
+        pool.terminate()
+        pool.join()
+
+
+def test_what_a_thread_has_in_a_local_goes_with_either() -> None:
+    class Value:
+        pass
+
+    def work() -> None:
+        kept[0].value = Value()
+        gone.append(weakref.ref(kept[0].value))
+
+    gone: list[weakref.ref[Value]] = []
+    kept = [threading.local()]
+    before = threading.local.__getattribute__
+    with simulation():
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        assert gone[0]() is None
+        pool = ThreadPoolExecutor(1)
+        pool.submit(work).result()
+        assert gone[1]() is not None
+        kept.clear()
+        assert gone[1]() is None
+    assert threading.local.__getattribute__ is before
 
 
 def test_threads_that_wait_for_each_other_are_a_deadlock() -> None:

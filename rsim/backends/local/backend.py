@@ -25,7 +25,7 @@ def start(config: SessionConfig) -> LocalSession:
     should be, OSError when there is no shared memory.
     """
     memory_monitor.settings(os.environ)
-    premises = Premises(config.env_vars)
+    premises = Premises(config)
     with premises.undo:  # empty once the session has taken it over
         from rsim.backends.local.session import LocalSession
 

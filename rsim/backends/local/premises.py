@@ -17,7 +17,7 @@ from rsim.backends.local.segment import PREFIX, SHM_ROOT, sweep
 from rsim.backends.local.warden import Warden
 
 if TYPE_CHECKING:
-    from rsim.core.records import EnvVars
+    from rsim.runtime.session import SessionConfig
 
 
 class Premises:
@@ -25,14 +25,13 @@ class Premises:
     nothing that is made later can be missed.
     """
 
-    def __init__(self, env_vars: EnvVars = ()) -> None:
-        # `env_vars`: what all workers have in their environment beside the driver's
+    def __init__(self, config: SessionConfig) -> None:
         self._temporary = Path(tempfile.gettempdir())
         for root in (SHM_ROOT, self._temporary):
             sweep(root)
         self._name = f"{PREFIX}{os.getpid()}-{os.urandom(6).hex()}"
         leftovers = str(SHM_ROOT / self._name), str(self._temporary / self._name)
-        self.warden = Warden(leftovers, env_vars)
+        self.warden = Warden(leftovers, config.env_vars, config.working_dir, config.code)
         with ExitStack() as undo:
             undo.callback(self.warden.close)
             self.undo = undo.pop_all()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from threading import Event as Signal
 from typing import Any
@@ -58,8 +58,9 @@ class LocalPorts(Ports):
     __slots__ = ()
 
     def warn(self, message: str) -> None:
-        """Tell the user."""
-        print(f"rsim: {message}", file=sys.stderr)
+        """Tell the user, if there is still somewhere to write: this may run in any thread."""
+        with suppress(OSError, ValueError):
+            print(f"rsim: {message}", file=sys.stderr)
 
 
 class Site:

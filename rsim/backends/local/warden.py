@@ -27,12 +27,21 @@ _CLOSE_MS: Final = 10_000
 
 class Warden:
     """Starts the guardian and talks to it. ``leftovers``: how the paths begin that it is to remove
-    in the end; ``env_vars``: what its environment, and that of all workers, has besides.
+    in the end; ``env_vars``: what its environment, and that of all workers, has besides;
+    ``working_dir``: where they are; ``code``: where they look for modules first.
     """
 
-    def __init__(self, leftovers: Sequence[str], env_vars: EnvVars = ()) -> None:
+    def __init__(
+        self,
+        leftovers: Sequence[str],
+        env_vars: EnvVars = (),
+        working_dir: str | None = None,
+        code: tuple[str, ...] = (),
+    ) -> None:
         self.alive = False
         self._env_vars = env_vars
+        self._working_dir = working_dir
+        self._code = code
         self._leftovers = tuple(leftovers)
         self._sock: socket.socket
         self._pidfd = -1
@@ -50,9 +59,10 @@ class Warden:
                 (os.POSIX_SPAWN_DUP2, theirs.fileno(), its_fd),
             ]
             arguments = (its_fd, os.getpid(), self._leftovers)
-            path = [os.path.abspath(entry) for entry in sys.path]
+            path = [*self._code, *map(os.path.abspath, sys.path)]
+            go = f"os.chdir({self._working_dir!r}); " if self._working_dir else ""
             code = (
-                f"import sys; sys.path[:] = {path!r}; "
+                f"import os, sys; sys.path[:] = {path!r}; {go}"
                 f"from rsim.backends.local import guardian; guardian.main(*{arguments!r})"
             )
             pid = os.posix_spawn(

@@ -370,6 +370,7 @@ def main(
     data, controls = socket.socket(fileno=data_fd), socket.socket(fileno=control_fd)
     channel = WorkerChannel(number, data, Segment.attach(segment_fd), streams)
     client = current.client = Client(channel, number, b"")
+    client.environment.begin()
     refs.set_factory(client.make_ref)
     executor = channel.executor = Executor(client, channel.stage)
     channel.rest = Rest(client, lambda: executor.busy, channel.stage.rouse)

@@ -27,9 +27,8 @@ class Escape(NamedTuple):
 
 
 NO_THREADS = "a real thread would run outside virtual time; use threading.Thread"
-_PIPES = "its threads wait for pipes in real time; use concurrent.futures.ThreadPoolExecutor"
 _PROCESS = "a process would run outside virtual time"
-_NETWORK = "a socket reaches the real network; put the service behind an actor"
+NETWORK = "a socket reaches the real network; put the service behind an actor"
 _WAIT = "it would block the whole simulation in real time"
 _SIGNAL = "signals arrive in real time, for the whole test process"
 _EXIT = "it would end the test process"
@@ -37,7 +36,6 @@ _KILL = "it would signal a real process"
 
 _GROUPS: tuple[tuple[str, str, str], ...] = (
     (NO_THREADS, "_thread", "start_new_thread start_new start_joinable_thread"),
-    (_PIPES, "multiprocessing.pool", "ThreadPool._setup_queues"),
     (_PROCESS, "concurrent.futures.process", "ProcessPoolExecutor.submit"),
     (_PROCESS, "multiprocessing.process", "BaseProcess.start"),
     (_PROCESS, "subprocess", "Popen.__init__"),
@@ -47,14 +45,14 @@ _GROUPS: tuple[tuple[str, str, str], ...] = (
     (_EXIT, "os", "_exit abort"),
     (_KILL, "os", "kill killpg"),
     (_KILL, "signal", "pthread_kill pidfd_send_signal"),
-    (_NETWORK, "socket", "socket.__init__ socket.connect socket.connect_ex socket.accept"),
-    (_NETWORK, "socket", "socket.recv socket.send socket.sendall socketpair create_connection"),
-    (_NETWORK, "socket", "getaddrinfo gethostbyname gethostbyaddr getnameinfo"),
-    (_NETWORK, "_socket", "socket._accept socket.bind socket.connect socket.connect_ex"),
-    (_NETWORK, "_socket", "socket.listen socket.recv socket.recv_into socket.recvfrom"),
-    (_NETWORK, "_socket", "socket.recvfrom_into socket.recvmsg socket.recvmsg_into socket.send"),
-    (_NETWORK, "_socket", "socket.sendall socket.sendmsg socket.sendto"),
-    (_NETWORK, "_socket", "getaddrinfo getnameinfo gethostbyname_ex socketpair"),
+    (NETWORK, "socket", "socket.__init__ socket.connect socket.connect_ex socket.accept"),
+    (NETWORK, "socket", "socket.recv socket.send socket.sendall socketpair create_connection"),
+    (NETWORK, "socket", "getaddrinfo gethostbyaddr getnameinfo"),
+    (NETWORK, "_socket", "socket._accept socket.bind socket.connect socket.connect_ex"),
+    (NETWORK, "_socket", "socket.listen socket.recv socket.recv_into socket.recvfrom"),
+    (NETWORK, "_socket", "socket.recvfrom_into socket.recvmsg socket.recvmsg_into socket.send"),
+    (NETWORK, "_socket", "socket.sendall socket.sendmsg socket.sendto"),
+    (NETWORK, "_socket", "getaddrinfo getnameinfo gethostbyname_ex socketpair"),
     (_WAIT, "multiprocessing.connection", "_ConnectionBase.recv _ConnectionBase.recv_bytes"),
     (_WAIT, "multiprocessing.connection", "_ConnectionBase.poll Client Listener.accept wait"),
     (_WAIT, "select", "select poll epoll.poll kqueue.control"),
@@ -72,10 +70,10 @@ LOOP_ESCAPES: dict[str, str] = {
     for why, names in (
         (_PROCESS, "subprocess_exec subprocess_shell"),
         (_SIGNAL, "add_signal_handler"),
-        (_NETWORK, "create_connection create_server create_unix_connection create_unix_server"),
-        (_NETWORK, "create_datagram_endpoint connect_accepted_socket start_tls sendfile"),
-        (_NETWORK, "getaddrinfo getnameinfo sock_connect sock_accept sock_recv sock_recv_into"),
-        (_NETWORK, "sock_recvfrom sock_sendall sock_sendto sock_sendfile"),
+        (NETWORK, "create_connection create_server create_unix_connection create_unix_server"),
+        (NETWORK, "create_datagram_endpoint connect_accepted_socket start_tls sendfile"),
+        (NETWORK, "getaddrinfo getnameinfo sock_connect sock_accept sock_recv sock_recv_into"),
+        (NETWORK, "sock_recvfrom sock_sendall sock_sendto sock_sendfile"),
         (_WAIT, "add_reader add_writer connect_read_pipe connect_write_pipe"),
     )
     for name in names.split()

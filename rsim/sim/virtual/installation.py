@@ -21,12 +21,15 @@ from rsim.sim.virtual.context import Current, VirtualContext
 from rsim.sim.virtual.entropy import install_entropy
 from rsim.sim.virtual.environ import Environs, Variables
 from rsim.sim.virtual.escapes import install_escapes
+from rsim.sim.virtual.host_names import install_host_names
 from rsim.sim.virtual.kernel_waits import install_kernel_waits
 from rsim.sim.virtual.locks import Locks
 from rsim.sim.virtual.numpy_entropy import NumpyEntropy
 from rsim.sim.virtual.patching import Patcher
 from rsim.sim.virtual.references import install_references
 from rsim.sim.virtual.state import ContextStates
+from rsim.sim.virtual.thread_locals import ThreadLocals
+from rsim.sim.virtual.thread_pools import install_thread_pools
 from rsim.sim.virtual.threads import Threads
 from rsim.sim.virtual.waits import install_waits
 
@@ -57,7 +60,8 @@ class Virtualisation:
         global _installed
         self._patcher = Patcher()
         self._locks = Locks(current)
-        self._threads = Threads(current)
+        self._locals = ThreadLocals(current)
+        self._threads = Threads(current, self._locals.bury)
         self._aliases = Aliases(self._patcher)
         self._states = ContextStates()
         self._loops = RunningLoops()
@@ -82,8 +86,11 @@ class Virtualisation:
         install_entropy(patcher, current, states, epoch_ns)
         install_waits(patcher, current)
         install_kernel_waits(patcher, current)
+        install_host_names(patcher, current)
         self._locks.install(patcher)
         self._threads.install(patcher)
+        self._locals.install(patcher)
+        install_thread_pools(patcher, current)
         self._environs.install(patcher)
         install_asyncio(patcher, current, states, self._enter_loop)
         self._numpy = NumpyEntropy(patcher, current, states)
@@ -107,6 +114,7 @@ class Virtualisation:
 
         RuntimeError if that is not a loop of asyncio's own.
         """
+        self._locals.hand_over(context)
         loop = self._loops.hand_over(context)
         if loop is not None:
             self._adopted.adopt(loop, context)
@@ -132,6 +140,7 @@ class Virtualisation:
     def bury(self, thread: object) -> None:
         """Release the locks of a simulated thread (`VirtualContext.thread`) that is dead."""
         self._locks.bury(thread)
+        self._locals.bury(thread)
 
     def remove(self) -> None:
         """Put everything back as it was. Does nothing the second time."""
@@ -145,5 +154,6 @@ class Virtualisation:
         self._patcher.restore()
         self._adopted.release()
         self._loops.clear()
+        self._locals.clear()
         self._states.clear()
         _installed = None

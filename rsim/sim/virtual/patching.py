@@ -19,6 +19,7 @@ Key = int | tuple[int, int | str]
 
 _ABSENT = object()
 _IMMUTABLE_TYPE = 1 << 8  # Py_TPFLAGS_IMMUTABLETYPE
+_FLAGS_OFFSET = 21 * ctypes.sizeof(ctypes.c_void_p)  # of tp_flags in a PyTypeObject
 
 
 def key_of(value: Any) -> Key:
@@ -120,6 +121,12 @@ class Patcher:
         self.set(owner, name, classmethod(make(raw)))
         self.register(bound, getattr(owner, name))
 
+    def replace_slot(self, owner: type, name: str, make: Callable[[Any], Function]) -> None:
+        """Like `replace`, for a special method of a C type, which Python looks up in a slot."""
+        original = vars(owner)[name]
+        self._undo.append(partial(_assign_slot, owner, name, original))
+        _assign_slot(owner, name, make(original))
+
     def register(self, original: Any, stand_in: Any) -> None:
         """Note that aliases of `original` are to become `stand_in`."""
         self.stand_ins[key_of(original)] = stand_in
@@ -151,3 +158,15 @@ def _assign(owner: Any, name: str, value: Any) -> None:
     else:
         own[name] = value
     ctypes.pythonapi.PyType_Modified(ctypes.py_object(owner))
+
+
+def _assign_slot(owner: type, name: str, value: Any) -> None:
+    """Set a special method of a C type that refuses it; its slot and its subclasses' follow."""
+    flags = ctypes.c_ulong.from_address(id(owner) + _FLAGS_OFFSET)
+    if flags.value != owner.__flags__:
+        raise RuntimeError(f"the layout of {owner} is unknown")
+    flags.value &= ~_IMMUTABLE_TYPE
+    try:
+        setattr(owner, name, value)
+    finally:
+        flags.value |= _IMMUTABLE_TYPE

@@ -5,7 +5,7 @@ the current one; through them `Timer`, `ThreadPoolExecutor`, `asyncio.to_thread`
 real thread for simulated code. Owns which threads are running.
 
 It takes a context that can `spawn`; without, a thread is an escape. Threads take turns where they
-wait, never elsewhere. What is kept per real thread (`threading.local`) they share.
+wait, never elsewhere.
 """
 
 from __future__ import annotations
@@ -43,10 +43,11 @@ class _Life:
 
 
 class Threads:
-    """The threads of simulated code that have begun and not ended."""
+    """The threads of simulated code that have begun and not ended; `bury` is told of each end."""
 
-    def __init__(self, current: Current) -> None:
+    def __init__(self, current: Current, bury: Callable[[object], None]) -> None:
         self._current = current
+        self._bury = bury
         self._started: dict[int, threading.Thread] = {}
         """Those that are not over, by their identifiers."""
         self._running: dict[object, threading.Thread] = {}
@@ -120,6 +121,7 @@ class Threads:
             life.is_over = True
             _leave(pool(), thread)
             _has_ended(thread)
+            self._bury(me)
             for context in life.waiting:
                 getattr(context, "interrupt", int)()
 

@@ -9,6 +9,7 @@ import json
 from typing import Any
 
 from rsim.api import checks
+from rsim.api import state as api_state
 from rsim.api.groups import placement_group_table
 from rsim.api.state import client_of, quantities, total_resources
 from rsim.core import facts
@@ -119,7 +120,7 @@ def _task(sheet: Sheet, fact: TaskFact, titles: dict[bytes, str]) -> TaskState:
         task_id=fact.task_id.hex(),
         attempt_number=fact.attempt,
         name=name,
-        state=fact.state,
+        state=api_state.task_states.get(fact.state, fact.state),
         job_id=sheet.job_id,
         actor_id=fact.actor.hex() or None,
         type=kind,

@@ -1,5 +1,6 @@
 """Nodes of a real session: their processes, memory and files, and how they end."""
 
+import io
 import os
 import re
 import threading
@@ -226,3 +227,13 @@ def test_a_deadlock_between_nodes_is_told(programs: list[Program]) -> None:
     program = Program(DEADLOCK)
     programs.append(program)
     assert "told: True" in program.rest()
+
+
+def test_a_warning_with_nowhere_to_go_harms_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    with driving() as driver:
+        stream = io.StringIO()
+        stream.close()
+        with monkeypatch.context() as patch:
+            patch.setattr("sys.stderr", stream)
+            driver.session.sites["local"].host.ports.warn("nobody reads this")
+        assert driver.get(driver.run(my_pid))
