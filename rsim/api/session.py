@@ -19,7 +19,6 @@ from rsim.runtime import current, refs
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from rsim.core.records import EnvVars
     from rsim.runtime.client import Client
     from rsim.runtime.session import BackendSession, SessionConfig
     from rsim.runtime.trace import NullTrace, Trace
@@ -288,10 +287,6 @@ def _of_environment(name: str, kind: Callable[[str], _T], what: str) -> _T | Non
 
 def _given(check: Callable[[str, object], _T], name: str, value: object) -> _T | None:
     return None if value is None else check(name, value)
-
-
-def _env_vars(given: object) -> EnvVars:
-    return environments.variables_of(_given(environments.runtime_env, "runtime_env", given))
 
 
 def _bytes(name: str, value: object) -> int:
