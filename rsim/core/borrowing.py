@@ -148,9 +148,7 @@ class Borrowing:
                 self.send(owner, RefBorrow(object_id, source))
             if entry.owner == owner:
                 entry.received += 1
-                node.objects.touch(
-                    entry
-                )  # perhaps only a copy is kept, and nobody has a use for it
+                node.objects.touch(entry)  # perhaps a copy is kept that nobody has a use for
             else:
                 self.send(owner, RefReturn((object_id,), (1,)))
 

@@ -348,9 +348,7 @@ class Node:
         stays = not self.lineage.can_recompute(object_id)
         if entry.state == INLINE:
             if not stays:
-                self._forgotten.append(object_id)
-                if entry.is_error and not (entry.seen or entry.owner):
-                    self._unseen.append(object_id)
+                self._forget_inline(entry)
                 entry.is_error = False
         elif entry.state == STORED:
             self.shelf.set_evictable(object_id, True)
@@ -359,6 +357,11 @@ class Node:
         if entry.locations and not stays:
             self.peers.delete_copies(entry)
         return stays
+
+    def _forget_inline(self, entry: Entry) -> None:
+        self._forgotten.append(entry.object_id)
+        if entry.is_error and not (entry.seen or entry.owner):
+            self._unseen.append(entry.object_id)
 
     def forget_value(self, object_id: bytes) -> None:
         """The shell was given an inline value that nobody wants any more."""
@@ -372,9 +375,7 @@ class Node:
     def _removed(self, entry: Entry) -> None:
         object_id = entry.object_id
         if entry.state == INLINE:
-            self._forgotten.append(object_id)
-            if entry.is_error and not (entry.seen or entry.owner):
-                self._unseen.append(object_id)
+            self._forget_inline(entry)
         elif entry.state == STORED:
             self.shelf.delete(object_id)
         if entry.owner:

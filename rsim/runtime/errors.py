@@ -3,8 +3,7 @@
 Decides which exception an error of the system is, and how what a task raised travels: the
 exception with its chain, notes and attributes if all of that pickles and loads again, without its
 chain if only that does, else a stand-in; and always the traceback as text, without the frames of
-rsim. Never fails, whatever the exception. Owns no state but
-``unseen_handler``.
+rsim. Never fails, whatever the exception. Owns only the ``unseen_handler``.
 
 A blob is a pickled tuple: function name, traceback, pickled exception, its type's name, its text.
 The exception is a pickle of its own, so that a reader without its module still gets the rest.
