@@ -135,7 +135,7 @@ class Directory:
         entry = node.objects.get(message.object_id)
         if entry is None or not entry.owner or entry.exists:
             if message.inline is not None and (entry is None or entry.state != INLINE):
-                node.forget_value(message.object_id)
+                node.forget_values((message.object_id,))
             return
         if message.failure:
             error = ErrorInfo(message.failure, message.message, message.subject)
@@ -143,7 +143,7 @@ class Directory:
             return
         lives_at = message.actor_at
         if lives_at and lives_at != node.name and lives_at not in node.peers.others:
-            node.forget_value(message.object_id)  # its owner is yet to hear that the node is dead
+            node.forget_values((message.object_id,))  # its owner is yet to hear that the node is dead
             if entry.waiters is not None:
                 self.query(entry)
             return

@@ -35,6 +35,15 @@ class StartTask(Effect, frozen=True):
     """The accelerators of the node that it may use: kind and index."""
 
 
+class StartTasks(Effect, frozen=True):
+    """Send tasks to a worker, one after the other: the first attempts of such as have no inputs,
+    and to which nothing is lent.
+    """
+
+    client: int
+    specs: tuple[TaskSpec, ...]
+
+
 class RecallTasks(Effect, frozen=True):
     """Ask a worker to give back the tasks it has not begun (``TasksReturned``)."""
 

@@ -90,6 +90,29 @@ class History:
         )
         task.started_ns = task.ended_ns = -1
 
+    def ended_well(self, task: Task, started_ns: int, ended_ns: int, now_ns: int) -> None:
+        """``attempt_ended`` for the first attempt of a task of this node's own that creates no
+        actor.
+        """
+        spec = task.spec
+        self.attempts.append(
+            Attempt(
+                spec.task_id,
+                0,
+                spec.name,
+                spec.parent_id,
+                spec.actor,
+                "",
+                task.executor,
+                None,
+                spec.options,
+                None,
+                task.submitted_ns,
+                started_ns,
+                now_ns if ended_ns < 0 else ended_ns,
+            )
+        )
+
     def actors_end(self, actor_id: bytes) -> ErrorInfo:
         """Why calls of an actor fail that is dead."""
         reason = self._actors_ends.get(actor_id, "the actor is dead")

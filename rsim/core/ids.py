@@ -17,7 +17,8 @@ TASK_ID_BYTES = 16
 OBJECT_ID_BYTES = 20
 PUT_BASE = 1 << 31
 
-_FIRST_RETURN = (0).to_bytes(4, "big")
+FIRST_RETURN = (0).to_bytes(4, "big")
+"""What a task's id is followed by in that of its first result: ``return_id`` inlined on hot paths."""
 
 
 def driver_task_id(job: int) -> bytes:
@@ -33,7 +34,7 @@ def child_task_id(parent: bytes, index: int) -> bytes:
 def return_id(task_id: bytes, index: int) -> bytes:
     """The id of the ``index``-th result of ``task_id``."""
     if index == 0:
-        return task_id + _FIRST_RETURN
+        return task_id + FIRST_RETURN
     return task_id + index.to_bytes(4, "big")
 
 

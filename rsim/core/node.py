@@ -12,11 +12,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
+from itertools import groupby
 from typing import Any
 
 from rsim.core import events, waiting
 from rsim.core.actors import Actors
 from rsim.core.arena import Arena
+from rsim.core.bulk import Bulk
 from rsim.core.cancellation import Cancellation
 from rsim.core.choices import Choices
 from rsim.core.config import NodeConfig
@@ -66,7 +68,10 @@ class Node:
         self.choices = choices
         self.labels = labels_of(name, labels)
         self.step = Step()
-        self.objects = ObjectTable(self._freed, self._unheld, self._removed, self._missing)
+        self.bulk = bulk = Bulk(self)
+        self.objects = ObjectTable(
+            self._freed, self._unheld, self._removed, bulk.removed, self._missing
+        )
         store = ObjectStore(Arena(capacity_bytes), spill_limit_bytes)
         known = self.objects.entries.__contains__
         self.shelf = Shelf(self.step, store, config.store_grace_ns, self._evicted, known)
@@ -93,15 +98,18 @@ class Node:
         self._forgotten: list[bytes] = []
         self._unseen: list[bytes] = []
         self._fits: dict[Demand, bool] = {}
-        self._unbound: TaskOptions | None = None
+        self.unbound: TaskOptions | None = None
         """Tasks with these may run here, whatever else: the last such ones."""
         self._handlers = self._by_event()
+        self._together: dict[type, Callable[[Any], None]] = {
+            events.TaskSubmitted: bulk.submitted,
+            events.TaskDone: bulk.done,
+        }
+        """What handles those of a kind that come one after the other."""
 
     def _by_event(self) -> dict[type, Callable[[Any], object]]:
         """What handles each kind of event."""
         return {
-            events.TaskSubmitted: self.intake.submitted,
-            events.TaskDone: self.tasks.done,
             events.TaskFinished: self.tasks.finished,
             events.ItemYielded: self.streams.yielded,
             events.ConsumptionAwaited: self.streams.pauses.awaited,
@@ -153,16 +161,21 @@ class Node:
         """
         step = self.step
         step.now_ns = now_ns
-        handlers = self._handlers
-        for event in together:
-            handlers[type(event)](event)
-            if self._announced or self._needed:
-                self._settle()
+        for kind, alike in groupby(together, type):
+            bulk = self._together.get(kind)
+            if bulk is not None:
+                bulk(list(alike))
+                self.settle()
+                continue
+            handler = self._handlers[kind]
+            for event in alike:
+                handler(event)
+                if self._announced or self._needed:
+                    self.settle()
         scheduler = self.scheduler
         while scheduler.due:
             scheduler.dispatch()
-            if self._announced or self._needed:
-                self._settle()
+            self.settle()
         self.objects.collect()
         if self._forgotten:
             step.out.append(ForgetValues(tuple(self._forgotten), tuple(self._unseen)))
@@ -187,8 +200,14 @@ class Node:
         """The object is gone: tell those who counted on it, before the step ends."""
         self._needed.append((entry, False))
 
-    def _settle(self) -> None:
-        announced, needed, landed = self._announced, self._needed, self.peers.directory.landed
+    def settle(self) -> None:
+        """Work the lists off; what follows from an event, before the next is handled."""
+        announced, needed = self._announced, self._needed
+        if announced or needed:
+            self._settle(announced, needed)
+
+    def _settle(self, announced: deque[Entry], needed: deque[tuple[Entry, bool]]) -> None:
+        landed = self.peers.directory.landed
         while announced or needed or landed:
             if announced:
                 entry = announced.popleft()
@@ -228,7 +247,7 @@ class Node:
         if task.spec.actor:
             self.lanes.call_ready(task)
             return
-        if options is self._unbound:
+        if options is self.unbound:
             self.scheduler.enqueue(task)
             return
         demand = options.demand
@@ -238,7 +257,7 @@ class Node:
         default = options.strategy.kind == "DEFAULT" and not self.peers.spares_gpus
         if fits and (default or task.owner or self._stays(task)):
             if default:
-                self._unbound = options
+                self.unbound = options
             self.scheduler.enqueue(task)
         elif task.owner:  # a bundle that it was placed in is not here any more
             self.tasks.give_back(task)
@@ -260,7 +279,7 @@ class Node:
     def places_changed(self) -> None:
         """The node has got resources by new names, or has lost some; or other nodes have."""
         self._fits.clear()
-        self._unbound = None
+        self.unbound = None
 
     def withdraw(self, task: Task) -> None:
         """A ready task, or any call, is not to run: take it out of wherever it is queued."""
@@ -363,9 +382,9 @@ class Node:
         if entry.is_error and not (entry.seen or entry.owner):
             self._unseen.append(entry.object_id)
 
-    def forget_value(self, object_id: bytes) -> None:
-        """The shell was given an inline value that nobody wants any more."""
-        self._forgotten.append(object_id)
+    def forget_values(self, object_ids: Sequence[bytes]) -> None:
+        """The shell was given inline values that nobody wants any more."""
+        self._forgotten += object_ids
 
     def _unheld(self, entry: Entry) -> None:
         self.peers.return_ref(entry)

@@ -58,6 +58,8 @@ class Entry(msgspec.Struct, gc=False, eq=False):
     """
     actor_at: str = ""
     """It stands for an actor that lives on this node."""
+    plain: bool = False
+    """It is the result of a plain task, just a small value, unless its state says otherwise."""
     dormant: bool = False
     """Only lineage wants it: what its value contains is held for lineage, too, not for users."""
     received: int = 0
@@ -77,8 +79,9 @@ class ObjectTable:
 
     ``on_freed(entry)`` must release the value, if there is one, of an entry that lineage may still
     want: what can stay for free may stay; it returns whether it did. ``on_removed(entry)`` must do
-    so for an entry that is gone. ``on_unheld(entry)`` is told that one stays though nobody here
-    holds it: this node keeps its copy, or the object is still to come.
+    so for an entry that is gone, ``on_plain_removed(object_ids)`` for plain ones. ``on_unheld(
+    entry)`` is told that one stays though nobody here holds it: this node keeps its copy, or the
+    object is still to come.
     ``on_missing(object_id)`` makes an entry for an object that is to be held, and that the table
     does not know.
     """
@@ -88,6 +91,7 @@ class ObjectTable:
         on_freed: Callable[[Entry], bool],
         on_unheld: Callable[[Entry], None],
         on_removed: Callable[[Entry], None],
+        on_plain_removed: Callable[[list[bytes]], None],
         on_missing: Callable[[bytes], Entry],
     ) -> None:
         self.entries: dict[bytes, Entry] = {}
@@ -96,6 +100,7 @@ class ObjectTable:
         self._on_freed = on_freed
         self._on_unheld = on_unheld
         self._on_removed = on_removed
+        self._on_plain_removed = on_plain_removed
         self._on_missing = on_missing
 
     # -- entries -----------------------------------------------------------------------------------
@@ -216,6 +221,16 @@ class ObjectTable:
             loans[object_id] = 1
             self.entries[object_id] = Entry(object_id, holds=1)
 
+    def promise_all(self, borrower: int, object_ids: Iterable[bytes]) -> None:
+        """``promise`` for several objects."""
+        loans, entries = self._loans.get(borrower), self.entries
+        for object_id in object_ids:
+            if loans is None or object_id in entries:
+                self.promise(borrower, object_id)
+            else:
+                loans[object_id] = 1
+                entries[object_id] = Entry(object_id, holds=1)
+
     def lend_entry(self, borrower: int, entry: Entry) -> None:
         """``lend`` for an entry at hand."""
         loans = self._loans.get(borrower)
@@ -315,10 +330,18 @@ class ObjectTable:
     def collect(self) -> None:
         """Free what nobody holds any more. Called once, at the end of a step."""
         garbage, entries = self._garbage, self.entries
+        plain: list[bytes] = []
         while garbage:
             entry = garbage.pop()
-            if entry.holds or entries.get(entry.object_id) is not entry:
+            object_id = entry.object_id
+            if entry.holds or entries.get(object_id) is not entry:
                 continue
+            if entry.plain:
+                if entry.state == INLINE and not entry.lineage_holds:
+                    del entries[object_id]
+                    plain.append(object_id)
+                    continue
+                entry.plain = False
             if entry.primary or entry.cached:
                 self._on_unheld(entry)
             elif entry.lineage_holds:
@@ -329,13 +352,15 @@ class ObjectTable:
                     entry.dormant = True
                     self.hold_lineage(entry.contained)
                     self.release(entry.contained)
-            elif entry.state or entry.owner or is_put(entry.object_id):  # not one still to come
-                del entries[entry.object_id]
+            elif entry.state or entry.owner or is_put(object_id):  # not one still to come
+                del entries[object_id]
                 self._on_removed(entry)
                 if entry.contained:
                     self._release_contained(entry)
             else:
                 self._on_unheld(entry)
+        if plain:
+            self._on_plain_removed(plain)
 
     def _release_contained(self, entry: Entry) -> None:
         contained, entry.contained = entry.contained, ()

@@ -14,12 +14,13 @@ first come, first served.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from rsim.core.choices import Choices
 from rsim.core.config import NodeConfig
 from rsim.core.devices import Grant
 from rsim.core.effects import RecallTasks, SetTimer, StartWorker, StopWorker
+from rsim.core.events import TaskDone
 from rsim.core.machine import Step
 from rsim.core.records import ActorOptions, Demand
 from rsim.core.resources import Pool, cpu_part, less
@@ -40,8 +41,8 @@ from rsim.core.work import (
 class LocalScheduler:
     """Ready queues, workers and resources of one node.
 
-    ``start(worker, task)`` carries out an assignment: it must send the task, or get its inputs into
-    memory first.
+    ``start(worker, tasks)`` carries out assignments: it must send the tasks, or get their inputs
+    into memory first.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class LocalScheduler:
         pool: Pool,
         config: NodeConfig,
         choices: Choices,
-        start: Callable[[Worker, Task], None],
+        start: Callable[[Worker, Sequence[Task]], None],
     ) -> None:
         self.pool = pool
         self.workers: dict[int, Worker] = {}
@@ -103,11 +104,15 @@ class LocalScheduler:
 
     def enqueue(self, task: Task) -> None:
         """The task's inputs exist: run it when resources allow."""
-        queue = self._queue_of(task)
         task.state = READY
-        queue.tasks.append(task)
-        self.queued += 1
-        if not queue.stalled or len(queue.tasks) == 1:
+        self.enqueue_all((task,))
+
+    def enqueue_all(self, tasks: Sequence[Task]) -> None:
+        """``enqueue`` for ready tasks of the same parent and options."""
+        queue = self._queue_of(tasks[0])
+        queue.tasks.extend(tasks)
+        self.queued += len(tasks)
+        if not queue.stalled or len(queue.tasks) == len(tasks):
             self.due = True
         elif self._starting:
             self._start_workers(queue)
@@ -184,7 +189,7 @@ class LocalScheduler:
         task.state = SENT
         task.executor = worker.client
         worker.tasks.append(task)
-        self._start(worker, task)
+        self._start(worker, (task,))
 
     def _send_ahead(self, queue: Queue) -> None:
         for worker in self.workers.values():
@@ -201,23 +206,32 @@ class LocalScheduler:
             return  # the first would be overtaken if its inputs were still on their way
         if first.options.max_calls:
             return  # the worker may end with it
-        tasks, ahead = queue.tasks, worker.tasks
+        tasks, ahead, client = queue.tasks, worker.tasks, worker.client
+        sent: list[Task] = []
+        function_id, depth = b"", 0
         while tasks:
             task = tasks[0]
             spec = task.spec
+            if spec.function_id != function_id:
+                function_id = spec.function_id
+                depth = self._depths.get(function_id, 1)
+            if len(ahead) >= depth:
+                break
             if spec.deps or spec.creation is not None or spec.options.max_calls:
-                return
-            if len(ahead) >= self._depths.get(spec.function_id, 1):
-                return
-            tasks.popleft()
-            self.queued -= 1
-            self._assign(worker, task)
+                break
+            task.state = SENT
+            task.executor = client
+            ahead.append(tasks.popleft())
+            sent.append(task)
+        if sent:
+            self.queued -= len(sent)
+            self._start(worker, sent)
 
     def _learn(self, function_id: bytes, sample_ns: int) -> int:
         """A run of a function took so long: how many of its tasks a worker may have from now on,
         no more than it does in a tiny task's time.
         """
-        depth = self._depths.get(function_id, 0)
+        depth = self._depths.get(function_id)
         if depth == self._deepest and sample_ns < self._tiniest_ns:
             return depth  # and a mean that would not change it
         mean_ns = self._mean_ns.get(function_id, sample_ns)
@@ -261,6 +275,38 @@ class LocalScheduler:
         else:
             self._vacate(worker)
         return task
+
+    def finished_all(self, client: int, ends: Sequence[TaskDone]) -> list[Task | None]:
+        """``finished`` for several tasks that have ended well, in order."""
+        worker = self.workers.get(client)
+        ended: list[Task | None] = []
+        if worker is not None and worker.state == BUSY and not worker.blocked:
+            ended += self._advance(worker, ends)
+        for end in ends[len(ended) :]:
+            took_ns = end.ended_ns - end.started_ns
+            ended.append(self.finished(client, end.task_id, True, took_ns))
+        return ended
+
+    def _advance(self, worker: Worker, ends: Sequence[TaskDone]) -> list[Task]:
+        """A worker that was sent tasks ahead has ended some, and goes on with the next: the first
+        ones of ``ends``, as far as that is all there is to do.
+        """
+        ahead, depths, now_ns = worker.tasks, self._depths, self._step.now_ns
+        ended: list[Task] = []
+        for end in ends:
+            if len(ahead) < 2 or ahead[0].spec.task_id != end.task_id:
+                break
+            task = ahead.popleft()
+            ended.append(task)
+            function_id = task.spec.function_id
+            took_ns = end.ended_ns - end.started_ns or now_ns - worker.since_ns
+            worker.since_ns = now_ns
+            if took_ns >= self._tiniest_ns or depths.get(function_id) != self._deepest:
+                self._learn(function_id, took_ns)
+        worker.stint += len(ended)
+        if ended and len(self._queues) == 1 and len(ahead) * 2 <= depths[function_id]:
+            self._refill(worker, self._queues[0])
+        return ended
 
     def _used_up(self, worker: Worker, task: Task) -> bool:
         """Whether the worker has run as many tasks of this one's function as it may."""

@@ -8,17 +8,18 @@ table, which is also the lineage: a finished task stays as long as one of its ob
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rsim.core.actors import actor_of
-from rsim.core.effects import CopyError, StartTask, StoreError
-from rsim.core.events import TaskDone, TaskFinished
+from rsim.core.effects import CopyError, StartTask, StartTasks, StoreError
+from rsim.core.events import TaskFinished
 from rsim.core.history import INPUT_ERROR, NO_ATTEMPT, user_error
 from rsim.core.ids import return_id
 from rsim.core.lineage import results_of
 from rsim.core.messages import TaskOutcome
 from rsim.core.objects import INLINE, LOST, STORED, Entry
-from rsim.core.records import STREAMING, ErrorInfo, Result
+from rsim.core.records import STREAMING, ErrorInfo, Result, TaskSpec
 from rsim.core.work import DONE, WAITING, Task, Worker, cancellation
 
 if TYPE_CHECKING:
@@ -70,14 +71,26 @@ class Tasks:
 
     # -- running -----------------------------------------------------------------------------------
 
-    def start(self, worker: Worker, task: Task) -> None:
-        """The local scheduler has assigned a task to a worker."""
-        if task.requested:
-            self._node.peers.withdraw_request(task)
-        if task.owner:
-            self._node.peers.accepted(task)
-        if not task.spec.deps or self._node.requests.gather_for(task, worker.client):
-            self.send(task, worker.client)
+    def start(self, worker: Worker, tasks: Sequence[Task]) -> None:
+        """The local scheduler has assigned tasks to a worker."""
+        node, client = self._node, worker.client
+        plain = not node.scheduler.grants
+        first: list[TaskSpec] = []
+        for task in tasks:
+            if plain and task.plain and not (task.attempt or task.requested):
+                first.append(task.spec)
+                continue
+            if first:
+                node.step.out.append(StartTasks(client, tuple(first)))
+                first = []
+            if task.requested:
+                node.peers.withdraw_request(task)
+            if task.owner:
+                node.peers.accepted(task)
+            if not task.spec.deps or node.requests.gather_for(task, client):
+                self.send(task, client)
+        if first:
+            node.step.out.append(StartTasks(client, tuple(first)))
 
     def send(self, task: Task, client: int) -> None:
         """All is in memory: send the task."""
@@ -122,39 +135,14 @@ class Tasks:
         if task.spec.actor:
             self._node.actors.call_dropped(task)
 
-    def done(self, event: TaskDone) -> None:
-        """A worker has run a task to a good end."""
-        node = self._node
-        task_id, started_ns, ended_ns = event.task_id, event.started_ns, event.ended_ns
-        task = node.scheduler.finished(event.client, task_id, True, ended_ns - started_ns)
-        if task is None or not task.plain or task.attempt or task.state == DONE:
-            self._ended(task, event.in_full())
-            return
-        task.started_ns, task.ended_ns = started_ns, ended_ns
-        entry = node.objects.entries.get(return_id(task_id, 0))
-        if entry is not None and not entry.exists:
-            entry.size_bytes = len(event.payload)
-            entry.state = INLINE
-            if entry.waiters is not None:
-                node.announce(entry)
-            if not entry.holds:
-                node.objects.touch(entry)
-        node.history.attempt_ended(task, None, node.step.now_ns)
-        task.state = DONE
-        if task.spec.actor:
-            node.objects.release((task.spec.actor,))
-            node.actors.call_finished(task)
-        if not task.live:
-            node.lineage.forget(task)
-
     def finished(self, event: TaskFinished) -> None:
         """A worker has run a task to its end."""
         took_ns = event.ended_ns - event.started_ns
         scheduler = self._node.scheduler
         task = scheduler.finished(event.client, event.task_id, not event.error, took_ns)
-        self._ended(task, event)
+        self.ended(task, event)
 
-    def _ended(self, task: Task | None, event: TaskFinished) -> None:
+    def ended(self, task: Task | None, event: TaskFinished) -> None:
         """What came of a task, or of one that the worker does not have (any more)."""
         node = self._node
         if task is not None and task.spec.num_returns == STREAMING:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -26,6 +27,8 @@ from rsim.core.records import (
     Inline,
     NamedActor,
     Result,
+    TaskOptions,
+    TaskSpec,
     Value,
 )
 from rsim.runtime import errors, wire
@@ -69,6 +72,7 @@ class Host:
         """What to do with an event of a client before the machine sees it; False: it need not."""
         self._actions: dict[type[fx.Effect], Callable[[Any], None]] = {
             fx.StartTask: self._start_task,
+            fx.StartTasks: self._start_tasks,
             fx.RecallTasks: lambda e: self._deliver(e.client, wire.Recall()),
             fx.InterruptTask: lambda e: self._deliver(
                 e.client, wire.Interrupt(e.task_id, e.recursive)
@@ -157,12 +161,10 @@ class Host:
             for event in together:
                 self.receive(event)
             return
-        keepers = self._keepers
-        kept = []
-        for event in together:
-            keep = keepers.get(type(event))
-            if keep is None or keep(event):
-                kept.append(event)
+        kept: list[events.Event] = []
+        for kind, alike in groupby(together, type):
+            keep = self._keepers.get(kind)
+            kept += alike if keep is None else filter(keep, alike)
         self._stepping = True
         try:
             self._carry_out(self.machine.handle_all(kept, self._now_ns()))
@@ -289,44 +291,73 @@ class Host:
         return Inline(value) if isinstance(value, bytes) else value
 
     def _start_task(self, effect: fx.StartTask) -> None:
-        spec = effect.spec
-        options, function_id = spec.options, spec.function_id
-        kind, blob = wire.CALL, None
+        client, spec = effect.client, effect.spec
+        options = spec.options
+        kind = wire.CALL
         if not spec.actor:
             kind = wire.TASK if spec.creation is None else wire.CREATION
-            sent = self._sent_functions.get(effect.client)
-            if sent is None:
-                sent = self._sent_functions[effect.client] = set()
-            if function_id not in sent:
-                sent.add(function_id)
-                blob = self.ports.control.get_function(function_id)
-        deps = tuple(map(self.value, spec.deps)) if spec.deps else ()
-        tenancy = None
-        strategy, threads = options.strategy, options.threads
-        if effect.devices or strategy.group or options.env_vars or threads > 1:
-            tenancy = wire.Tenancy(
-                effect.devices, strategy.group, strategy.captures, options.env_vars, threads
-            )
-        message = wire.RunTask(
+        task = wire.RunTask(
             spec.task_id,
-            spec.name,
-            function_id,
-            blob,
             spec.payload,
-            spec.deps,
-            deps,
-            effect.lent,
-            spec.num_returns,
-            options.extras,
-            effect.attempt,
             spec.depth,
+            spec.name,
+            spec.function_id,
+            self._unsent_function(client, spec),
+            options.extras,
             kind,
             spec.method,
-            spec.creation,
             options.group,
-            tenancy,
+            _tenancy(options, effect.devices),
+            spec.num_returns,
+            effect.attempt,
+            spec.creation,
+            spec.deps,
+            tuple(map(self.value, spec.deps)),
+            effect.lent,
         )
-        self._deliver(effect.client, message)
+        self.ports.workers.run(client, (task,))
+
+    def _start_tasks(self, effect: fx.StartTasks) -> None:
+        client = effect.client
+        tasks: list[wire.RunTask] = []
+        options: TaskOptions | None = None
+        function_id = b""
+        for spec in effect.specs:
+            function = None
+            if spec.options is not options or spec.function_id != function_id:
+                options, function_id = spec.options, spec.function_id
+                extras, group, tenancy = options.extras, options.group, _tenancy(options)
+                kind = wire.CALL if spec.actor else wire.TASK
+                function = self._unsent_function(client, spec)
+            tasks.append(
+                wire.RunTask(
+                    spec.task_id,
+                    spec.payload,
+                    spec.depth,
+                    spec.name,
+                    function_id,
+                    function,
+                    extras,
+                    kind,
+                    spec.method,
+                    group,
+                    tenancy,
+                )
+            )
+        self.ports.workers.run(client, tasks)
+
+    def _unsent_function(self, client: int, spec: TaskSpec) -> bytes | None:
+        """The task's function, if the worker has not been sent it yet."""
+        if spec.actor:
+            return None
+        function_id = spec.function_id
+        sent = self._sent_functions.get(client)
+        if sent is None:
+            sent = self._sent_functions[client] = set()
+        if function_id in sent:
+            return None
+        sent.add(function_id)
+        return self.ports.control.get_function(function_id)
 
     def _reply_objects(self, effect: fx.ReplyObjects) -> None:
         values: tuple[Value, ...] = ()
@@ -425,3 +456,12 @@ class Host:
     def peek(self, object_id: bytes) -> Stored | None:
         """The inline value or error of an object, if it is here."""
         return self.values.get(object_id)
+
+
+def _tenancy(
+    options: TaskOptions, devices: tuple[tuple[str, int], ...] = ()
+) -> wire.Tenancy | None:
+    strategy, threads = options.strategy, options.threads
+    if devices or strategy.group or options.env_vars or threads > 1:
+        return wire.Tenancy(devices, strategy.group, strategy.captures, options.env_vars, threads)
+    return None

@@ -56,6 +56,9 @@ class Workers(Protocol):
     def deliver(self, client: int, message: Delivery) -> None:
         """Send a message to a client; never blocks; a client that is gone is ignored."""
 
+    def run(self, client: int, tasks: Sequence[RunTask]) -> None:
+        """The same for tasks, and a worker."""
+
 
 class Memory(Protocol):
     """The node's shared-memory segment."""

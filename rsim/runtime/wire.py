@@ -52,28 +52,28 @@ class RunTask(Delivery, tag="R", frozen=True):
     """Run a task. ``function`` comes with the first task of that function a worker is given."""
 
     task_id: bytes
+    payload: bytes
+    depth: int
     name: str
     function_id: bytes
     function: bytes | None
-    payload: bytes
-    dep_ids: tuple[bytes, ...]
-    deps: tuple[Value, ...]
-    lent: tuple[bytes, ...]
-    """Every ref that the payload and the deps contain, once per containing value: counted as lent
-    to the client.
-    """
-    num_returns: int
     extras: bytes
-    attempt: int
-    depth: int
     kind: int = TASK
     method: str = ""
     """The method that is called."""
-    creation: ActorOptions | None = None
-    """What the actor that it creates is started with."""
     group: str = ""
     """The concurrency group of a call; empty: the default one."""
     tenancy: Tenancy | None = None
+    num_returns: int = 1
+    attempt: int = 0
+    creation: ActorOptions | None = None
+    """What the actor that it creates is started with."""
+    dep_ids: tuple[bytes, ...] = ()
+    deps: tuple[Value, ...] = ()
+    lent: tuple[bytes, ...] = ()
+    """Every ref that the payload and the deps contain, once per containing value: counted as lent
+    to the client.
+    """
 
 
 class ObjectsReply(Delivery, tag="O", frozen=True):

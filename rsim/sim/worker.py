@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, TextIO, cast
 
@@ -115,6 +115,10 @@ class SimWorkers:
         if worker is not None:
             key = message.task_id if isinstance(message, RunTask) else worker.strand.key
             world.post(worker.channel.inbox, key, worker.deliver, message)
+
+    def run(self, client: int, tasks: Sequence[RunTask]) -> None:
+        for task in tasks:
+            self.deliver(client, task)
 
     def die(self) -> None:
         """The node died, and all its workers with it."""

@@ -41,7 +41,13 @@ from tests.core.clients import CPU, Client
 MIB = 1 << 20
 
 
-ENDS = events.TaskDone | events.TaskFinished | events.RefsReleased | events.PinsReleased
+TOGETHER = (
+    events.TaskSubmitted
+    | events.TaskDone
+    | events.TaskFinished
+    | events.RefsReleased
+    | events.PinsReleased
+)
 """What a node may be told together, if a client has said it in a row."""
 
 
@@ -241,6 +247,10 @@ class Cluster:
         self.queued[name, e.client].append(e)
         if any(key[:2] == (name, e.client) for key in self.parked):
             self.give_back(name, e.client)
+
+    def _StartTasks(self, name: str, e: fx.StartTasks) -> None:
+        for spec in e.specs:
+            self._StartTask(name, fx.StartTask(e.client, spec, 0))
 
     def _RecallTasks(self, name: str, e: fx.RecallTasks) -> None:
         if (name, e.client) in self.queued:
@@ -652,7 +662,7 @@ class Cluster:
             lane = self.channels[lanes[which]]
             name, event = lane.popleft()
             together = [event]
-            while isinstance(event, ENDS) and lane and isinstance(lane[0][1], ENDS):
+            while isinstance(event, TOGETHER) and lane and isinstance(lane[0][1], TOGETHER):
                 if rng.random() < 0.5:
                     break
                 together.append(lane.popleft()[1])

@@ -39,6 +39,8 @@ class Link(Generic[M]):
         """The size of the frame that ``_partial`` begins, if known."""
         self.append = self._unsent.append
         """Add a message to what is to be sent."""
+        self.extend = self._unsent.extend
+        """Add several."""
 
     def _frame(self) -> bytearray:
         if self._unsent:

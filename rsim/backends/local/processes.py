@@ -11,6 +11,8 @@ import os
 import select
 import socket
 from collections.abc import Callable, Sequence
+from itertools import groupby
+from operator import attrgetter
 from time import monotonic_ns
 from typing import Any, Final
 
@@ -38,6 +40,8 @@ _LAZY_TASKS: Final = 2
 """A worker with more tasks than this (if it runs one at a time) may be sent further ones at the
 next turn, up to so many bytes.
 """
+_ENDS: Final = {TaskDone, TaskFinished}
+_payload_of = attrgetter("payload")
 
 
 class _Worker:
@@ -170,19 +174,27 @@ class WorkerProcesses:
         worker = self._workers.get(client)
         if worker is None or worker.gone:
             return
-        if type(message) is RunTask:
-            worker.data.append(message)
-            worker.tasks += 1
-            worker.unsent_bytes += len(message.payload)
-            if message.creation is not None:
-                worker.enough = _LAZY_TASKS + message.creation.calls_at_a_time - 1
-            if worker.tasks <= worker.enough or worker.unsent_bytes >= _LAZY_BYTES:
-                self._urgent = True
-        elif isinstance(message, Recall | Interrupt):
+        if isinstance(message, Recall | Interrupt):
             self._say_now(worker, message)
             return
-        else:
-            worker.data.append(message)
+        worker.data.append(message)
+        self._urgent = True
+        if not worker.pending:
+            worker.pending = True
+            self._pending.append(worker)
+
+    def run(self, client: int, tasks: Sequence[RunTask]) -> None:
+        """Send tasks to a worker; one that is gone is ignored."""
+        worker = self._workers.get(client)
+        if worker is None or worker.gone:
+            return
+        worker.data.extend(tasks)
+        worker.tasks += len(tasks)
+        worker.unsent_bytes += sum(map(len, map(_payload_of, tasks)))
+        creation = tasks[0].creation  # which comes alone
+        if creation is not None:
+            worker.enough = _LAZY_TASKS + creation.calls_at_a_time - 1
+        if worker.tasks <= worker.enough or worker.unsent_bytes >= _LAZY_BYTES:
             self._urgent = True
         if not worker.pending:
             worker.pending = True
@@ -229,25 +241,21 @@ class WorkerProcesses:
 
     def _read(self, worker: _Worker) -> bool:
         """Take in what the worker has said. False: nothing."""
-        finished: list[TaskDone | TaskFinished] = []
         heard: list[ClientEvent] = []
         try:
             heard = worker.data.receive()
-            for event in heard:
-                if type(event) is TaskDone or type(event) is TaskFinished:
-                    worker.tasks -= 1
-                    finished.append(event)
+            for kind, alike in groupby(heard, type):
+                together = list(alike)
+                if kind in _ENDS:
+                    worker.tasks -= len(together)
+                    self.receive(together)
                     continue
-                if finished:
-                    self.receive(finished)
-                    finished = []
-                if type(event) is TasksReturned:
-                    worker.tasks -= len(event.task_ids)
-                elif type(event) is WorkerStarted:  # may be heard of before the guardian's word
-                    worker.know(event.pid)
-                self.receive((event,))
-            if finished:
-                self.receive(finished)
+                for event in together:
+                    if type(event) is TasksReturned:
+                        worker.tasks -= len(event.task_ids)
+                    elif type(event) is WorkerStarted:  # may be heard of before the guardian's word
+                        worker.know(event.pid)
+                    self.receive((event,))
         except EOFError:
             worker.gone = True
             worker.stuck = False

@@ -1,0 +1,112 @@
+"""Plain tasks, many at a time: how they are submitted, end and are forgotten.
+
+Decides what is short to say of most tasks. Must never mean anything else than what ``intake.py``,
+``tasks.py`` and ``lineage.py`` do for any task, one by one. Owns no state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rsim.core.events import TaskDone, TaskSubmitted
+from rsim.core.ids import FIRST_RETURN, TASK_ID_BYTES
+from rsim.core.objects import INLINE, PENDING
+from rsim.core.work import DONE, READY, Task
+
+if TYPE_CHECKING:
+    from rsim.core.node import Node
+
+
+class Bulk:
+    """The part of a node that handles what is alike together."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def submitted(self, together: Sequence[TaskSubmitted]) -> None:
+        """A client of this node submits tasks; those that just queue here go the short way."""
+        node = self._node
+        table, others, now_ns = node.tasks.table, node.peers.others, node.step.now_ns
+        client, depth = together[0].client, together[0].spec.depth
+        tasks: list[Task] = []
+        for event in together:
+            spec = event.spec
+            options, task_id = spec.options, spec.task_id
+            if (
+                options is not node.unbound
+                or spec.depth != depth
+                or spec.num_returns != 1
+                or spec.deps
+                or spec.borrows
+                or spec.actor
+                or spec.creation is not None
+                or task_id in table
+                or others
+            ):
+                self._begin(client, tasks)
+                tasks = []
+                node.intake.submitted(event)
+                node.settle()
+                continue
+            task = table[task_id] = Task(
+                spec=spec,
+                retries_left=options.max_retries,
+                state=READY,
+                live=1,
+                client=client,
+                plain=True,
+                submitted_ns=now_ns,
+            )
+            tasks.append(task)
+        self._begin(client, tasks)
+
+    def _begin(self, client: int, tasks: list[Task]) -> None:
+        if tasks:
+            node = self._node
+            node.objects.promise_all(client, [each.spec.task_id + FIRST_RETURN for each in tasks])
+            node.scheduler.enqueue_all(tasks)
+
+    def done(self, together: Sequence[TaskDone]) -> None:
+        """A worker has run tasks to a good end."""
+        node = self._node
+        entries, now_ns = node.objects.entries, node.step.now_ns
+        ended = node.scheduler.finished_all(together[0].client, together)
+        for event, task in zip(together, ended, strict=True):
+            if task is None or not task.plain or task.attempt or task.state == DONE:
+                node.tasks.ended(task, event.in_full())
+                node.settle()
+                continue
+            entry = entries.get(event.task_id + FIRST_RETURN)
+            if entry is not None and entry.state == PENDING:
+                entry.size_bytes = len(event.payload)
+                entry.state = INLINE
+                entry.plain = True
+                if entry.waiters is not None:
+                    node.announce(entry)
+                if not entry.holds:
+                    node.objects.touch(entry)
+            node.history.ended_well(task, event.started_ns, event.ended_ns, now_ns)
+            task.state = DONE
+            if task.spec.actor:
+                node.objects.release((task.spec.actor,))
+                node.actors.call_finished(task)
+            if not task.live:
+                node.lineage.forget(task)
+        node.settle()
+
+    def removed(self, object_ids: Sequence[bytes]) -> None:
+        """The results of plain tasks are gone, and the tasks with them, if they have not put
+        anything that is still known.
+        """
+        table = self._node.tasks.table
+        self._node.forget_values(object_ids)
+        for object_id in object_ids:
+            task_id = object_id[:TASK_ID_BYTES]
+            task = table.get(task_id)
+            if task is None or not task.plain or task.state != DONE or task.recorded:
+                self._node.lineage.object_removed(object_id)
+                continue
+            task.live -= 1
+            if not task.live:
+                del table[task_id]
