@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rsim.core.events import TaskDone, TaskSubmitted
 from rsim.core.ids import FIRST_RETURN, TASK_ID_BYTES
 from rsim.core.objects import INLINE, PENDING
-from rsim.core.work import DONE, READY, Task
+from rsim.core.work import DONE, READY, SENT, Task
 
 if TYPE_CHECKING:
     from rsim.core.node import Node
@@ -71,7 +71,7 @@ class Bulk:
         """A worker has run tasks to a good end."""
         node = self._node
         entries, now_ns = node.objects.entries, node.step.now_ns
-        ended = node.scheduler.finished_all(together[0].client, together)
+        ended = node.scheduler.finished_all(together)
         for event, task in zip(together, ended, strict=True):
             if task is None or not task.plain or task.attempt or task.state == DONE:
                 node.tasks.ended(task, event.in_full())
@@ -94,6 +94,20 @@ class Bulk:
             if not task.live:
                 node.lineage.forget(task)
         node.settle()
+
+    def values_of(self, together: Sequence[TaskDone]) -> list[tuple[bytes, bytes]]:
+        """The ids and the values of the results that these bring, as far as they are wanted (as in
+        ``Node.wants_results``).
+        """
+        table = self._node.tasks.table
+        values: list[tuple[bytes, bytes]] = []
+        for event in together:
+            task = table.get(event.task_id)
+            if task is None or task.state != SENT or task.executor != event.client:
+                continue
+            if task.plain or self._node.wants_results(event.client, event.task_id):
+                values.append((event.task_id + FIRST_RETURN, event.payload))
+        return values
 
     def removed(self, object_ids: Sequence[bytes]) -> None:
         """The results of plain tasks are gone, and the tasks with them, if they have not put

@@ -11,11 +11,14 @@ items from 1), objects that the task put count up from ``PUT_BASE``.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import blake2b
 
 TASK_ID_BYTES = 16
 OBJECT_ID_BYTES = 20
 PUT_BASE = 1 << 31
+
+_BYTES = [bytes((value,)) for value in range(256)]
 
 FIRST_RETURN = (0).to_bytes(4, "big")
 """What a task's id is followed by in that of its first result: ``return_id`` inlined on hot paths."""
@@ -28,7 +31,14 @@ def driver_task_id(job: int) -> bytes:
 
 def child_task_id(parent: bytes, index: int) -> bytes:
     """The id of the ``index``-th task submitted by ``parent``."""
-    return blake2b(parent + index.to_bytes(8, "big"), digest_size=TASK_ID_BYTES).digest()
+    return _BYTES[index & 0xFF] + _siblings(parent, index >> 8)
+
+
+@lru_cache
+def _siblings(parent: bytes, block: int) -> bytes:
+    """What the ids of 256 tasks in a row have in common."""
+    data = parent + block.to_bytes(8, "big")
+    return blake2b(data, digest_size=TASK_ID_BYTES - 1).digest()
 
 
 def return_id(task_id: bytes, index: int) -> bytes:

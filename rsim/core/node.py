@@ -110,6 +110,8 @@ class Node:
     def _by_event(self) -> dict[type, Callable[[Any], object]]:
         """What handles each kind of event."""
         return {
+            events.TaskSubmitted: self.intake.submitted,
+            events.TaskDone: lambda e: self.bulk.done((e,)),
             events.TaskFinished: self.tasks.finished,
             events.ItemYielded: self.streams.yielded,
             events.ConsumptionAwaited: self.streams.pauses.awaited,
@@ -153,14 +155,17 @@ class Node:
 
     def handle(self, event: events.Event, now_ns: int) -> list[Effect]:
         """One step: what the event leads to, in order."""
-        return self.handle_all((event,), now_ns)
+        self.step.now_ns = now_ns
+        self._handlers[type(event)](event)
+        if self._announced or self._needed:
+            self.settle()
+        return self._end_step()
 
     def handle_all(self, together: Sequence[events.Event], now_ns: int) -> list[Effect]:
         """One step for events that came together, in order: ready tasks are dispatched, and what
         nobody holds any more is freed, when all have been taken in.
         """
-        step = self.step
-        step.now_ns = now_ns
+        self.step.now_ns = now_ns
         for kind, alike in groupby(together, type):
             bulk = self._together.get(kind)
             if bulk is not None:
@@ -172,7 +177,10 @@ class Node:
                 handler(event)
                 if self._announced or self._needed:
                     self.settle()
-        scheduler = self.scheduler
+        return self._end_step()
+
+    def _end_step(self) -> list[Effect]:
+        step, scheduler = self.step, self.scheduler
         while scheduler.due:
             scheduler.dispatch()
             self.settle()

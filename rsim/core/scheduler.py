@@ -276,15 +276,16 @@ class LocalScheduler:
             self._vacate(worker)
         return task
 
-    def finished_all(self, client: int, ends: Sequence[TaskDone]) -> list[Task | None]:
-        """``finished`` for several tasks that have ended well, in order."""
-        worker = self.workers.get(client)
+    def finished_all(self, ends: Sequence[TaskDone]) -> list[Task | None]:
+        """``finished`` for tasks of one worker that have ended well, in order."""
         ended: list[Task | None] = []
-        if worker is not None and worker.state == BUSY and not worker.blocked:
-            ended += self._advance(worker, ends)
+        if len(ends) > 1:
+            worker = self.workers.get(ends[0].client)
+            if worker is not None and worker.state == BUSY and not worker.blocked:
+                ended += self._advance(worker, ends)
         for end in ends[len(ended) :]:
             took_ns = end.ended_ns - end.started_ns
-            ended.append(self.finished(client, end.task_id, True, took_ns))
+            ended.append(self.finished(end.client, end.task_id, True, took_ns))
         return ended
 
     def _advance(self, worker: Worker, ends: Sequence[TaskDone]) -> list[Task]:

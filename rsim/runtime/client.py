@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rsim.core import events
-from rsim.core.ids import child_task_id, put_id, return_id
+from rsim.core.ids import FIRST_RETURN, child_task_id, put_id, return_id
 from rsim.core.records import (
     ActorOptions,
     Demand,
@@ -135,7 +135,7 @@ class Client(Holdings):
         task_id = child_task_id(context.task_id, index)
         count = OWN_CALL if actor else OWN
         if num_returns == 1:
-            refs = [self.own_ref(return_id(task_id, 0), count)]
+            refs = [self.own_ref(task_id + FIRST_RETURN, count)]
         else:
             results = range(abs(num_returns))
             refs = [self.own_ref(return_id(task_id, which), count) for which in results]

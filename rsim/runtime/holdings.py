@@ -75,10 +75,11 @@ class Holdings:
 
     def own_ref(self, object_id: bytes, count: int = OWN) -> ObjectRef[Any]:
         """The first ref to an object that this client creates: one loan, unspoken."""
-        with self._lock:
-            counts = self._counts
-            known = counts.get(object_id)  # to a task that runs again
-            counts[object_id] = count if known is None else (known + OWN) | (count & _CALL)
+        mine = count + 0  # an int of its own, to be told from a count that was there
+        if self._counts.setdefault(object_id, mine) is not mine:  # of a task that runs again
+            with self._lock:
+                known = self._counts.get(object_id, 0)
+                self._counts[object_id] = (known + OWN) | (count & _CALL)
         return ObjectRef.counted(object_id, self)
 
     def take_ref(self, object_id: bytes) -> ObjectRef[Any]:

@@ -17,7 +17,7 @@ import msgspec
 
 from rsim.core import effects as fx
 from rsim.core import events
-from rsim.core.ids import consecutive, return_id
+from rsim.core.ids import FIRST_RETURN, consecutive, return_id
 from rsim.core.messages import ItemReport, ObjectLocation, TaskOutcome
 from rsim.core.node import Node
 from rsim.core.records import (
@@ -164,7 +164,12 @@ class Host:
         kept: list[events.Event] = []
         for kind, alike in groupby(together, type):
             keep = self._keepers.get(kind)
-            kept += alike if keep is None else filter(keep, alike)
+            if kind is events.TaskDone:
+                ends: list[Any] = list(alike)
+                self.values.update(self.machine.bulk.values_of(ends))
+                kept += ends
+            else:
+                kept += alike if keep is None else filter(keep, alike)
         self._stepping = True
         try:
             self._carry_out(self.machine.handle_all(kept, self._now_ns()))
@@ -175,7 +180,7 @@ class Host:
 
     def _task_done(self, event: events.TaskDone) -> bool:
         if self.machine.wants_results(event.client, event.task_id):
-            self.values[return_id(event.task_id, 0)] = event.payload
+            self.values[event.task_id + FIRST_RETURN] = event.payload
         return True
 
     def _task_finished(self, event: events.TaskFinished) -> bool:

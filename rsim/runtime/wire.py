@@ -313,38 +313,45 @@ ClientEvent = (
     | SessionRequested
 )
 
-_encode_into = msgspec.msgpack.Encoder().encode_into
+_encode = msgspec.msgpack.Encoder().encode
 decode_deliveries = msgspec.msgpack.Decoder(list[AnyDelivery]).decode
 decode_client_events = msgspec.msgpack.Decoder(list[ClientEvent]).decode
 
-_LENGTH = struct.Struct("<I")
-HEADER_BYTES = _LENGTH.size
+_HEADER = struct.Struct("<II")
+HEADER_BYTES = _HEADER.size
+_ARRAY = struct.Struct(">BI")
+_ARRAY32 = 0xDD
+"""How a msgpack array begins whose length takes four bytes."""
 
 
-def append_frame(buffer: bytearray, messages: Sequence[msgspec.Struct]) -> None:
-    """Append a frame to ``buffer``: its length, then the messages."""
-    start = len(buffer)
-    _encode_into(messages, buffer, start + HEADER_BYTES)
-    _LENGTH.pack_into(buffer, start, len(buffer) - start - HEADER_BYTES)
+def frame_of(messages: Sequence[msgspec.Struct]) -> bytes:
+    """A frame: the size of what follows, the number of messages, and these as a msgpack array."""
+    body = _encode(messages)
+    return _HEADER.pack(len(body), len(messages)) + body
 
 
 def frame_size(view: memoryview) -> int:
     """How many bytes the frame at the front of ``view`` takes in all; 0: that is not known yet."""
-    return HEADER_BYTES + _LENGTH.unpack_from(view)[0] if len(view) >= HEADER_BYTES else 0
+    return HEADER_BYTES + _HEADER.unpack_from(view)[0] if len(view) >= HEADER_BYTES else 0
 
 
-def split_frames(view: memoryview) -> tuple[list[memoryview], int]:
-    """The complete frames at the front of ``view``, and how many bytes the first one that is not
-    complete takes in all (0: not known yet, or there is none).
+def join_frames(view: memoryview) -> tuple[bytes, int, int]:
+    """The messages of the complete frames at the front of ``view`` as one msgpack array, how many
+    bytes these frames take, and how many the next one does (0: not known yet, or there is none).
     """
-    frames: list[memoryview] = []
+    bodies: list[bytes | memoryview] = [b""]
+    total = position = wanted = 0
     end = len(view)
-    position = 0
     while end - position >= HEADER_BYTES:
+        size, count = _HEADER.unpack_from(view, position)
         start = position + HEADER_BYTES
-        stop = start + _LENGTH.unpack_from(view, position)[0]
+        stop = start + size
         if stop > end:
-            return frames, stop - position
-        frames.append(view[start:stop])
+            wanted = stop - position
+            break
+        start += 1 if count < 1 << 4 else 3 if count < 1 << 16 else 5  # where its array begins
+        bodies.append(view[start:stop])
         position = stop
-    return frames, 0
+        total += count
+    bodies[0] = _ARRAY.pack(_ARRAY32, total)
+    return b"".join(bodies), position, wanted

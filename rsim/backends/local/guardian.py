@@ -8,7 +8,7 @@ thread, nor run user code before a fork. Owns the worker processes; each leads a
 group of its own.
 
 Workers are named by the number of their node and their number there. The driver says, one message
-each: ``start <node> <client>`` with five fds (segment, data, control, stdout, stderr), ``kill
+each: ``start <node> <client>`` with six fds (segment, data, control, events, stdout, stderr), ``kill
 <node> <client>``, ``end <node>``: kill them all. The guardian says: ``started <node> <client>
 <pid>``, ``exited <node> <client> <reason>`` or, when the system has killed it for want of memory,
 ``starved`` in place of ``exited``, and ``ended <node>`` when none of a node is left; and, as long
@@ -72,7 +72,7 @@ class Guardian:
                 continue
             try:
                 message, fds, _, _ = socket.recv_fds(
-                    self._driver, MESSAGE_BYTES, 5, socket.MSG_CMSG_CLOEXEC
+                    self._driver, MESSAGE_BYTES, 6, socket.MSG_CMSG_CLOEXEC
                 )
             except OSError:
                 return False

@@ -17,7 +17,7 @@ from time import monotonic_ns
 from typing import Any, Final
 
 from rsim.backends.local.foreman import Foreman
-from rsim.backends.local.link import READ_BYTES, Link
+from rsim.backends.local.link import READ_BYTES, Inlet, Outlet
 from rsim.backends.local.logs import Output, OutputPipe
 from rsim.backends.local.reactor import MESSAGES, OUTPUT, Reactor
 from rsim.backends.local.segment import Segment
@@ -40,6 +40,7 @@ _LAZY_TASKS: Final = 2
 """A worker with more tasks than this (if it runs one at a time) may be sent further ones at the
 next turn, up to so many bytes.
 """
+_SEND: Final = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 _ENDS: Final = {TaskDone, TaskFinished}
 _payload_of = attrgetter("payload")
 
@@ -49,12 +50,14 @@ class _Worker:
 
     __slots__ = (
         "control",
-        "data",
         "enough",
         "gone",
+        "inlet",
+        "outlet",
         "outputs",
         "pending",
         "recall_again",
+        "socks",
         "stuck",
         "tasks",
         "unsent_bytes",
@@ -62,12 +65,15 @@ class _Worker:
 
     def __init__(
         self,
-        data: Link[ClientEvent],
-        control: Link[ClientEvent],
+        data: socket.socket,
+        control: socket.socket,
+        inlet: Inlet[ClientEvent],
         outputs: tuple[OutputPipe, OutputPipe],
     ) -> None:
-        self.data = data
-        self.control = control
+        self.socks = data, control
+        self.outlet = Outlet(lambda out: data.send(out, _SEND))
+        self.control = Outlet(lambda out: control.send(out, _SEND))
+        self.inlet = inlet
         self.outputs = outputs
         self.tasks = 0
         """Tasks sent that have neither finished nor come back."""
@@ -83,6 +89,12 @@ class _Worker:
         """A recall has overtaken tasks, which must be recalled too."""
         self.gone = False
         """The other end is closed."""
+
+    def close(self) -> None:
+        """Close what it is heard by, and what it hears."""
+        for sock in self.socks:
+            sock.close()
+        os.close(self.inlet.fd)
 
     def know(self, pid: int) -> None:
         """It has a process."""
@@ -141,12 +153,11 @@ class WorkerProcesses:
         finally:
             for fd in theirs:
                 os.close(fd)
-        data, control = (
-            Link(socket.socket(fileno=fd), self._scratch, decode_client_events) for fd in ours[:2]
-        )
-        out, err = (OutputPipe(fd, fd == ours[3], self._output) for fd in ours[2:])
-        worker = self._workers[client] = _Worker(data, control, (out, err))
-        self._reactor.add(ours[0], lambda events: self._ready(worker, events), MESSAGES)
+        data, control = (socket.socket(fileno=fd) for fd in ours[:2])
+        inlet = Inlet(ours[2], self._scratch, decode_client_events)
+        out, err = (OutputPipe(fd, fd == ours[4], self._output) for fd in ours[3:])
+        worker = self._workers[client] = _Worker(data, control, inlet, (out, err))
+        self._reactor.add(inlet.fd, lambda _: self._read(worker), MESSAGES)
         self._reactor.add(out.fd, lambda _: self._read_output(out), OUTPUT)
         self._reactor.add(err.fd, lambda _: self._read_output(err), OUTPUT)
 
@@ -177,7 +188,7 @@ class WorkerProcesses:
         if isinstance(message, Recall | Interrupt):
             self._say_now(worker, message)
             return
-        worker.data.append(message)
+        worker.outlet.append(message)
         self._urgent = True
         if not worker.pending:
             worker.pending = True
@@ -188,7 +199,7 @@ class WorkerProcesses:
         worker = self._workers.get(client)
         if worker is None or worker.gone:
             return
-        worker.data.extend(tasks)
+        worker.outlet.extend(tasks)
         worker.tasks += len(tasks)
         worker.unsent_bytes += sum(map(len, map(_payload_of, tasks)))
         creation = tasks[0].creation  # which comes alone
@@ -225,25 +236,28 @@ class WorkerProcesses:
 
     def _flush(self, worker: _Worker) -> bool:
         worker.unsent_bytes = 0
-        done = worker.data.flush() or worker.gone
+        done = worker.outlet.flush() or worker.gone
         if worker.stuck == done:
             worker.stuck = not done
-            self._reactor.watch_output(worker.data.sock.fileno(), worker.stuck)
+            fd = worker.socks[0].fileno()
+            if done:
+                self._reactor.remove(fd)
+            else:
+                self._reactor.add(fd, lambda _: self._go_on(worker), MESSAGES, select.EPOLLOUT)
         return done
 
-    # -- receiving ---------------------------------------------------------------------------------
-
-    def _ready(self, worker: _Worker, events: int) -> None:
-        if events & select.EPOLLOUT and self._flush(worker) and worker.recall_again:
+    def _go_on(self, worker: _Worker) -> None:
+        """There is room again, or the other end is closed."""
+        if self._flush(worker) and worker.recall_again:
             self._say_now(worker, Recall())
-        if events & ~select.EPOLLOUT:
-            self._read(worker)
+
+    # -- receiving ---------------------------------------------------------------------------------
 
     def _read(self, worker: _Worker) -> bool:
         """Take in what the worker has said. False: nothing."""
         heard: list[ClientEvent] = []
         try:
-            heard = worker.data.receive()
+            heard = worker.inlet.receive()
             for kind, alike in groupby(heard, type):
                 together = list(alike)
                 if kind in _ENDS:
@@ -257,9 +271,7 @@ class WorkerProcesses:
                         worker.know(event.pid)
                     self.receive((event,))
         except EOFError:
-            worker.gone = True
-            worker.stuck = False
-            self._reactor.remove(worker.data.sock.fileno())
+            self._hear_no_more(worker)
         return bool(heard)
 
     def _read_output(self, pipe: OutputPipe) -> None:
@@ -292,14 +304,18 @@ class WorkerProcesses:
         for each in list(self._workers):
             self.ended(each, reason, False)
 
-    def _forget(self, worker: _Worker) -> None:
+    def _hear_no_more(self, worker: _Worker) -> None:
         worker.gone = True
+        worker.stuck = False
+        self._reactor.remove(worker.inlet.fd)
+        self._reactor.remove(worker.socks[0].fileno())
+
+    def _forget(self, worker: _Worker) -> None:
+        self._hear_no_more(worker)
         for pipe in worker.outputs:
             self._reactor.remove(pipe.fd)
             pipe.close()
-        self._reactor.remove(worker.data.sock.fileno())
-        worker.data.sock.close()
-        worker.control.sock.close()
+        worker.close()
 
     def close(self) -> None:
         """Listen to the workers no more, but show what they have printed."""
@@ -311,17 +327,16 @@ class WorkerProcesses:
     def abandon(self) -> None:
         """In a forked child: close the copies of the parent's fds."""
         for worker in self._workers.values():
-            worker.data.sock.close()
-            worker.control.sock.close()
+            worker.close()
             for pipe in worker.outputs:
                 os.close(pipe.fd)
 
 
 def _connections() -> tuple[list[int], list[int]]:
-    """Two sockets and two pipes: our ends and the worker's."""
+    """Two sockets and three pipes: our ends and the worker's."""
     fds: list[int] = []
     try:
-        for make in (_socket_pair, _socket_pair, os.pipe, os.pipe):
+        for make in (_socket_pair, _socket_pair, os.pipe, os.pipe, os.pipe):
             fds += make()
     except OSError:
         for fd in fds:

@@ -60,7 +60,7 @@ class Reactor:
         self._closed = False
         self._epoll = select.epoll()
         self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._handlers: dict[int, Callable[[int], None]] = {}
+        self._handlers: dict[int, Callable[[int], object]] = {}
         self._ranks: dict[int, int] = {}
         self._timers: list[tuple[int, int, Callback]] = []
         self._live_timers: dict[int, None] = {}
@@ -79,15 +79,15 @@ class Reactor:
 
     # -- what to wait for --------------------------------------------------------------------------
 
-    def add(self, fd: int, handler: Callable[[int], None], rank: int) -> None:
-        """Call ``handler(epoll events)``, under the lock, whenever ``fd`` is readable."""
+    def add(
+        self, fd: int, handler: Callable[[int], object], rank: int, events: int = select.EPOLLIN
+    ) -> None:
+        """Call ``handler(epoll events)``, under the lock, whenever ``fd`` is readable, or whatever
+        ``events`` say.
+        """
         self._handlers[fd] = handler
         self._ranks[fd] = rank
-        self._epoll.register(fd, select.EPOLLIN)
-
-    def watch_output(self, fd: int, wanted: bool) -> None:
-        """Whether to call the handler also when ``fd`` is writable."""
-        self._epoll.modify(fd, select.EPOLLIN | select.EPOLLOUT if wanted else select.EPOLLIN)
+        self._epoll.register(fd, events)
 
     def remove(self, fd: int) -> None:
         """Forget a fd that is about to be closed."""

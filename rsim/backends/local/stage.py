@@ -54,7 +54,7 @@ class LocalStage:
     def run_loop(self, life: Coroutine[Any, Any, None]) -> None:
         """Run ``life`` on a loop that reads the socket, too."""
         channel = self._channel
-        selector = ServingSelector(channel.sock, channel.read, channel.rest)
+        selector = ServingSelector(channel.inlet.fd, channel.read, channel.rest)
         loop = self._loop = asyncio.SelectorEventLoop(selector)
         asyncio.set_event_loop(loop)
         try:
