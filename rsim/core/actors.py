@@ -15,7 +15,7 @@ became of it, as they learn of any object.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -26,7 +26,7 @@ from rsim.core.ids import creator, return_id
 from rsim.core.messages import ActorDeath, ActorKill, ActorStop
 from rsim.core.objects import PENDING, Entry
 from rsim.core.records import ErrorInfo, TaskSpec
-from rsim.core.work import DONE, Task, cancellation
+from rsim.core.work import DONE, SENT, Task, cancellation
 
 if TYPE_CHECKING:
     from rsim.core.node import Node
@@ -130,8 +130,13 @@ class Actors:
             else:
                 self._node.lanes.call_lost(task)
             return
-        queue = living.queue_of(task)
-        queue.arrived.append(task)
+        self.arrive_all((task,))
+
+    def arrive_all(self, tasks: Sequence[Task]) -> None:
+        """Calls, alike but for their arguments, come to an actor that lives here."""
+        living = self._living[tasks[0].spec.actor]
+        queue = living.queue_of(tasks[0])
+        queue.arrived.extend(tasks)
         self._feed(living, queue)
 
     def would_queue(self, spec: TaskSpec) -> bool:
@@ -152,14 +157,23 @@ class Actors:
         """Send calls to the worker, in order of arrival; if it is ending, its exit decides."""
         if living.ended:
             return
-        scheduler = self._node.scheduler
-        at_worker = scheduler.workers[living.client].calls
+        worker = self._node.scheduler.workers[living.client]
+        at_worker = worker.calls
+        plain: list[Task] = []
         while queue.room and (task := queue.next()) is not None:
             if task.spec.task_id in at_worker:
                 queue.arrived.appendleft(task)
-                return  # an earlier run, for another owner, is still to end
+                break  # an earlier run, for another owner, is still to end
             queue.room -= 1
-            scheduler.assign_call(living.client, task)
+            at_worker[task.spec.task_id] = task
+            task.state = SENT
+            task.executor = living.client
+            if task.plain:
+                plain.append(task)
+                continue
+            if plain:
+                self._node.tasks.start(worker, plain)
+                plain = []
             if task.owner:
                 self._node.peers.accepted(task)
             if not task.spec.deps or self._node.requests.gather_for(task, living.client):
@@ -168,6 +182,8 @@ class Actors:
                 task.spec.task_id
             ):
                 queue.gathering.append(task)
+        if plain:
+            self._node.tasks.start(worker, plain)
 
     def call_sent(self, task: Task) -> None:
         """The inputs of a call were missing, but it is sent now."""
@@ -186,6 +202,19 @@ class Actors:
     def call_finished(self, task: Task) -> None:
         """The worker has answered a call."""
         self._leave(task)
+
+    def calls_finished(self, tasks: Sequence[Task]) -> None:
+        """The worker has answered calls of this node's own, of which nothing more will come."""
+        actor_id = tasks[0].spec.actor
+        self._node.objects.release_one(actor_id, len(tasks))
+        living = self._living.get(actor_id)
+        if living is None:
+            return
+        for task in tasks:
+            living.queue_of(task).room += 1
+        for queue in living.queues.values():
+            if queue.arrived:
+                self._feed(living, queue)
 
     def _leave(self, task: Task) -> None:
         """A call is no longer at the worker: there is room for another."""

@@ -25,30 +25,29 @@ class Bulk:
         self._node = node
 
     def submitted(self, together: Sequence[TaskSubmitted]) -> None:
-        """A client of this node submits tasks; those that just queue here go the short way."""
+        """A client of this node submits tasks, which it owns. Those that are like the first one go
+        the short way, if there is one: they only queue here, or for an actor that lives here.
+        """
         node = self._node
-        table, others, now_ns = node.tasks.table, node.peers.others, node.step.now_ns
-        client, depth = together[0].client, together[0].spec.depth
+        first, client, now_ns = together[0].spec, together[0].client, node.step.now_ns
+        actor, options, depth = first.actor, first.options, first.depth
+        is_open = node.lanes.is_open(actor) if actor else options is node.unbound
+        table = node.tasks.table
         tasks: list[Task] = []
-        for event in together:
+        for event in together if is_open and not node.peers.others else ():
             spec = event.spec
-            options, task_id = spec.options, spec.task_id
+            task_id = spec.task_id
             if (
-                options is not node.unbound
+                spec.options is not options
+                or spec.actor != actor
                 or spec.depth != depth
-                or spec.num_returns != 1
                 or spec.deps
                 or spec.borrows
-                or spec.actor
+                or spec.num_returns != 1
                 or spec.creation is not None
                 or task_id in table
-                or others
             ):
-                self._begin(client, tasks)
-                tasks = []
-                node.intake.submitted(event)
-                node.settle()
-                continue
+                break
             task = table[task_id] = Task(
                 spec=spec,
                 retries_left=options.max_retries,
@@ -59,19 +58,22 @@ class Bulk:
                 submitted_ns=now_ns,
             )
             tasks.append(task)
-        self._begin(client, tasks)
-
-    def _begin(self, client: int, tasks: list[Task]) -> None:
         if tasks:
-            node = self._node
             node.objects.promise_all(client, [each.spec.task_id + FIRST_RETURN for each in tasks])
-            node.scheduler.enqueue_all(tasks)
+            if actor:
+                node.lanes.pass_through(actor, tasks)
+            else:
+                node.scheduler.enqueue_all(tasks)
+        for event in together[len(tasks) :]:
+            node.intake.submitted(event)
+            node.settle()
 
     def done(self, together: Sequence[TaskDone]) -> None:
         """A worker has run tasks to a good end."""
         node = self._node
         entries, now_ns = node.objects.entries, node.step.now_ns
         ended = node.scheduler.finished_all(together)
+        calls: list[Task] = []
         for event, task in zip(together, ended, strict=True):
             if task is None or not task.plain or task.attempt or task.state == DONE:
                 node.tasks.ended(task, event.in_full())
@@ -89,11 +91,11 @@ class Bulk:
             node.history.ended_well(task, event.started_ns, event.ended_ns, now_ns)
             task.state = DONE
             if task.spec.actor:
-                node.objects.release((task.spec.actor,))
-                node.actors.call_finished(task)
+                calls.append(task)
             if not task.live:
                 node.lineage.forget(task)
-        node.settle()
+        if calls:
+            node.actors.calls_finished(calls)
 
     def values_of(self, together: Sequence[TaskDone]) -> list[tuple[bytes, bytes]]:
         """The ids and the values of the results that these bring, as far as they are wanted (as in

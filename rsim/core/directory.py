@@ -143,7 +143,8 @@ class Directory:
             return
         lives_at = message.actor_at
         if lives_at and lives_at != node.name and lives_at not in node.peers.others:
-            node.forget_values((message.object_id,))  # its owner is yet to hear that the node is dead
+            # Its owner is yet to hear that the node is dead.
+            node.forget_values((message.object_id,))
             if entry.waiters is not None:
                 self.query(entry)
             return

@@ -21,7 +21,7 @@ PUT_BASE = 1 << 31
 _BYTES = [bytes((value,)) for value in range(256)]
 
 FIRST_RETURN = (0).to_bytes(4, "big")
-"""What a task's id is followed by in that of its first result: ``return_id`` inlined on hot paths."""
+"""What the id of its first result has behind a task's: ``return_id``, inlined on hot paths."""
 
 
 def driver_task_id(job: int) -> bytes:

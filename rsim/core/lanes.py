@@ -9,6 +9,7 @@ sent, or to hear what became of their actor.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rsim.core.objects import PENDING, Entry, Waiter
@@ -48,6 +49,21 @@ class Lanes:
         if spec.deps or spec.actor in self._lanes:  # else it is sent before there can be another
             task.queued = True
             self._lane(spec.actor).queues.setdefault(task.client, deque()).append(task)
+
+    def is_open(self, actor_id: bytes) -> bool:
+        """Whether calls of the actor can pass: it lives here, and none waits to be sent to it."""
+        entry = self._node.objects.get(actor_id)
+        passable = entry is not None and entry.exists and entry.actor_at == self._node.name
+        return passable and actor_id not in self._lanes and self._node.actors.lives_here(actor_id)
+
+    def pass_through(self, actor_id: bytes, tasks: Sequence[Task]) -> None:
+        """Calls of this node's own pass, as the lane is open, and they have no inputs."""
+        if not tasks[0].spec.options.out_of_order:
+            for task in tasks:
+                self._calls += 1
+                task.order = self._calls
+        self._node.objects.hold_one(actor_id, len(tasks))
+        self._node.actors.arrive_all(tasks)
 
     def _lane(self, actor_id: bytes) -> Lane:
         lane = self._lanes.get(actor_id)

@@ -148,6 +148,19 @@ class ObjectTable:
             if entry is not None:
                 self.release_entry(entry)
 
+    def hold_one(self, object_id: bytes, count: int) -> None:
+        """``hold``, so many times."""
+        entry = self.entries.get(object_id) or self._on_missing(object_id)
+        entry.holds += count
+
+    def release_one(self, object_id: bytes, count: int) -> None:
+        """Take back ``hold_one``."""
+        entry = self.entries.get(object_id)
+        if entry is not None:
+            entry.holds -= count
+            if entry.holds == 0:
+                self._garbage.append(entry)
+
     def set_contained(self, entry: Entry, contained: tuple[bytes, ...]) -> None:
         """The entry's value holds these refs (an earlier value of the same object may have held
         others).

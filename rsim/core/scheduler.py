@@ -281,6 +281,8 @@ class LocalScheduler:
         ended: list[Task | None] = []
         if len(ends) > 1:
             worker = self.workers.get(ends[0].client)
+            if worker is not None and worker.state == ACTOR:
+                return [worker.calls.pop(end.task_id, None) for end in ends]
             if worker is not None and worker.state == BUSY and not worker.blocked:
                 ended += self._advance(worker, ends)
         for end in ends[len(ended) :]:
@@ -329,12 +331,6 @@ class LocalScheduler:
         self.pool.give(less(worker.demand, creation.held))  # never devices: they are held
         worker.demand = creation.held
         self.dispatch()
-
-    def assign_call(self, client: int, task: Task) -> None:
-        """An actor's worker is sent a call."""
-        task.state = SENT
-        task.executor = client
-        self.workers[client].calls[task.spec.task_id] = task
 
     def _take_back(self, worker: Worker) -> None:
         """The worker's task is over, whatever it still waited for."""

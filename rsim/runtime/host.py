@@ -162,14 +162,14 @@ class Host:
                 self.receive(event)
             return
         kept: list[events.Event] = []
-        for kind, alike in groupby(together, type):
+        for kind, group in groupby(together, type):
+            alike: list[Any] = list(group)
             keep = self._keepers.get(kind)
             if kind is events.TaskDone:
-                ends: list[Any] = list(alike)
-                self.values.update(self.machine.bulk.values_of(ends))
-                kept += ends
-            else:
-                kept += alike if keep is None else filter(keep, alike)
+                self.values.update(self.machine.bulk.values_of(alike))
+            elif keep is not None:
+                alike = [event for event in alike if keep(event)]
+            kept += alike
         self._stepping = True
         try:
             self._carry_out(self.machine.handle_all(kept, self._now_ns()))

@@ -35,6 +35,4 @@ def task_of(
 ) -> RunTask:
     """A task that calls a function without arguments."""
     payload, blob = pack(serialize_call((), {}).payload), serialize_function(function)
-    return RunTask(
-        task_id, payload, 0, "f", b"f" * 16, blob, extras, num_returns=num_returns
-    )
+    return RunTask(task_id, payload, 0, "f", b"f" * 16, blob, extras, num_returns=num_returns)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import selectors
-import socket
 import threading
 from collections.abc import Callable, Coroutine
 from queue import SimpleQueue
@@ -126,13 +125,13 @@ def _look_around() -> None:
 class ServingSelector(selectors.DefaultSelector):
     """Looks at a socket along with what an event loop asks for, and has it read at once."""
 
-    def __init__(self, sock: socket.socket, read: Callable[[], None], rest: Rest) -> None:
+    def __init__(self, fd: int, read: Callable[[], None], rest: Rest) -> None:
         super().__init__()
-        self._sock = sock
+        self._fd = fd
         self._read = read
         self._rest = rest
         self._spinner = Spinner()
-        self.register(sock, selectors.EVENT_READ)
+        self.register(fd, selectors.EVENT_READ)
 
     def select(self, timeout: float | None = None) -> Ready:
         """As ever, but for the socket."""
@@ -141,7 +140,7 @@ class ServingSelector(selectors.DefaultSelector):
         if not ready and (timeout is None or timeout > 0):
             ready = self._sleep(look, timeout)
         for index, (key, _) in enumerate(ready):
-            if key.fileobj is self._sock:
+            if key.fileobj == self._fd:
                 del ready[index]
                 self._rest.ran()
                 self._read()
