@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rsim.core.events import TaskDone, TaskSubmitted
-from rsim.core.ids import FIRST_RETURN, TASK_ID_BYTES
-from rsim.core.objects import INLINE, PENDING
+from rsim.core.ids import FIRST_RETURN
+from rsim.core.objects import INLINE, PENDING, Entry
 from rsim.core.work import DONE, READY, SENT, Task
 
 if TYPE_CHECKING:
@@ -59,7 +59,9 @@ class Bulk:
             )
             tasks.append(task)
         if tasks:
-            node.objects.promise_all(client, [each.spec.task_id + FIRST_RETURN for each in tasks])
+            promise = node.objects.promise
+            for task in tasks:
+                task.result = promise(client, task.spec.task_id + FIRST_RETURN)
             if actor:
                 node.lanes.pass_through(actor, tasks)
             else:
@@ -71,7 +73,7 @@ class Bulk:
     def done(self, together: Sequence[TaskDone]) -> None:
         """A worker has run tasks to a good end."""
         node = self._node
-        entries, now_ns = node.objects.entries, node.step.now_ns
+        now_ns = node.step.now_ns
         ended = node.scheduler.finished_all(together)
         calls: list[Task] = []
         for event, task in zip(together, ended, strict=True):
@@ -79,11 +81,11 @@ class Bulk:
                 node.tasks.ended(task, event.in_full())
                 node.settle()
                 continue
-            entry = entries.get(event.task_id + FIRST_RETURN)
+            entry = task.result
             if entry is not None and entry.state == PENDING:
                 entry.size_bytes = len(event.payload)
                 entry.state = INLINE
-                entry.plain = True
+                entry.plain = task.spec.task_id
                 if entry.waiters is not None:
                     node.announce(entry)
                 if not entry.holds:
@@ -107,22 +109,23 @@ class Bulk:
             task = table.get(event.task_id)
             if task is None or task.state != SENT or task.executor != event.client:
                 continue
-            if task.plain or self._node.wants_results(event.client, event.task_id):
+            if task.result is not None:
+                values.append((task.result.object_id, event.payload))
+            elif self._node.wants_results(event.client, event.task_id):
                 values.append((event.task_id + FIRST_RETURN, event.payload))
         return values
 
-    def removed(self, object_ids: Sequence[bytes]) -> None:
+    def removed(self, entries: Sequence[Entry]) -> None:
         """The results of plain tasks are gone, and the tasks with them, if they have not put
         anything that is still known.
         """
         table = self._node.tasks.table
-        self._node.forget_values(object_ids)
-        for object_id in object_ids:
-            task_id = object_id[:TASK_ID_BYTES]
-            task = table.get(task_id)
-            if task is None or not task.plain or task.state != DONE or task.recorded:
-                self._node.lineage.object_removed(object_id)
+        self._node.forget_values([entry.object_id for entry in entries])
+        for entry in entries:
+            task = table.get(entry.plain)
+            if task is None or task.result is not entry or task.state != DONE or task.recorded:
+                self._node.lineage.object_removed(entry.object_id)
                 continue
             task.live -= 1
             if not task.live:
-                del table[task_id]
+                del table[entry.plain]

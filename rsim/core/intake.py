@@ -45,9 +45,9 @@ class Intake:
             submitted_ns=node.step.now_ns,
         )
         if spec.num_returns == 1:
-            node.objects.promise(client, return_id(task_id, 0))
+            entry = node.objects.promise(client, return_id(task_id, 0))
             if not (spec.deps or spec.borrows or spec.creation):
-                task.plain = True
+                task.plain, task.result = True, entry
                 if not spec.actor:
                     node.place(task)
                     return

@@ -46,7 +46,7 @@ from rsim.core.shortage import Shortage
 from rsim.core.store import ObjectStore
 from rsim.core.streams import Stream, Streams
 from rsim.core.tasks import Tasks
-from rsim.core.work import FORWARDED, READY, SENT, Task
+from rsim.core.work import DONE, FORWARDED, READY, SENT, Task
 
 
 class Node:
@@ -524,6 +524,8 @@ class Node:
         for task in self.tasks.table.values():
             if task.state == READY:
                 assert not task.missing
+            if task.state != DONE and task.result is not None and not task.attempt:
+                assert self.objects.get(task.result.object_id) is task.result
 
     def fingerprint(self) -> str:
         """A digest of the state, equal for equal histories."""

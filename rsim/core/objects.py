@@ -58,8 +58,10 @@ class Entry(msgspec.Struct, gc=False, eq=False):
     """
     actor_at: str = ""
     """It stands for an actor that lives on this node."""
-    plain: bool = False
-    """It is the result of a plain task, just a small value, unless its state says otherwise."""
+    plain: bytes = b""
+    """The plain task of which it is the result, just a small value, unless its state says
+    otherwise.
+    """
     dormant: bool = False
     """Only lineage wants it: what its value contains is held for lineage, too, not for users."""
     received: int = 0
@@ -79,7 +81,7 @@ class ObjectTable:
 
     ``on_freed(entry)`` must release the value, if there is one, of an entry that lineage may still
     want: what can stay for free may stay; it returns whether it did. ``on_removed(entry)`` must do
-    so for an entry that is gone, ``on_plain_removed(object_ids)`` for plain ones. ``on_unheld(
+    so for an entry that is gone, ``on_plain_removed(entries)`` for plain ones. ``on_unheld(
     entry)`` is told that one stays though nobody here holds it: this node keeps its copy, or the
     object is still to come.
     ``on_missing(object_id)`` makes an entry for an object that is to be held, and that the table
@@ -91,7 +93,7 @@ class ObjectTable:
         on_freed: Callable[[Entry], bool],
         on_unheld: Callable[[Entry], None],
         on_removed: Callable[[Entry], None],
-        on_plain_removed: Callable[[list[bytes]], None],
+        on_plain_removed: Callable[[list[Entry]], None],
         on_missing: Callable[[bytes], Entry],
     ) -> None:
         self.entries: dict[bytes, Entry] = {}
@@ -225,24 +227,16 @@ class ObjectTable:
         else:
             loans[object_id] = count + 1
 
-    def promise(self, borrower: int, object_id: bytes) -> None:
+    def promise(self, borrower: int, object_id: bytes) -> Entry:
         """Declare an object that is to be made for a client, and lend it to that one."""
         loans = self._loans.get(borrower)
         if loans is None or object_id in self.entries:
-            self.lend_entry(borrower, self.declare(object_id))
+            entry = self.declare(object_id)
+            self.lend_entry(borrower, entry)
         else:
             loans[object_id] = 1
-            self.entries[object_id] = Entry(object_id, holds=1)
-
-    def promise_all(self, borrower: int, object_ids: Iterable[bytes]) -> None:
-        """``promise`` for several objects."""
-        loans, entries = self._loans.get(borrower), self.entries
-        for object_id in object_ids:
-            if loans is None or object_id in entries:
-                self.promise(borrower, object_id)
-            else:
-                loans[object_id] = 1
-                entries[object_id] = Entry(object_id, holds=1)
+            entry = self.entries[object_id] = Entry(object_id, holds=1)
+        return entry
 
     def lend_entry(self, borrower: int, entry: Entry) -> None:
         """``lend`` for an entry at hand."""
@@ -343,7 +337,7 @@ class ObjectTable:
     def collect(self) -> None:
         """Free what nobody holds any more. Called once, at the end of a step."""
         garbage, entries = self._garbage, self.entries
-        plain: list[bytes] = []
+        plain: list[Entry] = []
         while garbage:
             entry = garbage.pop()
             object_id = entry.object_id
@@ -352,9 +346,9 @@ class ObjectTable:
             if entry.plain:
                 if entry.state == INLINE and not entry.lineage_holds:
                     del entries[object_id]
-                    plain.append(object_id)
+                    plain.append(entry)
                     continue
-                entry.plain = False
+                entry.plain = b""
             if entry.primary or entry.cached:
                 self._on_unheld(entry)
             elif entry.lineage_holds:

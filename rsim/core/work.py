@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from rsim.core.objects import Waiter
+from rsim.core.objects import Entry, Waiter
 from rsim.core.records import ActorOptions, Demand, ErrorInfo, TaskOptions, TaskSpec
 
 WAITING, READY, SENT, FORWARDED, DONE = range(5)
@@ -49,6 +49,8 @@ class Task(Waiter, gc=False, eq=False, kw_only=True):
     """It is this node's own, has no inputs, one result, and creates no actor: as most tasks, of
     which little can become.
     """
+    result: Entry | None = None
+    """What it is to make, if it is plain."""
     recorded: bool = False
     """Its lineage is in the control store."""
     shortages: int = 0

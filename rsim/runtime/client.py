@@ -247,16 +247,21 @@ class Client(Holdings):
         peek = self.channel.peek
         values: list[Any] = []
         for ref in refs:
-            value = peek(ref.binary())
+            value = peek(ref._id)
             if type(value) is not bytes:
-                return self._get_slowly(refs, timeout_s)
+                values += self._get_slowly(refs, len(values), timeout_s)
+                break
             values.append(deserialize(value))
         if len(self._dropped) >= BATCH:
             self.flush()
         return values
 
-    def _get_slowly(self, refs: Sequence[ObjectRef[Any]], timeout_s: float | None) -> list[Any]:
-        peek = self.channel.peek
+    def _get_slowly(
+        self, refs: Sequence[ObjectRef[Any]], first: int, timeout_s: float | None
+    ) -> list[Any]:
+        """The values of those from the ``first`` on, which is not here."""
+        peek, count = self.channel.peek, len(refs)
+        refs = refs[first:]
         missing = dict.fromkeys(
             object_id for ref in refs if type(peek(object_id := ref.binary())) is not bytes
         )
@@ -270,7 +275,7 @@ class Client(Holdings):
         reply = self.channel.park(op)
         assert isinstance(reply, wire.ObjectsReply)
         if reply.timed_out:
-            raise GetTimeoutError(_overdue(reply.object_ids, len(refs), timeout_s))
+            raise GetTimeoutError(_overdue(reply.object_ids, count, timeout_s))
         return self._open(refs, reply)
 
     def ask(self, ref: ObjectRef[Any], callback: Callable[[wire.ObjectsReply], None]) -> None:

@@ -9,10 +9,10 @@ group of its own.
 
 Workers are named by the number of their node and their number there. The driver says, one message
 each: ``start <node> <client>`` with six fds (segment, data, control, events, stdout, stderr),
-``kill <node> <client>``, ``end <node>``: kill them all. The guardian says: ``started <node> <client>
-<pid>``, ``exited <node> <client> <reason>`` or, when the system has killed it for want of memory,
-``starved`` in place of ``exited``, and ``ended <node>`` when none of a node is left; and, as long
-as memory is short, ``memory <used bytes> <limit in bytes>``.
+``kill <node> <client>``, ``end <node>``: kill them all. The guardian says: ``started <node>
+<client> <pid>``, ``exited <node> <client> <reason>`` or, when the system has killed it for want of
+memory, ``starved`` in place of ``exited``, and ``ended <node>`` when none of a node is left; and,
+as long as memory is short, ``memory <used bytes> <limit in bytes>``.
 """
 
 from __future__ import annotations
