@@ -36,7 +36,6 @@ class Bulk:
         tasks: list[Task] = []
         for event in together if is_open and not node.peers.others else ():
             spec = event.spec
-            task_id = spec.task_id
             if (
                 spec.options is not options
                 or spec.actor != actor
@@ -45,10 +44,9 @@ class Bulk:
                 or spec.borrows
                 or spec.num_returns != 1
                 or spec.creation is not None
-                or task_id in table
             ):
                 break
-            task = table[task_id] = Task(
+            task = Task(
                 spec=spec,
                 retries_left=options.max_retries,
                 state=READY,
@@ -57,6 +55,8 @@ class Bulk:
                 plain=True,
                 submitted_ns=now_ns,
             )
+            if table.setdefault(spec.task_id, task) is not task:
+                break
             tasks.append(task)
         if tasks:
             promise = node.objects.promise
@@ -123,9 +123,13 @@ class Bulk:
         self._node.forget_values([entry.object_id for entry in entries])
         for entry in entries:
             task = table.get(entry.plain)
-            if task is None or task.result is not entry or task.state != DONE or task.recorded:
+            if (
+                task is None
+                or task.result is not entry
+                or task.live > 1
+                or task.state != DONE
+                or task.recorded
+            ):
                 self._node.lineage.object_removed(entry.object_id)
-                continue
-            task.live -= 1
-            if not task.live:
+            else:
                 del table[entry.plain]

@@ -230,12 +230,12 @@ class ObjectTable:
     def promise(self, borrower: int, object_id: bytes) -> Entry:
         """Declare an object that is to be made for a client, and lend it to that one."""
         loans = self._loans.get(borrower)
-        if loans is None or object_id in self.entries:
+        entry = Entry(object_id, holds=1)
+        if loans is not None and self.entries.setdefault(object_id, entry) is entry:
+            loans[object_id] = 1
+        else:
             entry = self.declare(object_id)
             self.lend_entry(borrower, entry)
-        else:
-            loans[object_id] = 1
-            entry = self.entries[object_id] = Entry(object_id, holds=1)
         return entry
 
     def lend_entry(self, borrower: int, entry: Entry) -> None:

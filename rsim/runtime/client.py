@@ -33,6 +33,7 @@ from rsim.runtime.holdings import BATCH, OWN, OWN_CALL, Holdings
 from rsim.runtime.ports import Channel
 from rsim.runtime.refs import ObjectRef
 from rsim.runtime.serialization import (
+    NO_ARGUMENTS,
     Payload,
     deserialize,
     deserialize_call,
@@ -117,16 +118,10 @@ class Client(Holdings):
         """
         if self.tenancy is not None and not actor:
             options, creation = inherited(self, name, options, creation)
-        call = serialize_call(args, kwargs, name, parameters)
-        payload = call.payload
-        deps, borrows = call.deps, payload.contained
-        if not payload.buffers and len(payload.data) <= INLINE_LIMIT_BYTES:
-            packed = payload.data
-        elif payload.total_bytes <= INLINE_LIMIT_BYTES:
-            packed = pack(payload)
+        if args or kwargs:
+            packed, deps, borrows, held = self._arguments(args, kwargs, name, parameters)
         else:
-            arguments = self._put_payload(payload)
-            packed, deps, borrows = b"", (arguments.binary(), *deps), ()
+            packed, deps, borrows, held = NO_ARGUMENTS, (), (), None
         if self.captured and function in self.captured:
             borrows = tuple(dict.fromkeys((*borrows, *self.captured[function])))
         context = RUNNING.get() or self.base
@@ -156,9 +151,27 @@ class Client(Holdings):
             method,
         )
         self.channel.send(events.TaskSubmitted(self.number, spec))
+        del held
         if len(self._dropped) >= BATCH:
             self.flush()
         return refs
+
+    def _arguments(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        name: str,
+        parameters: Sequence[str],
+    ) -> tuple[bytes, tuple[bytes, ...], tuple[bytes, ...], ObjectRef[Any] | None]:
+        """The arguments of a call: packed, the refs among them, those inside of them, and what is
+        to be held until the call is submitted.
+        """
+        call = serialize_call(args, kwargs, name, parameters)
+        payload = call.payload
+        if payload.total_bytes > INLINE_LIMIT_BYTES:
+            arguments = self._put_payload(payload)
+            return b"", (arguments.binary(), *call.deps), (), arguments
+        return pack(payload), call.deps, payload.contained, None
 
     def reserve(self) -> tuple[int, bytes]:
         """A place for a submission to come: its index, and the id of its first result."""
@@ -400,7 +413,7 @@ class Client(Holdings):
         if not task.dep_ids:
             if task.lent:
                 self.borrow(task.lent)
-            return deserialize_call(task.payload)
+            return deserialize_call(task.payload) if task.payload != NO_ARGUMENTS else ((), {})
         self.borrow(task.lent)
         if task.payload:
             return deserialize_call(task.payload, list(map(self.load_any, task.dep_ids, task.deps)))

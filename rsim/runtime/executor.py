@@ -286,31 +286,42 @@ class Executor:
         """What to report of a function that returned ``value`` (of a generator whose items were
         sent: how it has broken, if it has). Raises what makes it a failure.
         """
-        if type(value) is Declared and (context.cancelled or value.error is not None):
+        kind = type(value)
+        if kind is Declared and (context.cancelled or value.error is not None):
             return self._broken_off(task, context, value)
         if context.cancelled:
             raise CallCancelled
-        if type(value) is Kept:
+        if kind is Kept:
             value = value.refs(lambda error: _is_retryable(error, task.extras))
         if task.kind == CREATION:
             self._actor, self.title, value = value, _title_of(value), None
-        client, retryable, message = self._client, False, ""
-        if type(value) is Broken:
+        client, retryable, message, title = self._client, False, "", ""
+        if kind is Broken:
             retryable, message = value
             results: tuple[Result, ...] = (replace(self._result(task, 0, None), is_value=True),)
         elif task.num_returns == STREAMING:
             results = (self._result(task, 0, None),)
         else:
             results = self._results(task, value)
-        times = context.started_ns, client.channel.now_ns()
-        title = self.title if task.kind == CREATION else ""
-        number, task_id = client.number, task.task_id
-        if len(results) == 1 and type(value) is not Broken and not title:
-            payload = results[0].payload
-            if payload is not None and not results[0].contained:
-                return TaskDone(number, task_id, payload, *times)
+        ended_ns = client.channel.now_ns()
+        if task.kind == CREATION:
+            title = self.title
+        elif kind is not Broken and len(results) == 1:
+            result = results[0]
+            payload = result.payload
+            if payload is not None and not result.contained:
+                return TaskDone(client.number, task.task_id, payload, context.started_ns, ended_ns)
         return TaskFinished(
-            number, task_id, results, False, retryable, message, False, *times, title
+            client.number,
+            task.task_id,
+            results,
+            False,
+            retryable,
+            message,
+            False,
+            context.started_ns,
+            ended_ns,
+            title,
         )
 
     def _broken_off(self, task: RunTask, context: TaskContext, declared: Declared) -> Event:

@@ -258,7 +258,8 @@ def deserialize(blob: bytes | memoryview) -> Any:
 #     positional arguments (list), keyword arguments (dict), [place, index in deps, place ...]
 # where None stands in for the refs; else just the tuple of positional arguments.
 
-_NO_ARGUMENTS = CallPayload(Payload(_dumps((), _PROTOCOL)))
+NO_ARGUMENTS = _dumps((), _PROTOCOL)
+"""A call without arguments, packed."""
 
 
 def serialize_call(
@@ -272,8 +273,6 @@ def serialize_call(
     `what` ("f()") and `names`, those of the positional parameters, are for the message of the
     UnserializableError raised when an argument cannot be pickled.
     """
-    if not args and not kwargs:
-        return _NO_ARGUMENTS
     if not kwargs and ObjectRef not in map(type, args):
         return CallPayload(_serialize_arguments(args, args, kwargs, what, names))
     positional, keywords = list(args), dict(kwargs)

@@ -71,26 +71,25 @@ class DriverChannel:
             return
         if type(event) is CancelRequested:
             self._reactor.turn(0)  # what the task has submitted so far is to be cancelled with it
-        parking, held = self._parking, self._held
         with self._lock:
             alike = self._alike
             if (
                 alike is not None
-                and len(held) < _SENDS_PER_TURN
                 and type(event) is TaskSubmitted
-                and event.spec.options is alike.options
-                and event.spec.actor == alike.actor
+                and (spec := event.spec).options is alike.options
+                and spec.actor == alike.actor
+                and len(self._held) < _SENDS_PER_TURN
             ):
-                held.append(event)
+                self._held.append(event)
                 turn_due = False
             else:
                 turn_due = self._say(event)
         if turn_due:
             self._reactor.turn(0)
-            if parking.background_leads:
-                parking.relieve()
-        if parking.interrupted:
-            parking.see_to_interrupt()
+            if self._parking.background_leads:
+                self._parking.relieve()
+        if self._parking.interrupted:
+            self._parking.see_to_interrupt()
 
     def _say(self, event: Event) -> bool:
         """Let the node have an event, or be asked whether it is one to hold back. Whether the event
