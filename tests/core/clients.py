@@ -12,6 +12,8 @@ from rsim.core.records import ActorOptions, Strategy, TaskOptions, TaskSpec
 
 CPU = (("CPU", 10_000),)
 
+_known: dict[TaskOptions, TaskOptions] = {}
+
 
 class Client:
     """Counts refs as the real client does."""
@@ -64,6 +66,7 @@ class Client:
             loose = kind is not None and kind.is_concurrent
             group = kind.groups[0][0] if kind and kind.groups and self.submitted % 2 else ""
             options = TaskOptions((), retries, out_of_order=loose, group=group)
+        options = _known.setdefault(options, options)  # as calls of a remote function share theirs
         return TaskSpec(
             task_id, self.task_id, self.submitted - 1, self.depth + 1, function,
             f"t{task_id.hex()[:6]}", b"x", deps, borrows, num_returns, options, creation, actor,
