@@ -77,21 +77,24 @@ class Bulk:
         ended = node.scheduler.finished_all(together)
         calls: list[Task] = []
         for event, task in zip(together, ended, strict=True):
-            if task is None or not task.plain or task.attempt or task.state == DONE:
+            entry = None if task is None else task.result
+            if task is None or entry is None or task.attempt or task.state == DONE:
                 node.tasks.ended(task, event.in_full())
                 node.settle()
                 continue
-            entry = task.result
-            if entry is not None and entry.state == PENDING:
+            if entry.state == PENDING:
                 entry.size_bytes = len(event.payload)
                 entry.state = INLINE
-                entry.plain = task.spec.task_id
+                if task.plain:
+                    entry.plain = task.spec.task_id
                 if entry.waiters is not None:
                     node.announce(entry)
                 if not entry.holds:
                     node.objects.touch(entry)
             node.history.ended_well(task, event.started_ns, event.ended_ns, now_ns)
             task.state = DONE
+            if not task.plain:
+                node.tasks.let_go_of_inputs(task)
             if task.spec.actor:
                 calls.append(task)
             if not task.live:

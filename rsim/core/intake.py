@@ -46,8 +46,10 @@ class Intake:
         )
         if spec.num_returns == 1:
             entry = node.objects.promise(client, return_id(task_id, 0))
-            if not (spec.deps or spec.borrows or spec.creation):
-                task.plain, task.result = True, entry
+            if spec.creation is None:
+                task.result = entry
+                task.plain = not (spec.deps or spec.borrows)
+            if task.plain:
                 if not spec.actor:
                     node.place(task)
                     return

@@ -280,17 +280,23 @@ class Tasks:
         if task.owner:
             self._node.peers.accepted(task)
         spec = task.spec
-        inputs = spec.deps + spec.borrows if spec.borrows else spec.deps
-        if inputs and not (spec.creation is not None and self._node.actors.holds_on(task)):
-            if task.live:
-                self._node.objects.hold_lineage(inputs)
-            self._node.objects.release(inputs)
+        if not (spec.creation is not None and self._node.actors.holds_on(task)):
+            self.let_go_of_inputs(task)
         if spec.actor:
             if task.queued:  # it failed before its turn: the next must not wait for it
                 self._node.lanes.withdraw(task)
             self._node.objects.release((spec.actor,))
         if not task.live:
             self._node.lineage.forget(task)
+
+    def let_go_of_inputs(self, task: Task) -> None:
+        """They are held no more, but for lineage."""
+        spec = task.spec
+        inputs = spec.deps + spec.borrows if spec.borrows else spec.deps
+        if inputs:
+            if task.live:
+                self._node.objects.hold_lineage(inputs)
+            self._node.objects.release(inputs)
 
     # -- failure -----------------------------------------------------------------------------------
 

@@ -50,7 +50,7 @@ class Task(Waiter, gc=False, eq=False, kw_only=True):
     which little can become.
     """
     result: Entry | None = None
-    """What it is to make, if it is plain."""
+    """What it is to make, if it is this node's own, has one result and creates no actor."""
     recorded: bool = False
     """Its lineage is in the control store."""
     shortages: int = 0
