@@ -207,7 +207,7 @@ class ActorMethod:
         self._results = options.number_of_results(self._qualified, streams)
         self._fewest, self._most = parameters.fewest, parameters.most
 
-    def remote(self, *args: Any, **kwargs: Any) -> Any:
+    def remote(self, /, *args: Any, **kwargs: Any) -> Any:
         """Call the method; return the refs of its results at once: one, or a list, None for 0, an
         ObjectRefGenerator for a generator.
 

@@ -209,10 +209,11 @@ def init(
     bad argument, ImportError when the backend's optional dependencies are not installed.
     """
     global _session
+    checks.flag("ignore_reinit_error", ignore_reinit_error)
     with _lock:
         running = _running()
         if running is not None:
-            if checks.flag("ignore_reinit_error", ignore_reinit_error):
+            if ignore_reinit_error:
                 return running
             raise RuntimeError(
                 f"rsim.init() was called while a runtime is running ({running!r}): call "
@@ -228,7 +229,7 @@ def init(
             object_store_memory=_given(_bytes, "object_store_memory", object_store_memory),
             namespace=_given(checks.name, "namespace", namespace),
             log_to_driver=checks.flag("log_to_driver", log_to_driver),
-            log_dir=None if log_dir is None else os.fspath(log_dir),
+            log_dir=_given(_folder, "log_dir", log_dir),
             spill_limit_bytes=_given(_limit, "spill_limit_bytes", spill_limit_bytes),
             **environments.settings(_given(environments.job_env, "runtime_env", runtime_env)),
             memory=_given(_bytes, "memory", memory),
@@ -295,6 +296,19 @@ def _bytes(name: str, value: object) -> int:
 
 def _limit(name: str, value: object) -> int:
     return checks.integer(name, value, 0)
+
+
+def _folder(name: str, value: object) -> str:
+    """An absolute path, where a folder is from now on."""
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"{name} must be the path of a folder, not {value!r}")
+    path = os.path.abspath(os.fsdecode(value))
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        reason = f"{name} cannot be a folder here: {error.strerror}"
+        raise type(error)(error.errno, reason, path) from None
+    return path
 
 
 def _name(name: str, value: object) -> str:
