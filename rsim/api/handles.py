@@ -24,6 +24,8 @@ from rsim.runtime.refs import ObjectRef
 if TYPE_CHECKING:
     from rsim.runtime.client import Client
 
+__tracebackhide__ = True  # pytest shows the caller's line instead
+
 Described = tuple[Parameters, dict[str, Any], bool]
 """A method's parameters and options, and whether it is a generator."""
 

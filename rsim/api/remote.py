@@ -24,6 +24,8 @@ from rsim.runtime.refs import ObjectRef
 if TYPE_CHECKING:
     from rsim.runtime.generators import ObjectRefGenerator
 
+__tracebackhide__ = True  # pytest shows the caller's line instead
+
 R = TypeVar("R")
 T_co = TypeVar("T_co", covariant=True)
 

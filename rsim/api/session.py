@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from rsim.runtime.session import BackendSession, SessionConfig
     from rsim.runtime.trace import NullTrace, Trace
 
+__tracebackhide__ = True  # pytest shows the caller's line instead
+
 _T = TypeVar("_T")
 
 _DEFAULT_ADDRESS = "local"
@@ -215,10 +217,7 @@ def init(
         if running is not None:
             if ignore_reinit_error:
                 return running
-            raise RuntimeError(
-                f"rsim.init() was called while a runtime is running ({running!r}): call "
-                "rsim.shutdown() first, or pass ignore_reinit_error=True to go on with it"
-            )
+            raise _second(running)
         config = _configured(
             _address(address),
             _scenario(seed, cluster, faults, policy, tape, time_limit_s),
@@ -237,6 +236,20 @@ def init(
         backend = registry.find(config.address)(config)
         _session = Session(backend, config)
         return _session
+
+
+def _second(running: Session) -> RuntimeError:
+    """The error of `init` where there is a session."""
+    if _in_task():
+        return RuntimeError(
+            "rsim.init() was called inside a task, which has a session already. If it is in a "
+            "module that a worker has imported, put what only the program is to do under: "
+            "if __name__ == '__main__':"
+        )
+    return RuntimeError(
+        f"rsim.init() was called while a runtime is running ({running!r}): call "
+        "rsim.shutdown() first, or pass ignore_reinit_error=True to go on with it"
+    )
 
 
 def _address(given: object) -> str:

@@ -30,6 +30,8 @@ from rsim.runtime import refs
 from rsim.runtime.refs import ForeignRefError, ObjectRef, check_known, recipe
 from rsim.runtime.unpicklable import describe, find_unpicklable
 
+__tracebackhide__ = True  # pytest shows the caller's line instead
+
 FUNCTION_WARN_BYTES = 10**7
 FUNCTION_LIMIT_BYTES = 10**8
 

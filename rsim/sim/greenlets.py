@@ -22,6 +22,8 @@ from simpy.core import EmptySchedule
 from rsim.exceptions import RsimError, SimulationEscapeError
 from rsim.sim.engine import Happening, Key, World
 
+__tracebackhide__ = True  # pytest shows the caller's line instead
+
 _PATIENCE = 100
 """How often a strand may refuse to end at the close of a session before it is left where it is."""
 

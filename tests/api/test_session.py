@@ -137,6 +137,11 @@ def test_inside_a_task_there_is_no_init_and_no_shutdown(monkeypatch: pytest.Monk
     assert rsim.init(ignore_reinit_error=True) is driver
 
 
+def test_arguments_are_checked_also_where_they_would_not_matter() -> None:
+    with pytest.raises(TypeError, match="ignore_reinit_error must be True or False, not 'x'"):
+        rsim.init(ignore_reinit_error="x")  # type: ignore[arg-type]
+
+
 def test_missing_extra_is_named() -> None:
     program = "import sys, rsim; sys.modules['simpy'] = None; rsim.init('sim')"
     result = subprocess.run(
