@@ -109,7 +109,7 @@ def test_objects_with_slots_come_back_from_elsewhere(rt):
             self.__hidden = 1
 
     class Slotted(Base):
-        __slots__ = "only"
+        __slots__ = ("only",)
 
     @dataclasses.dataclass(slots=True)
     class Point:
