@@ -233,7 +233,8 @@ def init(
             **environments.settings(_given(environments.job_env, "runtime_env", runtime_env)),
             memory=_given(_bytes, "memory", memory),
         )
-        backend = registry.find(config.address)(config)
+        named = "RSIM_ADDRESS" if address is None else "address"
+        backend = registry.find(config.address, named)(config)
         _session = Session(backend, config)
         return _session
 

@@ -70,6 +70,16 @@ def test_first_use_initialises(use: Any) -> None:
     assert rsim.init(ignore_reinit_error=True).address == "local"
 
 
+def test_an_address_of_the_environment_that_is_none_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RSIM_ADDRESS", "simm")
+    with pytest.raises(ValueError, match="RSIM_ADDRESS must be one of 'local', 'sim', not 'simm'"):
+        rsim.init()
+    with pytest.raises(ValueError, match="^address must be one of"):
+        rsim.init("locla")
+
+
 def test_environment_gives_address_and_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RSIM_ADDRESS", "sim")
     monkeypatch.setenv("RSIM_SEED", "7")
