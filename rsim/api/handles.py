@@ -221,7 +221,7 @@ class ActorMethod:
         """
         client = current.client or running_client()
         if self._ref._counter is not client:
-            raise checks.foreign_handle(self._ref)
+            raise checks.foreign_handle(ActorHandle(self._ref, self._interface))
         if kwargs or not self._fewest <= len(args) <= self._most:
             self._check(args, kwargs)
         for value in (*args, *kwargs.values()) if kwargs else args:

@@ -76,7 +76,7 @@ def test_an_address_of_the_environment_that_is_none_is_named(
     monkeypatch.setenv("RSIM_ADDRESS", "simm")
     with pytest.raises(ValueError, match="RSIM_ADDRESS must be one of 'local', 'sim', not 'simm'"):
         rsim.init()
-    with pytest.raises(ValueError, match="^address must be one of"):
+    with pytest.raises(ValueError, match=r"^address must be one of"):
         rsim.init("locla")
 
 
