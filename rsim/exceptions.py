@@ -17,7 +17,7 @@
         │   ├── ObjectFreedError           ... because it was freed
         │   └── ObjectReconstructionFailedError   ... because computing it again failed
         ├── ObjectStoreFullError           nothing left to evict or to spill
-        ├── OutOfDiskError                 spilling found no room on disk
+        │   └── OutOfDiskError             ... and spilling found no room on disk
         ├── OutOfMemoryError               the worker was killed to protect the node's memory
         ├── RsimActorError
         │   ├── ActorDiedError             dead for good
@@ -123,8 +123,8 @@ class ObjectStoreFullError(RsimError):
     """The object store has no room, and nothing is left to evict or to spill."""
 
 
-class OutOfDiskError(RsimError):
-    """Spilling an object found no room on disk."""
+class OutOfDiskError(ObjectStoreFullError):
+    """The object store has no room, and spilling an object found none on disk."""
 
 
 class OutOfMemoryError(RsimError):

@@ -47,7 +47,7 @@ class ActorClass:
         )
         definition.describe(self)
 
-    def remote(self, *args: Any, **kwargs: Any) -> ActorHandle:
+    def remote(self, /, *args: Any, **kwargs: Any) -> ActorHandle:
         """Create an actor; return its handle at once.
 
         The arguments are the constructor's, and are treated as those of remote functions. Raises

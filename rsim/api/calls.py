@@ -15,6 +15,8 @@ from rsim.runtime import current
 from rsim.runtime.generators import ObjectRefGenerator
 from rsim.runtime.refs import ObjectRef
 
+__tracebackhide__ = True  # pytest shows the caller's line instead
+
 T = TypeVar("T")
 
 

@@ -28,6 +28,8 @@ from rsim.runtime.checks import (
 )
 from rsim.runtime.refs import ForeignRefError, ObjectRef, RefCounter
 
+__tracebackhide__ = True  # pytest shows the caller's line instead
+
 __all__ = [
     "amount_of",
     "by_name",

@@ -65,6 +65,8 @@ class Definition:
     def bind(self, client: Client, function_id: bytes = b"") -> None:
         """Set `function_id` to that for `client`, exporting the function if need be."""
         known = function_id or self._ids.get(client) or _export(self, client)
+        if known == client.loading and not function_id:
+            client.regress = self.name
         self._ids[client] = self.function_id = known
         self.client = weakref.ref(client)
         if self.captured:

@@ -24,6 +24,8 @@ from rsim.runtime.refs import ObjectRef
 if TYPE_CHECKING:
     from rsim.runtime.client import Client
 
+__tracebackhide__ = True  # pytest shows the caller's line instead
+
 Described = tuple[Parameters, dict[str, Any], bool]
 """A method's parameters and options, and whether it is a generator."""
 
@@ -207,7 +209,7 @@ class ActorMethod:
         self._results = options.number_of_results(self._qualified, streams)
         self._fewest, self._most = parameters.fewest, parameters.most
 
-    def remote(self, *args: Any, **kwargs: Any) -> Any:
+    def remote(self, /, *args: Any, **kwargs: Any) -> Any:
         """Call the method; return the refs of its results at once: one, or a list, None for 0, an
         ObjectRefGenerator for a generator.
 
@@ -219,7 +221,7 @@ class ActorMethod:
         """
         client = current.client or running_client()
         if self._ref._counter is not client:
-            raise checks.foreign_handle(self._ref)
+            raise checks.foreign_handle(ActorHandle(self._ref, self._interface))
         if kwargs or not self._fewest <= len(args) <= self._most:
             self._check(args, kwargs)
         for value in (*args, *kwargs.values()) if kwargs else args:

@@ -18,6 +18,8 @@ from rsim.exceptions import UnserializableError
 if TYPE_CHECKING:
     from rsim.core.records import TaskOptions
 
+__tracebackhide__ = True  # pytest shows the caller's line instead
+
 GENERATING = ("streaming", "dynamic")
 """What `num_returns` may be, other than a number, for generators."""
 

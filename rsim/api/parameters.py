@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from inspect import Parameter, Signature
 from typing import Any
 
+__tracebackhide__ = True  # pytest shows the caller's line instead
+
 Shape = tuple[tuple[str, int, bool], ...]
 """Name, kind and whether there is a default, of each parameter."""
 

@@ -25,8 +25,8 @@ _EXTRAS = {"simpy": "sim", "greenlet": "sim", "redis": "cluster"}
 Start = Callable[["SessionConfig"], "BackendSession"]
 
 
-def find(address: str) -> Start:
-    """What starts the backend for an address.
+def find(address: str, named: str = "address") -> Start:
+    """What starts the backend for an address. `named`: where it was given, for the error.
 
     Raises ValueError for an unknown address, ImportError when an optional dependency is missing,
     NotImplementedError for a cluster where there is no backend for it.
@@ -37,7 +37,7 @@ def find(address: str) -> Start:
             module, _, attribute = _BUILT_IN[name].partition(":")
             start: Start = getattr(import_module(module), attribute)
             return start
-        return _installed(name, address)
+        return _installed(name, address, named)
     except ImportError as error:
         missing = (error.name or "").partition(".")[0]
         if missing not in _EXTRAS:
@@ -54,7 +54,7 @@ def _backend_of(address: str) -> str:
     return _CLUSTER if is_cluster else address
 
 
-def _installed(name: str, address: str) -> Start:
+def _installed(name: str, address: str, named: str) -> Start:
     from importlib.metadata import entry_points
 
     found: dict[str, Any] = {point.name: point for point in entry_points(group=GROUP)}
@@ -67,4 +67,4 @@ def _installed(name: str, address: str) -> Start:
             "there are 'local' and 'sim'"
         )
     known = ", ".join(repr(each) for each in sorted({*_BUILT_IN, *found}))
-    raise ValueError(f"address must be one of {known}, not {address!r}")
+    raise ValueError(f"{named} must be one of {known}, not {address!r}")

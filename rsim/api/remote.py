@@ -24,6 +24,8 @@ from rsim.runtime.refs import ObjectRef
 if TYPE_CHECKING:
     from rsim.runtime.generators import ObjectRefGenerator
 
+__tracebackhide__ = True  # pytest shows the caller's line instead
+
 R = TypeVar("R")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -64,7 +66,7 @@ class RemoteFunction(Generic[T_co]):
             self._most = -1  # so that every call is checked, and refused
         definition.describe(self)
 
-    def remote(self, *args: Any, **kwargs: Any) -> T_co:
+    def remote(self, /, *args: Any, **kwargs: Any) -> T_co:
         """Submit a task that calls the function; return its refs at once.
 
         ObjectRefs among the arguments are waited for and replaced by their values before the task

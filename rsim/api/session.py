@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from rsim.runtime.session import BackendSession, SessionConfig
     from rsim.runtime.trace import NullTrace, Trace
 
+__tracebackhide__ = True  # pytest shows the caller's line instead
+
 _T = TypeVar("_T")
 
 _DEFAULT_ADDRESS = "local"
@@ -209,15 +211,13 @@ def init(
     bad argument, ImportError when the backend's optional dependencies are not installed.
     """
     global _session
+    checks.flag("ignore_reinit_error", ignore_reinit_error)
     with _lock:
         running = _running()
         if running is not None:
-            if checks.flag("ignore_reinit_error", ignore_reinit_error):
+            if ignore_reinit_error:
                 return running
-            raise RuntimeError(
-                f"rsim.init() was called while a runtime is running ({running!r}): call "
-                "rsim.shutdown() first, or pass ignore_reinit_error=True to go on with it"
-            )
+            raise _second(running)
         config = _configured(
             _address(address),
             _scenario(seed, cluster, faults, policy, tape, time_limit_s),
@@ -228,14 +228,29 @@ def init(
             object_store_memory=_given(_bytes, "object_store_memory", object_store_memory),
             namespace=_given(checks.name, "namespace", namespace),
             log_to_driver=checks.flag("log_to_driver", log_to_driver),
-            log_dir=None if log_dir is None else os.fspath(log_dir),
+            log_dir=_given(_folder, "log_dir", log_dir),
             spill_limit_bytes=_given(_limit, "spill_limit_bytes", spill_limit_bytes),
             **environments.settings(_given(environments.job_env, "runtime_env", runtime_env)),
             memory=_given(_bytes, "memory", memory),
         )
-        backend = registry.find(config.address)(config)
+        named = "RSIM_ADDRESS" if address is None else "address"
+        backend = registry.find(config.address, named)(config)
         _session = Session(backend, config)
         return _session
+
+
+def _second(running: Session) -> RuntimeError:
+    """The error of `init` where there is a session."""
+    if _in_task():
+        return RuntimeError(
+            "rsim.init() was called inside a task, which has a session already. If it is in a "
+            "module that a worker has imported, put what only the program is to do under: "
+            "if __name__ == '__main__':"
+        )
+    return RuntimeError(
+        f"rsim.init() was called while a runtime is running ({running!r}): call "
+        "rsim.shutdown() first, or pass ignore_reinit_error=True to go on with it"
+    )
 
 
 def _address(given: object) -> str:
@@ -295,6 +310,19 @@ def _bytes(name: str, value: object) -> int:
 
 def _limit(name: str, value: object) -> int:
     return checks.integer(name, value, 0)
+
+
+def _folder(name: str, value: object) -> str:
+    """An absolute path, where a folder is from now on."""
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"{name} must be the path of a folder, not {value!r}")
+    path = os.path.abspath(os.fsdecode(value))
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        reason = f"{name} cannot be a folder here: {error.strerror}"
+        raise type(error)(error.errno, reason, path) from None
+    return path
 
 
 def _name(name: str, value: object) -> str:

@@ -319,6 +319,8 @@ class GlobalScheduler:
         if node is None:
             names = ", ".join(view.name for view in self._fleet.views)
             why = f"there is no such node; valid: {names}"
+            if not isinstance(answer, str):
+                why = f"not the name of a node, nor None to let it wait; valid: {names}"
         else:
             total = format_demand(tuple(node.view.total.items()))
             why = f"which has {total} in total, but the task needs {format_demand(task.demand)}"

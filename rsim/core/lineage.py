@@ -105,7 +105,8 @@ class Lineage:
             text = f"{task.spec.name} is dead: {why}"
             return ErrorInfo("ActorDiedError", text, entry.object_id)
         if task.retries_left == 0:
-            text = f"{lost}, and {task.spec.name} has no retries left (max_retries)"
+            option = "max_task_retries" if task.spec.actor else "max_retries"
+            text = f"{lost}, and {task.spec.name} has no retries left ({option})"
             return ErrorInfo("ObjectReconstructionFailedError", text, entry.object_id)
         return None
 

@@ -11,6 +11,8 @@ import operator
 from collections.abc import Mapping
 from numbers import Real
 
+__tracebackhide__ = True  # pytest shows the caller's line instead
+
 _FINEST = 1e-4
 _MOST = 9e14
 """What still fits 64 bits when counted in units of 1/10000."""

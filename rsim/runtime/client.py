@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from rsim.core import events
 from rsim.core.ids import FIRST_RETURN, child_task_id, put_id, return_id
@@ -37,12 +37,15 @@ from rsim.runtime.serialization import (
     Payload,
     deserialize,
     deserialize_call,
+    deserialize_function,
     pack,
     pack_into,
     serialize,
     serialize_call,
 )
 from rsim.runtime.tenancy import inherited
+
+__tracebackhide__ = True  # pytest shows the caller's line instead
 
 INLINE_LIMIT_BYTES = 100 * 1024
 """Larger values go through shared memory (the limit that Ray uses for the same purpose)."""
@@ -74,6 +77,14 @@ class Client(Holdings):
         """The refs that functions have captured, by the function's id."""
         self.loaded_functions: Mapping[bytes, Callable[..., Any]] = {}
         """The functions and classes that this client's executor has loaded."""
+        self.loading = b""
+        """The function that this client's executor is loading now, for which it may import a
+        module.
+        """
+        self.regress = ""
+        """The name of that function, if the module itself calls it: to wait for that would have the
+        next worker do the same, and so on.
+        """
         self.creation: wire.RunTask | None = None
         """The task that creates, or has created, the actor of this worker; without arguments."""
         self._ops = itertools.count(1)
@@ -280,6 +291,8 @@ class Client(Holdings):
         )
         op = next(self._ops)
         timeout_ns = -1 if timeout_s is None else int(timeout_s * 1e9)
+        if self.regress:
+            self._refuse_regress()
         if self.has_loop:
             self._warn_of_blocking("get()", "await the ref")
         self.channel.send(events.ObjectsRequested(self.number, op, tuple(missing), timeout_ns))
@@ -376,6 +389,8 @@ class Client(Holdings):
         if len(ready) < num_returns:
             op = next(self._ops)
             timeout_ns = -1 if timeout_s is None else int(timeout_s * 1e9)
+            if self.regress:
+                self._refuse_regress()
             if self.has_loop:
                 self._warn_of_blocking("wait()", "use asyncio.wait")
             self.channel.send(
@@ -395,6 +410,13 @@ class Client(Holdings):
             (done if object_id in ready else others).append(ref)
         return done, others
 
+    def _refuse_regress(self) -> NoReturn:
+        raise RuntimeError(
+            f"a worker that imports a module to load {self.regress}() would have to wait there for "
+            f"a call of {self.regress}(), and so would the next: put what only the program is to "
+            "do under: if __name__ == '__main__':"
+        )
+
     def _warn_of_blocking(self, call: str, remedy: str) -> None:
         """Say once that an asynchronous actor has stopped all its calls to wait."""
         from asyncio import events as running
@@ -405,6 +427,14 @@ class Client(Holdings):
             print(f"rsim: {text}", file=sys.stderr)
 
     # -- tasks that run here -----------------------------------------------------------------------
+
+    def load_function(self, function_id: bytes, blob: bytes) -> Callable[..., Any]:
+        """A function or class to run here."""
+        self.loading = function_id
+        try:
+            return deserialize_function(blob)
+        finally:
+            self.loading, self.regress = b"", ""
 
     def load_arguments(self, task: wire.RunTask) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments of a task. When they were too large to send, its first dep is the packed

@@ -35,11 +35,7 @@ from rsim.runtime.client import INLINE_LIMIT_BYTES, Client
 from rsim.runtime.concurrency import Calls, ThreadedCalls
 from rsim.runtime.context import RUNNING, TaskContext
 from rsim.runtime.ports import Stage
-from rsim.runtime.serialization import (
-    deserialize_function,
-    pack,
-    serialize,
-)
+from rsim.runtime.serialization import pack, serialize
 from rsim.runtime.streaming import Broken, Declared, Kept, Production, collect, is_dynamic
 from rsim.runtime.tenancy import enter
 from rsim.runtime.wire import CALL, CREATION, TASK, RunTask
@@ -268,7 +264,9 @@ class Executor:
         function = self._functions.get(task.function_id)
         if function is None:
             assert task.function is not None, f"{task.name} came without its function"
-            function = self._functions[task.function_id] = deserialize_function(task.function)
+            function = self._functions[task.function_id] = self._client.load_function(
+                task.function_id, task.function
+            )
         return function
 
     def _spend(self, extras: bytes, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -18,6 +18,8 @@ from rsim.runtime.refs import ObjectRef
 if TYPE_CHECKING:
     from rsim.runtime.client import Client
 
+__tracebackhide__ = True  # pytest shows the caller's line instead
+
 T_co = TypeVar("T_co", covariant=True)
 
 AT_ONCE = 64

@@ -18,6 +18,7 @@ import io
 import pickle
 import struct
 import warnings
+from abc import ABCMeta
 from collections.abc import Callable, Mapping, Sequence
 from types import NoneType
 from typing import Any
@@ -29,6 +30,8 @@ from rsim.exceptions import UnserializableError
 from rsim.runtime import refs
 from rsim.runtime.refs import ForeignRefError, ObjectRef, check_known, recipe
 from rsim.runtime.unpicklable import describe, find_unpicklable
+
+__tracebackhide__ = True  # pytest shows the caller's line instead
 
 FUNCTION_WARN_BYTES = 10**7
 FUNCTION_LIMIT_BYTES = 10**8
@@ -163,7 +166,20 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             check_known(obj)
             self.contained[obj.binary()] = None
             return recipe(obj)
-        return super().reducer_override(obj)
+        reduced = super().reducer_override(obj)
+        return _with_slots(obj, reduced) if type(obj) in _CLASSES else reduced
+
+
+_CLASSES = frozenset({type, ABCMeta})
+
+
+def _with_slots(kind: type, reduced: Any) -> Any:
+    """What cloudpickle makes of a class, with its slots. It leaves them out, so that an object that
+    has been elsewhere comes back with a `__dict__`, which its own class cannot take.
+    """
+    if type(reduced) is tuple and "__slots__" in vars(kind) and not issubclass(kind, tuple):
+        reduced[1][_NAMESPACE]["__slots__"] = kind.__slots__  # type: ignore[attr-defined]
+    return reduced
 
 
 class _OutOfBand:
@@ -342,6 +358,8 @@ class _ExportPickler(cloudpickle.Pickler):  # type: ignore[misc]
             self.captured[obj.binary()] = obj
             return recipe(obj)
         reduced = super().reducer_override(obj)
+        if type(obj) in _CLASSES:
+            reduced = _with_slots(obj, reduced)
         if obj is not self.exported or not isinstance(obj, type) or type(reduced) is not tuple:
             return reduced
         make, arguments, *rest = reduced
@@ -352,8 +370,8 @@ class _ExportPickler(cloudpickle.Pickler):  # type: ignore[misc]
         )
 
 
-_MARK = 4
-"""Where the mark is among the arguments by which cloudpickle makes a class."""
+_NAMESPACE, _MARK = 3, 4
+"""Where these are among the arguments by which cloudpickle makes a class."""
 
 
 def serialize_function(

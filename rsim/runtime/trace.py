@@ -192,7 +192,7 @@ class Trace:
         A process is a node and a thread is a worker slot. On no thread do two slices overlap
         unless one is inside the other; transfers that do get threads of their own.
         """
-        with open(path, "w", encoding="ascii", newline="\n") as file:
+        with open(os.fspath(path), "w", encoding="ascii", newline="\n") as file:
             file.write('{"displayTimeUnit":"ns","traceEvents":[')
             separator = "\n"
             for event in _chrome_events(self._spans, self._instants, self._submissions):
@@ -246,7 +246,10 @@ class NullTrace(Trace):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Raise RuntimeError: there is nothing to save."""
-        raise RuntimeError("tracing is off: there is nothing to save")
+        raise RuntimeError(
+            "tracing is off but in a simulation: there is nothing to save; rsim.timeline(path) "
+            "writes down what has run"
+        )
 
 
 def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:

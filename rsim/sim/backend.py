@@ -33,7 +33,7 @@ from rsim.sim.engine import World
 from rsim.sim.faults import Faults, Injector
 from rsim.sim.greenlets import Hub, Strand
 from rsim.sim.network import NS_PER_S, Network
-from rsim.sim.output import TaskOutput
+from rsim.sim.output import outputs_of
 from rsim.sim.process import DRIVER_PID, Processes
 from rsim.sim.real_process import Collector, catch_interrupts, is_test_runner, pause_collector
 from rsim.sim.site import (
@@ -49,7 +49,7 @@ from rsim.sim.site import (
 from rsim.sim.sources import Replay, Source
 from rsim.sim.tape import Tape, source_of
 from rsim.sim.tracing import DRIVER_NAME, MessageKeys, Names, StepTracer
-from rsim.sim.virtual import VirtualContext, Virtualisation
+from rsim.sim.virtual import Patcher, VirtualContext, Virtualisation
 from rsim.sim.virtual import install as install_virtualisation
 from rsim.sim.virtual.clock import DEFAULT_EPOCH_NS
 from rsim.sim.worker import SimWorkers, Surroundings
@@ -96,8 +96,8 @@ class SimSession:
         self._hub = hub = Hub(world, driver, self._switched, self._stuck, self._tidy, self._bury)
         hub.timer_slack_ns = round(cluster.timer_slack_s * NS_PER_S)
         self._network = _network_of(cluster, world, tape)
-        self._places = places.Places(config)
-        self._outputs = TaskOutput(0, config.log_to_driver), TaskOutput(1, config.log_to_driver)
+        self._places = places.Places(config, self._running_worker)
+        self._outputs = outputs_of(config)
         self._processes = Processes(self._running_worker)
         self._shared = Surroundings(
             hub=hub,
@@ -356,8 +356,7 @@ class SimSession:
 
     def _enter(self) -> None:
         """Make this process the simulated driver's."""
-        more = self._processes.install
-        self._virtualisation = install_virtualisation(self._virtual_context, more=more)
+        self._virtualisation = install_virtualisation(self._virtual_context, more=self._install)
         self._undo.append(self._virtualisation.remove)
         self._places.enter()
         self._undo.append(self._places.leave)
@@ -371,6 +370,10 @@ class SimSession:
 
     # -- called back ---------------------------------------------------------------------------
 
+    def _install(self, patcher: Patcher) -> None:
+        self._processes.install(patcher)
+        self._places.install(patcher)
+
     def _switched(self, strand: Strand | None) -> None:
         """Make the state of the process that of the strand which runs now."""
         client = None if strand is None else strand.client
@@ -382,7 +385,7 @@ class SimSession:
             return
         process = None if strand is None else strand.process
         virtualisation.show_environ(None if process is None else process.environ)
-        self._places.show(process is not None)
+        self._places.show(process)
         if context is not self._context:
             virtualisation.switch(self._context, context)
             self._context = context

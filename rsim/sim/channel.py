@@ -29,6 +29,8 @@ from rsim.sim.engine import Lane
 from rsim.sim.greenlets import Hub, Strand
 from rsim.sim.site import Site
 
+__tracebackhide__ = True  # pytest shows the caller's line instead
+
 _FREE_POLLS = 10
 _POLL_NS = 100_000
 """Who asks again and again whether something is there, in no time at all, would never let time

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, fields, replace
 
 from rsim.runtime import checks
 from rsim.runtime.session import NodeOptions
@@ -104,8 +104,20 @@ class Cluster:
             checks.seconds(name, getattr(self, name))
         object.__setattr__(self, "members", self._members())
 
+    def _must_be_plain(self) -> None:
+        """Nothing is said of equal nodes where each is described by itself."""
+        for each in fields(Node):
+            own = getattr(self, each.name, each.default)
+            if own != each.default:
+                raise ValueError(
+                    f"{each.name}={own!r} is for equal nodes, and nodes is a list: say it in each "
+                    f"rsim.sim.Node"
+                )
+
     def _members(self) -> tuple[Node, ...]:
         nodes = self.nodes
+        if not isinstance(nodes, int):
+            self._must_be_plain()
         if isinstance(nodes, int) and not isinstance(nodes, bool):
             checks.integer("nodes", nodes, 1, _MOST_NODES)
             alike = Node(

@@ -17,7 +17,8 @@ from rsim.sim.engine import World
 from rsim.sim.greenlets import Strand
 from rsim.sim.network import NS_PER_S
 from rsim.sim.site import Site
-from rsim.sim.tracing import Names
+from rsim.sim.tracing import DRIVER_NAME, Names
+from rsim.sim.virtual.escapes import user_line
 
 PATIENCE_S = 30.0
 """How long the driver waits, in real time, before the user is told; then twice as long."""
@@ -82,10 +83,21 @@ class Watch:
 
 
 def _asleep(strand: Strand, names: Names) -> str:
-    return f"{_who(strand, names)} is asleep: {strand.napping}" if strand.napping else ""
+    if not strand.napping:
+        return ""
+    place = "" if " at " in strand.napping else _place(strand)
+    return f"{_who(strand, names)} is asleep: {strand.napping}{place}"
+
+
+def _place(strand: Strand) -> str:
+    """Where the user's code is that has stopped."""
+    frame = None if strand.greenlet is None else strand.greenlet.gr_frame
+    return "" if frame is None else f" at {user_line(frame)}"
 
 
 def _who(strand: Strand, names: Names) -> str:
+    if strand.name == DRIVER_NAME:
+        return f"{DRIVER_NAME} (the driver)"
     who = names(strand.key)
     return f"{strand.name} (task {who})" if who != strand.name else who
 
@@ -93,7 +105,7 @@ def _who(strand: Strand, names: Names) -> str:
 def _waiting(channel: SimChannel, names: Names) -> Iterator[str]:
     for strand, request in channel.waiting:
         if request is not None:
-            yield _stopped(_who(strand, names), request, names)
+            yield _stopped(_who(strand, names), request, names) + _place(strand)
 
 
 def _stopped(who: str, request: events.Event, names: Names) -> str:

@@ -22,6 +22,8 @@ from simpy.core import EmptySchedule
 from rsim.exceptions import RsimError, SimulationEscapeError
 from rsim.sim.engine import Happening, Key, World
 
+__tracebackhide__ = True  # pytest shows the caller's line instead
+
 _PATIENCE = 100
 """How often a strand may refuse to end at the close of a session before it is left where it is."""
 
@@ -183,6 +185,7 @@ class Hub:
         if self.closing:
             self._refused()
         if self._greenlet.dead:
+            self._must_be_home()
             raise RuntimeError("the simulation has failed before and cannot go on: shut it down")
         current = getcurrent()
         if self.running is self.driver and current is not self.driver.greenlet:
@@ -270,13 +273,16 @@ class Hub:
 
     def _adopt(self, current: greenlet) -> None:
         """The driver's program has moved to another greenlet (of its own) since it began."""
+        self._must_be_home()
+        self.driver.greenlet = self._greenlet.parent = current
+
+    def _must_be_home(self) -> None:
         if threading.get_ident() != self._thread:
             raise SimulationEscapeError(
                 "rsim was called from a real thread, other than the one that called rsim.init(): "
                 "start threads after that, and they are simulated",
                 call="threading.Thread",
             )
-        self.driver.greenlet = self._greenlet.parent = current
 
     def insist_on_life(self) -> None:
         """End the running strand if the session is over: it must not begin anything new."""
@@ -303,12 +309,16 @@ class Hub:
     # -- at the end ----------------------------------------------------------------------------
 
     def close(self) -> None:
-        """End every greenlet, in the order of their starts; their `finally` blocks run now."""
+        """End every greenlet, in the order of their starts; their `finally` blocks run now, unless
+        the thread of the greenlets is another one: it has ended, perhaps.
+        """
         if self.closing:
             return
         self.closing = True
         driver = self.driver
         driver.alive = False
+        if threading.get_ident() != self._thread:
+            return
         for strand in self._strands:
             assert strand.greenlet is not None
             self._enter(strand)

@@ -1,16 +1,18 @@
 """What tasks print.
 
 Decides how the text of a task reaches the driver: line by line, each with the task's label in
-front. Must never touch what the driver prints, nor keep a stream that somebody else may close. Owns
-the unfinished lines.
+front, and the folder of logs, if there is one. Must never touch what the driver prints, nor keep a
+stream that somebody else may close. Owns the unfinished lines.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
 from typing import Any
 
+from rsim.runtime.session import SessionConfig
 from rsim.sim.greenlets import Hub, Strand
 
 
@@ -21,9 +23,12 @@ class TaskOutput:
     runs; the driver's text passes unchanged. All else is the driver's stream's business.
     """
 
-    def __init__(self, index: int, shown: bool) -> None:
+    def __init__(self, index: int, shown: bool, folder: str | None = None) -> None:
         self._index = index
         self._shown = shown
+        self._folder = folder
+        """Where the text of each worker is kept, too, in a file of its own."""
+        self._kept: set[int] = set()
         self._hub: Hub | None = None
         self._lines: dict[Strand, str] = {}
         """The text after the last line break."""
@@ -40,7 +45,7 @@ class TaskOutput:
         strand = self._task()
         if strand is None:
             self._target.write(text)
-        elif self._shown and not self._hub_closing():
+        elif (self._shown or self._folder) and not self._hub_closing():
             *lines, rest = (self._lines.pop(strand, "") + text).split("\n")
             for line in lines:
                 self._put(strand, line + "\n")
@@ -73,6 +78,19 @@ class TaskOutput:
         return getattr(self._target, name)
 
     def _put(self, strand: Strand, text: str) -> None:
+        if self._folder is not None:
+            self._keep(self._folder, strand.process.pid, text)
+        if self._shown:
+            self._show(strand, text)
+
+    def _keep(self, folder: str, pid: int, text: str) -> None:
+        mode = "a" if pid in self._kept else "w"  # an earlier simulation had the same numbers
+        self._kept.add(pid)
+        name = f"worker-{pid}.{('out', 'err')[self._index]}"
+        with open(os.path.join(folder, name), mode, encoding="utf-8", errors="replace") as file:
+            file.write(text)
+
+    def _show(self, strand: Strand, text: str) -> None:
         label = "" if self._begun.pop(strand, False) else strand.label
         try:
             self._target.write(label + text)
@@ -98,3 +116,9 @@ class TaskOutput:
             return self._hub.driver.streams[self._index]
         stream = getattr(sys, name)
         return stream if stream is not self else getattr(sys, f"__{name}__")
+
+
+def outputs_of(config: SessionConfig) -> tuple[TaskOutput, TaskOutput]:
+    """The two streams of a session's workers."""
+    shown, folder = config.log_to_driver, config.log_dir
+    return TaskOutput(0, shown, folder), TaskOutput(1, shown, folder)

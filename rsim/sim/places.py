@@ -1,20 +1,31 @@
 """What the processes of simulated workers have that the driver's has not: their environment
 variables, the folder they are in, and where they look for modules.
 
-Decides what those are at first, and whose is the real process's folder now. Must never leave the
-driver anywhere else than where it was. Owns in which folder the driver is while a worker runs.
+Decides what those are at first, and in whose folder the real process is now. Must never leave the
+driver anywhere else than where it was. Owns that folder, and the driver's.
 
-All workers share one folder, as they share one table of modules with the driver.
+All workers share one table of modules with the driver.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Protocol
 
 from rsim.runtime.environment import add
 from rsim.runtime.session import SessionConfig
 from rsim.sim.virtual.environ import Variables, encoded
+from rsim.sim.virtual.patching import Function, Patcher
+
+
+class Located(Protocol):
+    """A simulated process."""
+
+    folder: str
+    """The folder it went to; empty: it has not gone anywhere."""
 
 
 def environ(config: SessionConfig) -> Variables:
@@ -25,13 +36,23 @@ def environ(config: SessionConfig) -> Variables:
 
 
 class Places:
-    """The two folders: the driver's and the workers'."""
+    """The folders of the driver and of the workers. `running`: the worker that runs, if one does.
 
-    def __init__(self, config: SessionConfig) -> None:
-        self._elsewhere = config.working_dir
-        """The folder of those who do not run now; None: all are in one."""
-        self._in_worker = False
+    A worker is where it went last, or where all begin.
+    """
+
+    def __init__(self, config: SessionConfig, running: Callable[[], Located | None]) -> None:
+        self._running = running
+        self._here = self._driver = _folder()
+        self._first = config.working_dir or self._driver
+        self._go: Callable[[str], object] = os.chdir
         self._code = list(config.code)
+
+    def install(self, patcher: Patcher) -> None:
+        """Notice who goes where."""
+        self._go = os.chdir
+        for name in ("chdir", "fchdir"):
+            patcher.replace(os, name, self._noticed)
 
     def enter(self) -> None:
         """Let modules be found."""
@@ -39,14 +60,35 @@ class Places:
 
     def leave(self) -> None:
         """Undo `enter`; the driver is where it was."""
-        self.show(False)
+        self.show(None)
         for folder in self._code:
             if folder in sys.path:
                 sys.path.remove(folder)
 
-    def show(self, in_worker: bool) -> None:
-        """Be in the folder of whoever runs from now on."""
-        if self._elsewhere is not None and in_worker is not self._in_worker:
-            here = os.getcwd()
-            os.chdir(self._elsewhere)
-            self._elsewhere, self._in_worker = here, in_worker
+    def show(self, process: Located | None) -> None:
+        """Be in the folder of whoever runs from now on; None: the driver."""
+        wanted = self._driver if process is None else process.folder or self._first
+        if wanted != self._here and wanted:
+            self._here = wanted
+            with suppress(OSError):  # it is gone, and whoever was in it is nowhere
+                self._go(wanted)
+
+    def _noticed(self, real: Any) -> Function:
+        def go(*args: Any, **kwargs: Any) -> None:
+            real(*args, **kwargs)
+            process = self._running()
+            self._here = _folder()
+            if process is None:
+                self._driver = self._here
+            else:
+                process.folder = self._here
+
+        return go
+
+
+def _folder() -> str:
+    """Where the real process is; empty: in a folder that is gone."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""

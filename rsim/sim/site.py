@@ -274,4 +274,4 @@ class SimPorts(Ports):
 
     def warn(self, message: str) -> None:
         # Machines never run on a task's behalf, so this is the driver's stream.
-        print(message, file=sys.stderr)
+        print(f"rsim: {message}", file=sys.stderr)

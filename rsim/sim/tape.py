@@ -150,7 +150,7 @@ class Tape:
             "seed": self.seed,
             "draws": len(self._draws),
         }
-        with open(path, "w", encoding="ascii", newline="\n") as file:
+        with open(os.fspath(path), "w", encoding="ascii", newline="\n") as file:
             file.write(json.dumps(header) + "\n")
             file.writelines(self._lines())
 

@@ -202,6 +202,7 @@ class Worker:
         self.begun_ns = -1
         self.pid = shared.processes.new_pid()
         self.environ = dict(shared.environ)
+        self.folder = ""
         shared.processes.add(self)
         self.shared = shared
         self._hub = hub = shared.hub

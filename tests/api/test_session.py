@@ -70,6 +70,16 @@ def test_first_use_initialises(use: Any) -> None:
     assert rsim.init(ignore_reinit_error=True).address == "local"
 
 
+def test_an_address_of_the_environment_that_is_none_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RSIM_ADDRESS", "simm")
+    with pytest.raises(ValueError, match="RSIM_ADDRESS must be one of 'local', 'sim', not 'simm'"):
+        rsim.init()
+    with pytest.raises(ValueError, match=r"^address must be one of"):
+        rsim.init("locla")
+
+
 def test_environment_gives_address_and_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RSIM_ADDRESS", "sim")
     monkeypatch.setenv("RSIM_SEED", "7")
@@ -135,6 +145,11 @@ def test_inside_a_task_there_is_no_init_and_no_shutdown(monkeypatch: pytest.Monk
         with pytest.raises(RuntimeError, match="now is not known inside a task"):
             session.now()
     assert rsim.init(ignore_reinit_error=True) is driver
+
+
+def test_arguments_are_checked_also_where_they_would_not_matter() -> None:
+    with pytest.raises(TypeError, match="ignore_reinit_error must be True or False, not 'x'"):
+        rsim.init(ignore_reinit_error="x")  # type: ignore[arg-type]
 
 
 def test_missing_extra_is_named() -> None:

@@ -51,6 +51,21 @@ def error_of(ref):
     return caught.value
 
 
+def test_a_test_that_fails_is_shown_where_it_does(rt):
+    """pytest leaves out the frames of rsim."""
+    for call in (
+        lambda: rsim.get(fail.remote(ValueError())),
+        lambda: rsim.get(identity.options(num_cpus=99).remote(1), timeout=0.01),
+        lambda: identity.remote(1, 2),
+        lambda: identity.options(num_cpu=1),
+        lambda: rsim.get(5),
+    ):
+        with pytest.raises((ValueError, TypeError, TimeoutError)) as caught:
+            call()
+        shown = caught.traceback.filter(caught)
+        assert {str(entry.path) for entry in shown} == {__file__}
+
+
 def test_an_error_is_a_task_error_and_of_the_users_type(rt):
     error = error_of(fail.remote(ZeroDivisionError("by hand")))
     assert isinstance(error, RsimError)

@@ -7,6 +7,7 @@ import decimal
 import enum
 import fractions
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -98,6 +99,35 @@ def test_arrays(rt, array):
         assert back.dtype == array.dtype
         assert back.shape == array.shape
         assert np.array_equal(back, array)
+
+
+def test_objects_with_slots_come_back_from_elsewhere(rt):
+    class Base:
+        __slots__ = ("__hidden", "__weakref__")
+
+        def __init__(self):
+            self.__hidden = 1
+
+    class Slotted(Base):
+        __slots__ = ("only",)
+
+    @dataclasses.dataclass(slots=True)
+    class Point:
+        x: int
+
+    class Pair(NamedTuple):
+        left: int
+
+    slotted = Slotted()
+    slotted.only = 2
+
+    @rsim.remote
+    def see(values):
+        return values, [hasattr(value, "__dict__") for value in values]
+
+    (there, point, pair), had_dict = rsim.get(see.remote([slotted, Point(3), Pair(4)]))
+    assert (there._Base__hidden, there.only, point, pair) == (1, 2, Point(3), Pair(4))
+    assert had_dict == [False] * 3
 
 
 def test_a_value_that_refers_to_itself(rt):

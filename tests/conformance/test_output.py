@@ -142,7 +142,6 @@ def test_output_before_an_error_and_before_a_death(heard, rt):
         heard.await_text("out", f"last words before {how}\n")
 
 
-@pytest.mark.parametrize("backend", ["local"])
 def test_logs_stay_where_the_user_wants_them(init, tmp_path):
     folder = tmp_path / "logs"
     init(num_cpus=1, log_dir=folder, log_to_driver=False)
@@ -150,6 +149,15 @@ def test_logs_stay_where_the_user_wants_them(init, tmp_path):
     rsim.shutdown()
     kept = {path.suffix: path.read_text() for path in folder.iterdir()}
     assert kept == {".out": "hello 5\n", ".err": "careful 5\n"}
+
+
+def test_where_no_logs_can_be_kept_is_told_at_once(init, tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(FileExistsError, match=r"log_dir cannot be .*file'"):
+        init(log_dir=file)
+    with pytest.raises(TypeError, match="log_dir must be the path of a folder, not 5"):
+        init(log_dir=5)
 
 
 def quietly(self):

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from importlib.metadata import version
@@ -219,6 +220,28 @@ def test_workers_are_in_the_working_directory_of_the_job_and_import_from_it(init
     assert os.getcwd() == before
     rsim.shutdown()
     assert (os.getcwd(), sys.path) == (before, path)
+
+
+def test_a_worker_that_goes_to_another_folder_goes_alone(rt, tmp_path):
+    @rsim.remote
+    class Traveller:
+        def go(self, folder):
+            os.chdir(folder)
+
+        def here(self):
+            time.sleep(0.001)  # others run meanwhile
+            return os.getcwd()
+
+    at_home = os.getcwd()
+    traveller, stays = Traveller.remote(), Traveller.remote()
+    rsim.get([traveller.go.remote("/"), stays.here.remote()])
+    assert rsim.get([each.here.remote() for each in (traveller, stays)]) == ["/", at_home]
+    os.chdir(tmp_path)
+    try:
+        assert rsim.get([each.here.remote() for each in (traveller, stays)]) == ["/", at_home]
+        assert Path.cwd() == tmp_path
+    finally:
+        os.chdir(at_home)
 
 
 def test_an_actor_and_its_threads_are_in_the_working_directory(init, tmp_path):

@@ -55,6 +55,7 @@ def test_kwargs_defaults_and_variable_arguments(rt):
     ref = rsim.put(7)
     assert rsim.get(call.remote(1, c=3)) == (1, 2, (), 3, 4, {})
     assert rsim.get(call.remote(ref, ref, ref, c=ref, d=ref, e=ref)) == (7, 7, (7,), 7, 7, {"e": 7})
+    assert rsim.get(call.remote(1, c=3, self=5)) == (1, 2, (), 3, 4, {"self": 5})
 
 
 def test_wrong_arguments_raise_type_error_at_the_call(rt):

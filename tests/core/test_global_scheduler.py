@@ -275,7 +275,7 @@ def test_none_means_wait_and_the_policy_is_asked_at_the_next_event() -> None:
 
 @pytest.mark.parametrize(
     ("answer", "why"),
-    [("z", "no such node; valid: a"), ("a", "{'CPU': 2} in total"), (7, "no such")],
+    [("z", "no such node; valid: a"), ("a", "{'CPU': 2} in total"), (7, "not the name of a node")],
 )
 def test_an_impossible_answer_names_policy_task_and_answer(answer: object, why: str) -> None:
     desk = Desk("a", policy=Says({1: answer}))

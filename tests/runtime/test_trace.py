@@ -156,6 +156,11 @@ def test_a_null_trace_takes_everything_and_keeps_nothing(tmp_path: Path) -> None
             use()
 
 
+def test_a_trace_is_saved_under_a_path_only() -> None:
+    with pytest.raises(TypeError, match="not int"):  # as a number, it would be a descriptor
+        Trace().save(1)  # type: ignore[arg-type]
+
+
 # The export
 
 

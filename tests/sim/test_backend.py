@@ -29,6 +29,7 @@ from rsim.runtime import current
 from rsim.runtime.session import SessionConfig
 from rsim.sim import Cluster, Node, Replay, Tape
 from rsim.sim.backend import SimSession, start
+from tests.sim import driving
 from tests.sim.driving import client, get, get_all, simulation, submit
 
 ROOT = Path(__file__).parents[2]
@@ -85,6 +86,11 @@ def test_a_nodes_speed_scales_declared_cost_but_not_sleep() -> None:
     with simulation(cluster=[Node(speed=3.0)]) as session:
         get(submit(work))
         assert session.now() == 3.0
+
+
+def test_what_is_said_of_equal_nodes_is_not_said_of_a_list() -> None:
+    with pytest.raises(ValueError, match="num_cpus=2 is for equal nodes, and nodes is a list"):
+        Cluster([Node(), Node()], num_cpus=2)
 
 
 def test_workers_take_their_time_to_start_if_the_cluster_says_so() -> None:
@@ -437,7 +443,7 @@ def test_a_deadlock_is_an_error_in_the_driver_that_says_who_waits() -> None:
         with pytest.raises(DeadlockError) as caught:
             get(ref)
         report = caught.value.report
-        assert "d is stopped in its get d/0.r0" in report
+        assert f"d (the driver) is stopped in its get d/0.r0 at {driving.__file__}:" in report
         assert "double" in report
         assert len(session.infeasible()) == 1
         assert get(submit(double, 2)) == 4, "the session goes on"

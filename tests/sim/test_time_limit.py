@@ -46,7 +46,7 @@ def test_an_actor_that_ticks_does_not_keep_a_driver_waiting_for_ever():
         assert session.now() == 50
     text = str(caught.value)
     assert "the time limit of 50 s has come (virtual time 50 s); who waits for what:" in text
-    assert "\n  d is stopped in its get d/2.r0\n" in text
+    assert f"\n  d (the driver) is stopped in its get d/2.r0 at {__file__}:" in text
 
 
 def test_nor_does_a_thread_that_ticks():
@@ -139,4 +139,4 @@ def test_the_report_says_who_ticks(capsys, monkeypatch):
             rsim.get(ticking.never.remote())
     told = capsys.readouterr().err
     assert "rsim: the driver has been waiting for 0 s, while virtual time has gone from " in told
-    assert "\n  d is stopped in its get d/2.r0\n" in told
+    assert f"\n  d (the driver) is stopped in its get d/2.r0 at {__file__}:" in told

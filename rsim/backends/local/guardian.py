@@ -92,7 +92,7 @@ class Guardian:
         try:
             pid = os.fork()
         except OSError as error:
-            self._say(f"exited {worker} could not be started: {error.strerror}")
+            self._say(f"exited {worker} it cannot be forked: {error.strerror}")
             pid = -1
         if pid == 0:
             self._become_worker(int(worker.split()[1]), fds, me)
@@ -204,14 +204,14 @@ def main(driver_fd: int, driver_pid: int, leftovers: Sequence[str]) -> None:
     """The program of the guardian process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.set_inheritable(driver_fd, False)
-    driver = socket.socket(fileno=driver_fd)
-    try:
-        guardian = Guardian(driver, driver_pid, leftovers)
-    except ProcessLookupError:  # killed before it could be watched
-        for beginning in leftovers:
-            _remove_all(beginning)
-        return
-    for name in os.environ.get("RSIM_PRELOAD", "").split():
-        importlib.import_module(name)  # here, and so in every worker
-    gc.freeze()  # so that collections in workers do not touch, and so copy, the shared pages
-    guardian.run()
+    with socket.socket(fileno=driver_fd) as driver:
+        try:
+            guardian = Guardian(driver, driver_pid, leftovers)
+        except ProcessLookupError:  # killed before it could be watched
+            for beginning in leftovers:
+                _remove_all(beginning)
+            return
+        for name in os.environ.get("RSIM_PRELOAD", "").split():
+            importlib.import_module(name)  # here, and so in every worker
+        gc.freeze()  # so that collections in workers do not touch, and so copy, the shared pages
+        guardian.run()

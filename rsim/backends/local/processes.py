@@ -7,6 +7,7 @@ the workers.
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import socket
@@ -162,7 +163,9 @@ class WorkerProcesses:
         self._reactor.add(err.fd, lambda _: self._read_output(err), OUTPUT)
 
     def _not_started(self, client: int, error: OSError) -> None:
-        reason = f"could not be started: {error}"
+        reason = str(error)
+        if error.errno == errno.EMFILE:
+            reason += "; the driver needs 4 for each worker: raise its limit (ulimit -n)"
 
         def tell() -> None:
             if not self._closed:

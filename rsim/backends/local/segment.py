@@ -71,16 +71,22 @@ class Segment:
 
     @classmethod
     def create(cls, name: str, capacity_bytes: int) -> Segment:
-        """Make the segment's file. OSError when /dev/shm cannot hold even its name."""
+        """Make the segment's file. OSError when there is no room for its name or its addresses."""
         path = SHM_ROOT / name
         fd = _create(path)
         try:
             os.ftruncate(fd, capacity_bytes)
             return cls(fd, capacity_bytes, path)
-        except BaseException:
+        except BaseException as error:
             os.close(fd)
             path.unlink(missing_ok=True)
-            raise
+            if not isinstance(error, OSError):
+                raise
+            raise OSError(
+                error.errno,
+                f"an object store of {capacity_bytes:,} bytes cannot be mapped: {error.strerror}. "
+                "Give object_store_memory a smaller number, or processes more room (ulimit -v)",
+            ) from None
 
     @classmethod
     def attach(cls, fd: int) -> Segment:

@@ -55,8 +55,13 @@ class Warden:
         with theirs:
             its_fd = max(theirs.fileno(), 2) + 1
             actions = [
-                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_DUP2, theirs.fileno(), its_fd),
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                *(
+                    (os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_WRONLY, 0)
+                    for fd in (1, 2)
+                    if not _is_inherited(fd)  # else it would be the first fd that it opens
+                ),
             ]
             arguments = (its_fd, os.getpid(), self._leftovers)
             path = [*self._code, *map(os.path.abspath, sys.path)]
@@ -141,6 +146,13 @@ class Warden:
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1
+
+
+def _is_inherited(fd: int) -> bool:
+    try:
+        return os.get_inheritable(fd)
+    except OSError:  # closed: the driver is a daemon
+        return False
 
 
 def _wait_for(kind: int, number: int) -> None:

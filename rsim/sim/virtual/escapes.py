@@ -108,10 +108,12 @@ def escape_error(call: str, why: str, context: VirtualContext) -> SimulationEsca
     )
 
 
-def user_line() -> str:
-    """file:line of the innermost running frame that is the user's own code."""
+def user_line(frame: FrameType | None = None) -> str:
+    """file:line of the innermost frame that is the user's own code, from `frame` outwards; None:
+    of those that run.
+    """
     best = "an unknown line"
-    frame: FrameType | None = sys._getframe(1)
+    frame = frame or sys._getframe(1)
     while frame is not None:
         distance = _distance(frame.f_code.co_filename)
         if distance == 0:

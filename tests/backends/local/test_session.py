@@ -309,7 +309,7 @@ def test_a_worker_that_cannot_be_started_is_a_death_with_a_reason() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
         try:
             ref = driver.run(exit_hard, 1, options=TaskOptions(max_retries=1))
-            with pytest.raises(RsimError, match="could not be started"):
+            with pytest.raises(RsimError, match=r"started: .*Too many open files.*ulimit -n"):
                 driver.get(ref)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
