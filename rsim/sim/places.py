@@ -29,7 +29,9 @@ class Places:
 
     def __init__(self, config: SessionConfig) -> None:
         self._elsewhere = config.working_dir
-        """The folder of those who do not run now; None: all are in one."""
+        """The folder of those who do not run now; None: all are in one, from the start or because
+        one of the two is gone.
+        """
         self._in_worker = False
         self._code = list(config.code)
 
@@ -47,6 +49,16 @@ class Places:
     def show(self, in_worker: bool) -> None:
         """Be in the folder of whoever runs from now on."""
         if self._elsewhere is not None and in_worker is not self._in_worker:
-            here = os.getcwd()
-            os.chdir(self._elsewhere)
+            here = _here()
+            try:
+                os.chdir(self._elsewhere)
+            except FileNotFoundError:
+                here = None
             self._elsewhere, self._in_worker = here, in_worker
+
+
+def _here() -> str | None:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return None
