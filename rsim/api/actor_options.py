@@ -185,6 +185,7 @@ def _core_options(
             name=None if name is None else ActorName(given.get("namespace", ""), name),
             detached=given.get("lifetime") == "detached",
             namespace="" if name is not None else given.get("namespace", ""),
+            patient=given.get("max_task_retries", 0) != 0,
         ),
     )
 

@@ -24,10 +24,13 @@ _ARCHIVES = (".zip", ".whl", ".jar")
 
 
 class RuntimeEnv(dict[str, Any]):
-    """A dict of the fields of a runtime environment. Raises as `runtime_env` for bad `env_vars`."""
+    """A dict of the fields of a runtime environment. Raises as `runtime_env` for bad `env_vars`, or
+    a bad `config`.
+    """
 
     def __init__(self, **fields: Any) -> None:
         _check_variables("runtime_env", fields.get("env_vars"))
+        check_config(fields.get("config"))
         super().__init__({name: value for name, value in fields.items() if value is not None})
 
     def to_dict(self) -> dict[str, Any]:
@@ -83,7 +86,28 @@ def _fields(name: str, value: object) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise TypeError(f"{name} must be a dict or a RuntimeEnv, not {value!r}")
     _check_variables(name, value.get("env_vars"))
+    check_config(value.get("config"))
     return {field: it for field, it in value.items() if it and not _is_idle(field, it)}
+
+
+def check_config(config: object) -> None:
+    """How Ray prepares an environment has no effect, but must make sense. Raises TypeError or
+    ValueError.
+    """
+    if config is None:
+        return
+    if not isinstance(config, Mapping):
+        raise TypeError(f"config must be a dict or a RuntimeEnvConfig, not {config!r}")
+    limit_s = config.get("setup_timeout_seconds", -1)
+    if not isinstance(limit_s, int):
+        raise TypeError(f"setup_timeout_seconds must be of type int, not {limit_s!r}")
+    if limit_s <= 0 and limit_s != -1:
+        raise ValueError(
+            f"setup_timeout_seconds must be greater than zero or equals to -1, not {limit_s}"
+        )
+    eager = config.get("eager_install", True)
+    if not isinstance(eager, bool):
+        raise TypeError(f"eager_install must be a boolean, not {eager!r}")
 
 
 def _is_idle(field: str, given: object) -> bool:
@@ -95,7 +119,9 @@ def _folder(what: str, given: object) -> str:
     if not isinstance(given, str | os.PathLike):
         raise TypeError(f"{what} must be a path, not {given!r}")
     path = os.fspath(given)
-    if "://" in path or path.endswith(_ARCHIVES):
+    if "://" in path and not path.endswith(_ARCHIVES):
+        raise ValueError(f"{what} must be a folder, or a URI that ends in .zip, not {path!r}")
+    if path.endswith(_ARCHIVES):
         raise NotImplementedError(f"{what}={path!r} is not there: only folders on this machine are")
     if not os.path.isdir(path):
         raise ValueError(f"{what} must be an existing directory, not {path!r}")

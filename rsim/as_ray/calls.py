@@ -13,6 +13,7 @@ from typing import Any
 import rsim
 from rsim import util
 from rsim.api import groups
+from rsim.core.labels import NODE_ID
 from rsim.runtime import current
 from rsim.runtime.refs import ForeignRefError
 
@@ -58,6 +59,14 @@ def wait(
 def cancel(ray_waitable: Any, *, force: bool = False, recursive: bool = True) -> None:
     """As `rsim.cancel`."""
     rsim.cancel(ray_waitable, force=force, recursive=recursive)
+
+
+def nodes() -> list[dict[str, Any]]:
+    """The nodes of the cluster, without the label that only rsim's own programs know."""
+    found = rsim.nodes()
+    for node in found:
+        node["Labels"].pop(NODE_ID, None)
+    return found
 
 
 def timeline(filename: str | os.PathLike[str] | None = None) -> list[dict[str, Any]] | None:

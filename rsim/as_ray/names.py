@@ -89,9 +89,9 @@ _RAY: Names = {
     **_in(
         "rsim",
         "available_resources cluster_resources get_actor get_gpu_ids get_runtime_context kill "
-        "nodes remote",
+        "remote",
     ),
-    **_in(f"{_HERE}.calls", "cancel get put timeline wait"),
+    **_in(f"{_HERE}.calls", "cancel get nodes put timeline wait"),
     **_in(
         f"{_HERE}.session",
         "init is_initialized shutdown SCRIPT_MODE WORKER_MODE RESTORE_WORKER_MODE "
@@ -314,8 +314,8 @@ MODULES: dict[str, Names] = {
     "ray._private.ray_constants": _CONSTANTS,
     "ray._private.gcs_utils": _in(f"{_HERE}.internals", "ActorTableData"),
     "ray._private.services": _in(f"{_HERE}.testing", "remaining_processes_alive"),
-    "ray._private.state": _in("rsim", "available_resources cluster_resources nodes")
-    | _in(f"{_HERE}.calls", "timeline")
+    "ray._private.state": _in("rsim", "available_resources cluster_resources")
+    | _in(f"{_HERE}.calls", "nodes timeline")
     | _in(
         f"{_HERE}.tables",
         "actors jobs workers available_resources_per_node total_resources_per_node node_ids "

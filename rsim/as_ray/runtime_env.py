@@ -7,15 +7,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from rsim.api.runtime_env import RuntimeEnv
+from rsim.api.runtime_env import RuntimeEnv, check_config
 
 __all__ = ["JobConfig", "RuntimeEnv", "RuntimeEnvConfig"]
 
 
 class RuntimeEnvConfig(dict[str, Any]):
-    """How Ray sets up an environment: without effect, as there is nothing to set up."""
+    """How Ray sets up an environment: checked, and without effect, as there is nothing to set up.
+
+    Raises TypeError or ValueError.
+    """
 
     def __init__(self, **fields: Any) -> None:
+        check_config(fields)
         super().__init__(fields)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import rsim
 from rsim.as_ray import cluster
 from rsim.as_ray.arguments import check_others, check_resources, keeps_quiet
+from rsim.as_ray.exceptions import RaySystemError
 from rsim.as_ray.runtime_env import JobConfig
 from rsim.exceptions import RsimTaskError
 
@@ -222,9 +223,8 @@ def shutdown(*, wait_for_processes: bool = False, _exiting_interpreter: bool = F
 def start_by_itself() -> None:
     """What any first call does: ray.init(), unless RAY_ENABLE_AUTO_CONNECT=0 forbids it."""
     if os.environ.get("RAY_ENABLE_AUTO_CONNECT") == "0":
-        raise RuntimeError(
-            "Ray has not been started yet: call ray.init(), as RAY_ENABLE_AUTO_CONNECT is 0"
-        )
+        text = "Ray has not been started yet. Call ray.init(), as RAY_ENABLE_AUTO_CONNECT is 0"
+        raise RaySystemError(text)
     init()
 
 

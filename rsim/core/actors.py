@@ -343,6 +343,15 @@ class Actors:
         self._node.tasks.fail_object(entry, ErrorInfo("ActorDiedError", text, actor_id))
         self._node.lanes.actor_died(actor_id)
 
+    def refuses(self, actor_id: bytes) -> bool:
+        """Whether calls without retries need not wait for the actor: it is being created again."""
+        owned = self.owned.get(actor_id)
+        if owned is None:
+            return self._node.peers.directory.refuses(actor_id)
+        creation = owned.task.spec.creation
+        assert creation is not None
+        return not owned.at and owned.task.attempt > 0 and not creation.patient
+
     def node_died(self, dead: str) -> None:
         """Actors that lived there are gone, and those that it owned have nobody left."""
         for actor_id, owned in list(self.owned.items()):

@@ -56,8 +56,9 @@ class Cancellation:
         return [task for task in table if task.spec.parent_id == parent_id]
 
     def cancel(self, task: Task, force: bool, recursive: bool) -> None:
-        """Do not run a task, or stop it, unless it has finished."""
+        """Do not run a task, or stop it, unless it has finished: then never again."""
         node = self._node
+        task.cancelled = True
         todo = [task]
         while todo:
             task = todo.pop()

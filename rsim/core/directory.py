@@ -44,7 +44,8 @@ class Directory:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._asked: dict[bytes, str] = {}
-        self._awaited: dict[bytes, None] = {}
+        self._awaited: dict[bytes, bool] = {}
+        """What its owner has said not to exist; True: an actor that refuses calls."""
         self._pulls: dict[bytes, str] = {}
         self.landed: dict[bytes, None] = {}
         """Copies that have come, to be dropped when room is short: as soon as those who wait have
@@ -84,7 +85,8 @@ class Directory:
         else:
             node.objects.wait(entry, RemoteWaiter(node=source))
             node.need(entry, local=False)
-            node.peers.borrowing.send(source, ObjectAwaited(entry.object_id))
+            refuses = node.actors.refuses(entry.object_id)
+            node.peers.borrowing.send(source, ObjectAwaited(entry.object_id, refuses))
 
     def entry_ready(self, waiter: RemoteWaiter, entry: Entry) -> None:
         """An object that another node asked for exists."""
@@ -115,7 +117,7 @@ class Directory:
         object_id = message.object_id
         if self._asked.get(object_id) != source:
             return
-        self._awaited[object_id] = None
+        self._awaited[object_id] = message.refuses
         self._node.lanes.actor_awaited(object_id)
         entry = self._node.objects.get(object_id)
         for waiter in list(entry.waiters or ()) if entry is not None else ():
@@ -125,6 +127,10 @@ class Directory:
     def awaits(self, object_ids: Iterable[bytes]) -> bool:
         """Whether one of these does not exist, as far as its owner has said."""
         return bool(self._awaited) and any(each in self._awaited for each in object_ids)
+
+    def refuses(self, actor_id: bytes) -> bool:
+        """Whether the actor of another node refuses calls, as far as its owner has said."""
+        return self._awaited.get(actor_id, False)
 
     def located(self, source: str, message: ObjectLocation) -> None:
         """The owner's answer."""

@@ -49,10 +49,9 @@ class Intake:
             if spec.creation is None:
                 task.result = entry
                 task.plain = not (spec.deps or spec.borrows)
-            if task.plain:
-                if not spec.actor:
-                    node.place(task)
-                    return
+            if task.plain and not spec.actor:
+                node.place(task)
+                return
         else:
             for object_id in results_of(spec):
                 node.objects.promise(client, object_id)

@@ -98,6 +98,8 @@ class Lanes:
             if not lane.missing:
                 self._node.objects.wait(entry, lane)
                 self._node.need(entry, local=False)
+            if self._node.actors.refuses(lane.actor_id):
+                self._refuse(lane, entry)
             return
         self._judge_lost(lane, entry)
         for client in list(lane.queues):
@@ -121,6 +123,28 @@ class Lanes:
         self._lanes.pop(lane.actor_id, None)
         self._node.objects.unwait(entry, lane)
         return True
+
+    def _refuse(self, lane: Lane, entry: Entry) -> None:
+        """The actor is being created again: calls without retries do not wait for it."""
+        waiting = [task for queue in lane.queues.values() for task in queue]
+        for task in (*waiting, *lane.loose.values()):
+            if task.state == READY and not task.spec.options.max_retries:
+                text = f"The actor is restarting, and {task.spec.name} has no retries"
+                error = ErrorInfo("ActorUnavailableError", text, lane.actor_id)
+                self._take_out(lane, task)
+                self._node.tasks.fail(task, error)
+        self._close_if_idle(lane, entry)
+
+    @staticmethod
+    def _take_out(lane: Lane, task: Task) -> None:
+        task.queued = False
+        queue = lane.queues.get(task.client)
+        if queue and task in queue:
+            queue.remove(task)
+            if not queue:
+                del lane.queues[task.client]
+        else:
+            lane.loose.pop(task.spec.task_id, None)
 
     def _send_on(self, task: Task, entry: Entry) -> None:
         """To where the actor lives, if it does."""
@@ -152,10 +176,9 @@ class Lanes:
     def actor_awaited(self, actor_id: bytes) -> None:
         """The owner elsewhere is making the actor again."""
         lane = self._lanes.get(actor_id)
-        if lane is not None and lane.lost:
-            entry = self._node.objects.entries[actor_id]
-            self._judge_lost(lane, entry)
-            self._close_if_idle(lane, entry)
+        if lane is not None:
+            self._judge_lost(lane, self._node.objects.entries[actor_id])
+            self._pump(lane)
 
     def actor_died(self, actor_id: bytes) -> None:
         """An actor of this node's own will not live again: its calls are answered."""
@@ -202,16 +225,9 @@ class Lanes:
         """A call that is not sent yet, or was lost, is cancelled."""
         lane = self._lanes.get(task.spec.actor)
         if lane is not None:
-            queue = lane.queues.get(task.client)
-            if queue and task in queue:
-                queue.remove(task)
-                if not queue:
-                    del lane.queues[task.client]
-            elif task in lane.lost:
+            if task in lane.lost:
                 lane.lost.remove(task)
-            else:
-                lane.loose.pop(task.spec.task_id, None)
-            task.queued = False
+            self._take_out(lane, task)
             self._pump(lane)
         self._node.actors.withdraw(task)
 

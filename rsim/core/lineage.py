@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rsim.core.ids import TASK_ID_BYTES, creator, is_put, return_id
 from rsim.core.objects import FREED, LOST, PENDING, Entry
 from rsim.core.records import STREAMING, ErrorInfo, TaskSpec
-from rsim.core.work import DONE, Task
+from rsim.core.work import DONE, Task, cancellation
 
 if TYPE_CHECKING:
     from rsim.core.node import Node
@@ -104,6 +104,8 @@ class Lineage:
                 why = "the node that owned it died"
             text = f"{task.spec.name} is dead: {why}"
             return ErrorInfo("ActorDiedError", text, entry.object_id)
+        if task.cancelled:
+            return cancellation(task)
         if task.retries_left == 0:
             option = "max_task_retries" if task.spec.actor else "max_retries"
             text = f"{lost}, and {task.spec.name} has no retries left ({option})"

@@ -236,6 +236,8 @@ class ObjectAwaited(Message, frozen=True):
     """The object that was asked for does not exist yet, or has to be made again."""
 
     object_id: bytes
+    refuses: bool = False
+    """It is an actor that is being created again: calls without retries need not wait."""
 
 
 class ObjectLocation(Message, frozen=True):

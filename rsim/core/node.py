@@ -255,7 +255,8 @@ class Node:
         if task.spec.actor:
             self.lanes.call_ready(task)
             return
-        if options is self.unbound:
+        far = bool(task.spec.deps) and self._is_drawn_away(task)
+        if options is self.unbound and not far:
             self.scheduler.enqueue(task)
             return
         demand = options.demand
@@ -263,7 +264,7 @@ class Node:
         if fits is None:
             fits = self._fits[demand] = self.scheduler.pool.fits_total(demand)
         default = options.strategy.kind == "DEFAULT" and not self.peers.spares_gpus
-        if fits and (default or task.owner or self._stays(task)):
+        if fits and (task.owner or (not far if default else self._stays(task))):
             if default:
                 self.unbound = options
             self.scheduler.enqueue(task)
@@ -271,6 +272,13 @@ class Node:
             self.tasks.give_back(task)
         else:
             self.peers.ask_placement(task)
+
+    def _is_drawn_away(self, task: Task) -> bool:
+        """Whether another node may be better for the task, as it has large inputs of it."""
+        if task.owner or not self.peers.others:
+            return False
+        entries = map(self.objects.get, task.spec.deps)
+        return any(entry is not None and entry.state == REMOTE for entry in entries)
 
     def _stays(self, task: Task) -> bool:
         demand, strategy = task.spec.options.demand, task.spec.options.strategy

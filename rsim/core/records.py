@@ -128,6 +128,8 @@ class ActorOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """It lives on without handles, until it is killed."""
     namespace: str = ""
     """What one without a name was given all the same; only told, when somebody asks."""
+    patient: bool = False
+    """While it is created again all its calls wait, not only those that have retries."""
 
     @property
     def known_as(self) -> ActorName | None:

@@ -169,7 +169,7 @@ class Tasks:
             self.fail(task, cancellation(task))
         elif not task.owner:
             self.outcome(task, event, event.client)
-        elif event.error and task.cancelled and not task.spec.actor:
+        elif task.cancelled and _breaks_off(task, event):
             self._discard(task, event.results, event.client)
             self.fail(task, cancellation(task))
         else:
@@ -195,12 +195,16 @@ class Tasks:
         elif event.error and self._node.streams.is_cut(task):
             self._discard(task, event.results, executor)
             self.retry(task)
-        elif (event.error or event.retryable) and task.cancelled and not task.spec.actor:
+        elif task.cancelled and _breaks_off(task, event):
             self._discard(task, event.results, executor)
             self.fail(task, cancellation(task))
         else:
             failed = event.error or event.message
             error = user_error(event.message) if failed else None
+            if event.error and task.cancelled and not task.spec.actor:
+                error = cancellation(task)
+                for entry in self._node.lineage.unfinished(task):
+                    entry.seen = True  # by who has cancelled it
             self.complete(task, event.results, error, executor)
 
     def complete(
@@ -401,3 +405,12 @@ class Tasks:
         for object_id in self._node.actors.held():
             held[object_id] = held.get(object_id, 0) + 1
         return held
+
+
+def _breaks_off(task: Task, event: TaskFinished | TaskOutcome) -> bool:
+    """Whether a cancelled task has left its stream, or its results, unfinished: how it was stopped
+    is an error of the system's then. Otherwise what it has raised says that.
+    """
+    if task.spec.actor:
+        return False
+    return event.retryable or (event.error and task.spec.num_returns == STREAMING)

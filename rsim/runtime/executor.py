@@ -183,7 +183,10 @@ class Executor:
         try:
             if self._early and task.task_id in self._early:
                 self._early.pop(task.task_id, None)
-                raise CallCancelled if task.kind == CALL else KeyboardInterrupt
+                if task.kind == CALL:
+                    raise CallCancelled
+                self._client.base.cancelled = True
+                raise KeyboardInterrupt
             if task.extras:
                 self._spend(task.extras, args, kwargs)
             value = function(*args, **kwargs)
@@ -287,7 +290,7 @@ class Executor:
         kind = type(value)
         if kind is Declared and (context.cancelled or value.error is not None):
             return self._broken_off(task, context, value)
-        if context.cancelled:
+        if context.cancelled and task.kind == CALL:
             raise CallCancelled
         if kind is Kept:
             value = value.refs(lambda error: _is_retryable(error, task.extras))
@@ -347,6 +350,8 @@ class Executor:
             return self.success(task, context, exception)
         if task.kind == CALL and isinstance(exception, SystemExit):
             _crash(exception.code)
+        if context.cancelled and isinstance(exception, KeyboardInterrupt):
+            exception = _cancelled(task).with_traceback(exception.__traceback__)
         times = context.started_ns, self._client.channel.now_ns()
         if isinstance(exception, CallCancelled):
             return TaskFinished(number, task_id, (), True, False, "", True, *times)
@@ -361,8 +366,7 @@ class Executor:
         """
         if in_time or task.num_returns == STREAMING:
             return self.failure(task, context, CallCancelled())
-        error = TaskCancelledError(f"{task.name} was cancelled", task_id=task.task_id.hex())
-        event = self.failure(task, context, error)
+        event = self.failure(task, context, _cancelled(task))
         assert type(event) is TaskFinished
         return replace(event, retryable=False)
 
@@ -427,6 +431,7 @@ class Executor:
             context = self._client.base
             assert context.task is not None
             if context.task.kind != CALL:
+                context.cancelled = True
                 return True
             context.cancelled = context.task_id == task_id
             if context.cancelled and recursive:
@@ -498,6 +503,10 @@ def _error_results(exception: BaseException, task: RunTask) -> tuple[Result, ...
     """The exception as each of the task's results."""
     blob = errors.serialize_error(exception, task.name)
     return tuple(Result(blob, len(blob)) for _ in range(abs(task.num_returns)))
+
+
+def _cancelled(task: RunTask) -> TaskCancelledError:
+    return TaskCancelledError(f"{task.name} was cancelled", task_id=task.task_id.hex())
 
 
 def _is_retryable(exception: BaseException, extras: bytes) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
 from rsim.core import events, ids
@@ -24,7 +24,7 @@ from rsim.runtime.host import Host
 from rsim.runtime.session import NodeOptions, SessionConfig
 from rsim.runtime.trace import Trace
 from rsim.runtime.wire import SessionFacts
-from rsim.sim import places
+from rsim.sim import places, real_process
 from rsim.sim.channel import SimChannel
 from rsim.sim.cluster import Cluster, Node, as_cluster, default_cluster, joining
 from rsim.sim.context import CALL_CONTEXT, StrandContext
@@ -35,7 +35,6 @@ from rsim.sim.greenlets import Hub, Strand
 from rsim.sim.network import NS_PER_S, Network
 from rsim.sim.output import outputs_of
 from rsim.sim.process import DRIVER_PID, Processes
-from rsim.sim.real_process import Collector, catch_interrupts, is_test_runner, pause_collector
 from rsim.sim.site import (
     ControlTables,
     SimControlStore,
@@ -91,7 +90,7 @@ class SimSession:
         self._infeasible: list[str] = []
         self._thread = threading.get_ident()
         streams: tuple[TextIO, TextIO] = (sys.stdout, sys.stderr)
-        self._collector = Collector()
+        self._collector = real_process.Collector()
         driver = Strand(DRIVER_NAME, driver_task, streams)
         self._hub = hub = Hub(world, driver, self._switched, self._stuck, self._tidy, self._bury)
         hub.timer_slack_ns = round(cluster.timer_slack_s * NS_PER_S)
@@ -253,10 +252,12 @@ class SimSession:
         self._closed = True
         for site in self.sites.values():
             site.alive = False
-        self._hub.close()
-        for undo in reversed(self._undo):
-            undo()
-        self._undo.clear()
+        try:
+            self._hub.close()
+        finally:
+            for undo in reversed(self._undo):
+                undo()
+            self._undo.clear()
         for output in self._outputs:
             output.attach(None)
         for memory in self._memories:
@@ -362,8 +363,8 @@ class SimSession:
         self._undo.append(self._places.leave)
         for output in self._outputs:
             output.attach(self._hub)
-        self._undo.append(pause_collector())
-        self._undo.append(catch_interrupts(self._hub))
+        self._undo.append(real_process.pause_collector())
+        self._undo.append(real_process.catch_interrupts(self._hub))
         self._virtualisation.hand_over(self._hub.driver.virtual)
         self._undo.append(lambda: self._switched(None))
         self._switched(self._hub.driver)
@@ -394,7 +395,7 @@ class SimSession:
         context = self._context
         if context is None or threading.get_ident() != self._thread:
             return None
-        if self._hub.running is self._hub.driver and is_test_runner(sys._getframe(2)):
+        if self._hub.running is self._hub.driver and real_process.is_test_runner(sys._getframe(2)):
             return None
         call = CALL_CONTEXT.get()
         return context if call is None or call.is_over else call
@@ -428,14 +429,20 @@ class SimSession:
             for worker in workers.by_client.values():
                 worker.tidy()
 
-    def _stuck(self) -> BaseException:
+    def _stuck(self) -> BaseException | None:
+        """The driver's error, unless garbage held what something waits for."""
+        if real_process.give_up_garbage(strand for strand, _ in self._clients()):
+            return None
         return deadlock(self._world, self._waiting_report())
 
-    def _waiting_report(self) -> str:
-        clients = [(self._hub.driver, self._channel)]
+    def _clients(self) -> Iterator[tuple[Strand, SimChannel]]:
+        yield self._hub.driver, self._channel
         for workers in self._workers.values():
-            clients += [(worker.strand, worker.channel) for worker in workers.by_client.values()]
-        return waiting_report(clients, self.sites.values(), self._names)
+            for worker in workers.by_client.values():
+                yield worker.strand, worker.channel
+
+    def _waiting_report(self) -> str:
+        return waiting_report(self._clients(), self.sites.values(), self._names)
 
     def _must_be_driver(self, deed: str) -> None:
         if self._hub.running is not self._hub.driver:

@@ -81,8 +81,8 @@ class Hub:
     """The greenlet that runs the world, and the switches from and to it.
 
     `switched` sets the state of the process for a strand; `stuck` makes the error that the driver
-    gets when it waits and nothing can ever happen again; `bury` is told of each strand that will
-    never run again.
+    gets when it waits and nothing can ever happen again, unless it makes something happen; `bury`
+    is told of each strand that will never run again.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Hub:
         world: World,
         driver: Strand,
         switched: Switched,
-        stuck: Callable[[], BaseException],
+        stuck: Callable[[], BaseException | None],
         tidy: Callable[[], None],
         bury: Callable[[Strand], None],
     ) -> None:
@@ -147,7 +147,9 @@ class Hub:
             try:
                 world.step()
             except EmptySchedule:
-                self.throw(self.driver, self._stuck())
+                error = self._stuck()
+                if error is not None:
+                    self.throw(self.driver, error)
             if self._interrupt is not None:
                 interrupt, self._interrupt = self._interrupt, None
                 self.throw(self.driver, interrupt)

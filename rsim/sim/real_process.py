@@ -11,10 +11,10 @@ import gc
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import FrameType
 
-from rsim.sim.greenlets import Hub
+from rsim.sim.greenlets import Hub, Strand
 
 _FULL_COLLECTION = 64
 """How many collections of young garbage come before one of all."""
@@ -35,6 +35,15 @@ class Collector:
         """One such step."""
         self._collections += 1
         gc.collect(2 if self._collections % _FULL_COLLECTION == 0 else 1)
+
+
+def give_up_garbage(strands: Iterable[Strand]) -> bool:
+    """Collect all garbage, and let nodes know which refs it held. Returns whether it held any."""
+    gc.collect()
+    clients = [each.client for each in strands if each.alive and each.client.has_dropped]
+    for client in clients:
+        client.flush()
+    return bool(clients)
 
 
 def pause_collector() -> Callable[[], None]:

@@ -198,7 +198,9 @@ class Pool:
                 raise ValueError(f"{name} must be 1 or more, or None, not {value!r}")
         if initializer is not None and not callable(initializer):
             raise TypeError(f"initializer must be callable or None, not {initializer!r}")
-        self._make = rsim.remote(**{"max_restarts": -1, **actor_options})(_Process)
+        self._retries = actor_options.get("max_task_retries", 0)
+        patient = {"max_task_retries": self._retries or 1}  # work waits for a new process
+        self._make = rsim.remote(**{"max_restarts": -1, **actor_options, **patient})(_Process)
         self._initialization = initializer, tuple(initargs)
         self._most_calls = maxtasksperchild
         self._slots = [_Slot() for _ in range(processes or default_processes())]
@@ -318,7 +320,8 @@ class Pool:
         if slot.actor is None or slot.calls == self._most_calls:
             slot.actor = self._make.remote(*self._initialization)
             slot.calls = 0
-        slot.last = getattr(slot.actor, method).remote(func, *args)
+        call = getattr(slot.actor, method).options(max_task_retries=self._retries)
+        slot.last = call.remote(func, *args)
         slot.calls += 1
         slot.unfinished += 1
         return slot.last

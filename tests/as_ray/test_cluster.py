@@ -120,3 +120,11 @@ def test_where_code_runs_and_what_became_of_actors() -> None:
     assert state.actors(actor_id="00") == {}
     ray.shutdown()
     cluster.shutdown()
+
+
+def test_nodes_have_the_labels_that_they_have_in_ray() -> None:
+    import ray
+
+    ray.init(num_cpus=1, labels={"region": "us"})
+    (node,) = ray.nodes()
+    assert node["Labels"] == {"region": "us", "ray.io/node-id": node["NodeID"]}

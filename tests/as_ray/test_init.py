@@ -125,7 +125,7 @@ def test_unless_the_environment_forbids_it(monkeypatch: pytest.MonkeyPatch) -> N
     import ray
 
     monkeypatch.setenv("RAY_ENABLE_AUTO_CONNECT", "0")
-    with pytest.raises(RuntimeError, match="RAY_ENABLE_AUTO_CONNECT"):
+    with pytest.raises(ray.exceptions.RaySystemError, match="RAY_ENABLE_AUTO_CONNECT"):
         ray.put(1)
 
 

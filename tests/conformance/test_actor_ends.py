@@ -1,6 +1,7 @@
 """How actors end in good order: sys.exit(), and the method that cleans up."""
 
 import atexit
+import gc
 import os
 import sys
 import time
@@ -44,6 +45,21 @@ def test_sys_exit_ends_an_actor(rt, tmp_path):
     for ref in (leaving, after):
         with pytest.raises(ActorDiedError, match=r"sys\.exit"):
             rsim.get(ref)
+
+
+def test_garbage_that_holds_an_actor_keeps_nobody_waiting(init, tmp_path):
+    init(num_cpus=1)
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        for _ in range(2):
+            cycle = [Tidy.options(num_cpus=1).remote(tmp_path)]
+            cycle.append(cycle)
+            assert rsim.get(cycle[0].run.remote()) == "ran"
+            del cycle
+    finally:
+        if collects:
+            gc.enable()
 
 
 @pytest.mark.parametrize("code", [3, "something is wrong"])

@@ -433,7 +433,7 @@ def test_a_restarted_actor_begins_anew(rt):
     assert rsim.get(counter.add.remote()) == 11
     with pytest.raises(ActorUnavailableError, match=r"Counter\.die"):
         rsim.get(counter.die.remote())
-    assert rsim.get(counter.add.remote()) == 11
+    assert rsim.get(counter.add.options(max_task_retries=1).remote()) == 11
     with pytest.raises(ActorDiedError):
         rsim.get(counter.die.remote())
     assert is_dead(counter)

@@ -284,6 +284,58 @@ def test_the_error_names_the_task(rt, tmp_path):
     assert caught.value.task_id == ref.task_id()
 
 
+@pytest.mark.parametrize("far", [False, True])
+def test_a_running_task_gets_an_error_of_its_own_by_its_cancellation(init, tmp_path, far, capfd):
+    session = init(num_cpus=2)
+    session.add_node(name="other", num_cpus=2, resources={"far": 1})
+    place = {"resources": {"far": 1}} if far else {}
+    seen, unseen = (run_until_cancelled.options(**place).remote(tmp_path, it) for it in "ab")
+    marks.await_marks(tmp_path, "a began")
+    rsim.cancel(seen)
+    with pytest.raises(RsimTaskError, match="run_until_cancelled was cancelled") as caught:
+        rsim.get(seen)
+    assert isinstance(caught.value, TaskCancelledError)
+    assert caught.value.task_id == seen.task_id()
+    marks.await_marks(tmp_path, "b began")
+    rsim.cancel(unseen)
+    rsim.wait([unseen])
+    del unseen
+    rsim.shutdown()
+    assert "dropped before" not in capfd.readouterr().err
+
+
+def test_a_task_that_sees_to_its_cancellation_may_return(rt, tmp_path):
+    @rsim.remote
+    def patient():
+        try:
+            marks.leave(tmp_path, "began")
+            time.sleep(1000)
+        except KeyboardInterrupt:
+            return rsim.get_runtime_context().is_canceled()
+
+    @rsim.remote
+    def is_canceled():
+        return rsim.get_runtime_context().is_canceled()
+
+    ref = patient.remote()
+    marks.await_marks(tmp_path, "began")
+    rsim.cancel(ref)
+    assert rsim.get(ref) is True
+    assert rsim.get([is_canceled.remote() for _ in range(4)]) == [False] * 4
+
+
+def test_a_finished_task_that_is_cancelled_is_not_run_again(init):
+    session = init(num_cpus=0)
+    session.add_node(name="other", num_cpus=1, resources={"far": 1})
+    ref = identity.options(resources={"far": 1}).remote(bytes(500_000))
+    rsim.wait([ref], fetch_local=False)
+    rsim.cancel(ref)
+    session.remove_node("other", graceful=False)
+    session.add_node(name="another", num_cpus=1, resources={"far": 1})
+    with pytest.raises(TaskCancelledError):
+        rsim.get(ref)
+
+
 def test_who_waits_for_a_cancelled_task_gets_its_error(rt, tmp_path):
     @rsim.remote
     def wait_for(refs):

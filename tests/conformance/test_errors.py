@@ -413,7 +413,7 @@ class SlowToReturn:
 
 
 @pytest.mark.parametrize("far", [False, True])
-def test_a_lost_call_does_not_wait_until_the_actor_lives_again(init, tmp_path, far):
+def test_a_call_does_not_wait_until_the_actor_lives_again(init, tmp_path, far):
     session = init(num_cpus=1)
     session.add_node(name="other", num_cpus=1, resources={"far": 1})
     place = {"resources": {"far": 1}} if far else {}
@@ -421,8 +421,27 @@ def test_a_lost_call_does_not_wait_until_the_actor_lives_again(init, tmp_path, f
     assert rsim.get(actor.ping.remote()) == "pong"
     with pytest.raises(ActorUnavailableError, match=r"it ran SlowToReturn\.die"):
         rsim.get(actor.die.remote(), timeout=50)
+    for ref in [actor.ping.remote() for _ in range(2)]:
+        with pytest.raises(ActorUnavailableError, match="The actor is restarting"):
+            rsim.get(ref, timeout=50)
+    waiting = actor.ping.options(max_task_retries=1).remote()
     marks.leave(tmp_path, "go")
-    assert rsim.get(actor.ping.remote(), timeout=50) == "pong"
+    assert rsim.get([waiting, actor.ping.options(max_task_retries=1).remote()]) == ["pong"] * 2
+    assert rsim.get(actor.ping.remote()) == "pong"
+
+
+@pytest.mark.parametrize("far", [False, True])
+def test_calls_wait_for_an_actor_whose_calls_are_retried(init, tmp_path, far):
+    session = init(num_cpus=1)
+    session.add_node(name="other", num_cpus=1, resources={"far": 1})
+    place = {"resources": {"far": 1}} if far else {}
+    actor = SlowToReturn.options(max_restarts=1, max_task_retries=1, **place).remote(tmp_path)
+    assert rsim.get(actor.ping.remote()) == "pong"
+    with pytest.raises(ActorUnavailableError):
+        rsim.get(actor.die.options(max_task_retries=0).remote())
+    waiting = actor.ping.options(max_task_retries=0).remote()
+    marks.leave(tmp_path, "go")
+    assert rsim.get(waiting) == "pong"
 
 
 def death_of(actor):

@@ -173,3 +173,25 @@ def test_a_policy_of_ones_own():
         rsim.get([work.remote() for _ in range(6)])
         assert sum(places(session).values()) == 10
     assert sum(spread.values()) == 4
+
+
+@rsim.remote
+def make(size_bytes):
+    return bytes(size_bytes)
+
+
+@rsim.remote
+def where_beside(*_):
+    return rsim.get_runtime_context().get_node_id()
+
+
+def test_a_task_goes_to_its_large_inputs_though_there_is_room_where_it_was_submitted(init):
+    session = init(num_cpus=2)
+    here = rsim.get_runtime_context().get_node_id()
+    session.add_node(name="other", num_cpus=2, resources={"other": 1})
+    large, small = (make.options(resources={"other": 1}).remote(size) for size in (500_000, 1))
+    rsim.wait([large, small], num_returns=2, fetch_local=False)
+    assert rsim.get(where_beside.remote(small)) == here
+    assert rsim.get(where_beside.remote(large, small)) == "other"
+    larger = rsim.put(bytes(1_000_000))
+    assert rsim.get(where_beside.remote(large, larger)) == here

@@ -256,6 +256,23 @@ def test_an_actor_and_its_threads_are_in_the_working_directory(init, tmp_path):
     assert not Path("data.txt").exists()
 
 
+def test_the_working_directory_may_go_before_the_session(init, tmp_path):
+    folder, before = tmp_path / "short-lived", os.getcwd()
+    folder.mkdir()
+    init(runtime_env={"working_dir": str(folder)})
+    there = rsim.remote(os.getcwd).remote()
+    assert rsim.get(there) == str(folder.resolve())
+    waiting = rsim.remote(hold_on).remote([rsim.remote(abs).remote(-1), there])
+    folder.rmdir()
+    assert rsim.get(waiting) == 1
+    rsim.shutdown()
+    assert os.getcwd() == before
+
+
+def hold_on(refs):
+    return rsim.get(refs)[0]
+
+
 def test_modules_of_the_job_can_be_imported(init, tmp_path):
     package = tmp_path / "packages" / "of_the_job"
     package.mkdir(parents=True)
@@ -277,12 +294,17 @@ def word_of(module):
         ({"working_dir": "no/such/folder"}, ValueError, "existing directory"),
         ({"working_dir": 3}, TypeError, "must be a path"),
         ({"working_dir": "s3://bucket/a.zip"}, NotImplementedError, "only folders"),
+        ({"working_dir": "s3://bucket/a"}, ValueError, "ends in .zip"),
+        ({"config": 10}, TypeError, "config must be a dict"),
+        ({"config": {"setup_timeout_seconds": 10.0}}, TypeError, "of type int, not 10.0"),
+        ({"config": {"setup_timeout_seconds": 0}}, ValueError, "greater than zero"),
+        ({"config": {"eager_install": "yes"}}, TypeError, "boolean"),
         ({"py_modules": "a"}, TypeError, "must be a list"),
         ({"py_modules": [sys]}, ValueError, "not a module of a file"),
         ({"py_modules": ["no/such/folder"]}, ValueError, "existing directory"),
     ],
 )
-def test_a_folder_of_the_job_that_is_none_is_refused(init, given, kind, words):
+def test_an_environment_of_the_job_that_is_none_is_refused(init, given, kind, words):
     with pytest.raises(kind, match=words):
         init(runtime_env=given)
     assert not rsim.is_initialized()

@@ -18,11 +18,19 @@ _REPORT_S: Final = 30.0
 
 
 class Patience:
-    """``quiescent`` and ``report`` are the node's."""
+    """``quiescent`` and ``report`` are the node's. ``tidy`` collects the driver's garbage, and says
+    whether anything can come of it.
+    """
 
-    def __init__(self, quiescent: Callable[[], bool], report: Callable[[], list[str]]) -> None:
+    def __init__(
+        self,
+        quiescent: Callable[[], bool],
+        report: Callable[[], list[str]],
+        tidy: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._quiescent = quiescent
         self._report = report
+        self._tidy = tidy
 
     def patience_s(self, rounds: int) -> float:
         """How long to sleep at most after ``rounds`` sleeps in which nothing happened."""
@@ -35,7 +43,7 @@ class Patience:
             DeadlockError: nothing can ever happen again, as no thread is left to cause it.
 
         """
-        if not self._quiescent():
+        if not self._quiescent() or self._tidy():
             return
         report = "\n".join(self._report())
         if not _others(parked):

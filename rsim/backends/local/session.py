@@ -8,6 +8,7 @@ thread, a process or a file behind, however the session ends. Owns the session a
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import sys
 import time
@@ -170,7 +171,7 @@ class LocalSession:
     def _build(self, config: SessionConfig, premises: Premises) -> None:
         undo = premises.undo
         interrupts = Interrupts()
-        patience = Patience(self._idle, self._waiting_report)
+        patience = Patience(self._idle, self._waiting_report, self._tidy)
         reactor = self._reactor = Reactor(self._end_turn, interrupts, patience)
         undo.callback(reactor.close)
         choices = FirstChoice()
@@ -273,6 +274,14 @@ class LocalSession:
 
     def _waiting_report(self) -> list[str]:
         return [line for site in self.sites.values() for line in site.node.waiting_report()]
+
+    def _tidy(self) -> bool:
+        """Collect garbage; whether it held refs, which the node is told of."""
+        gc.collect()
+        held_any = self.client.has_dropped
+        if held_any:
+            self.client.flush()
+        return held_any
 
     def _abandon(self) -> None:
         """In a forked child: the session is the parent's."""
