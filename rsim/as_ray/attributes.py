@@ -154,6 +154,10 @@ def _init_task_error(error: RsimTaskError, *args: Any, **kwargs: Any) -> None:
     _task_error(error, *args, **kwargs)
 
 
+def _init_failed(error: RsimActorError) -> bool:
+    return "error raised in its creation task" in str(error)
+
+
 _CONTEXT: dict[str, Any] = {
     "get": _ids,
     "get_resource_ids": lambda context: context.get_accelerator_ids(),
@@ -179,7 +183,7 @@ _ADDED: dict[type, dict[str, Any]] = {
         ),
     },
     RuntimeContext: _CONTEXT,
-    RsimActorError: {"preempted": False},
+    RsimActorError: {"preempted": False, "actor_init_failed": property(_init_failed)},
     RsimTaskError: {
         "__init__": _init_task_error,
         "as_instanceof_cause": _as_instanceof_cause,

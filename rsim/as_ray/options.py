@@ -12,6 +12,7 @@ from typing import Any
 
 import rsim
 from rsim.api import options as rsim_options
+from rsim.runtime import checks
 
 _WITHOUT_EFFECT = ("_labels", "_metadata", "_num_objects_per_yield")
 """What is recorded of a task, not what it does."""
@@ -131,6 +132,7 @@ def _object_store_memory(options: dict[str, Any], what: str) -> None:
 def _accelerator_type(options: dict[str, Any]) -> None:
     kind = options.pop("accelerator_type", None)
     if kind is not None:
+        checks.text("accelerator_type", kind)
         share = {f"accelerator_type:{kind}": _ACCELERATOR_SHARE}
         options["resources"] = {**(options.get("resources") or {}), **share}
 

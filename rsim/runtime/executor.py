@@ -138,6 +138,12 @@ class Executor:
             except Exception:
                 traceback.print_exc()
 
+    def part(self) -> None:
+        """The last there is to do, after what was registered with `atexit`: let go of the actor, so
+        that its `__del__` runs, and files that it has open are written.
+        """
+        self._actor = self.calls = None
+
     # -- running -----------------------------------------------------------------------------------
 
     def run(self, task: RunTask) -> None:
@@ -287,10 +293,12 @@ class Executor:
         sent: how it has broken, if it has). Raises what makes it a failure.
         """
         kind = type(value)
-        if kind is Declared and (context.cancelled or value.error is not None):
-            return self._broken_off(task, context, value)
-        if context.cancelled:
+        if context.cancelled and task.kind == CALL:
+            if kind is Declared:
+                value.drop()
             raise CallCancelled
+        if kind is Declared and value.error is not None:
+            return self._broken_off(task, context, value, value.error)
         if kind is Kept:
             value = value.refs(lambda error: _is_retryable(error, task.extras))
         if task.kind == CREATION:
@@ -324,12 +332,11 @@ class Executor:
             title,
         )
 
-    def _broken_off(self, task: RunTask, context: TaskContext, declared: Declared) -> Event:
+    def _broken_off(
+        self, task: RunTask, context: TaskContext, declared: Declared, error: BaseException
+    ) -> Event:
         """What to report of a generator that has made some of its results only."""
-        error, declared.error = declared.error, None
-        if context.cancelled or error is None:
-            declared.drop()
-            raise CallCancelled
+        declared.error = None
         event = self.failure(task, context, error)
         assert type(event) is TaskFinished
         made = tuple(replace(result, is_value=True) for result in declared.results)
@@ -428,9 +435,9 @@ class Executor:
             self._early.pop(task_id, None)
             context = self._client.base
             assert context.task is not None
+            context.cancelled = context.task_id == task_id
             if context.task.kind != CALL:
                 return True
-            context.cancelled = context.task_id == task_id
             if context.cancelled and recursive:
                 self.tell_interrupted(task_id)
         elif self.hosts_actor and self._stage.withdraw(task_id):

@@ -78,6 +78,13 @@ def test_an_accelerator_type_is_a_resource() -> None:
     assert ray.get(ray.remote(accelerator_type="A100")(f).remote()) == 1
 
 
+def test_an_accelerator_type_is_a_name() -> None:
+    import ray
+
+    with pytest.raises(TypeError, match="accelerator_type"):
+        ray.remote(accelerator_type=3)(abs)
+
+
 def test_method_may_stand_alone() -> None:
     import ray
 

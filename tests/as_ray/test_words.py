@@ -55,6 +55,22 @@ def test_an_actor_that_has_died(wrong: tuple[int, ...], method: str, words: str)
         ray.get(actor.here.remote())
 
 
+def test_an_actor_that_was_never_created() -> None:
+    import ray
+
+    ray.init(num_cpus=1)
+    wrong = ray.remote(divmod).remote(1, 0)
+    words = "error raised in its creation task: .* argument of its constructor is an error"
+    with pytest.raises(ray.exceptions.ActorDiedError, match=words) as caught:
+        ray.get(ray.remote(Actor).remote(wrong).here.remote())
+    assert caught.value.actor_init_failed
+    actor = ray.remote(Actor).remote()
+    ray.kill(actor)
+    with pytest.raises(ray.exceptions.ActorDiedError) as caught:
+        ray.get(actor.here.remote())
+    assert not caught.value.actor_init_failed
+
+
 def test_an_actor_that_was_killed() -> None:
     import ray
 
