@@ -110,7 +110,9 @@ class Executor:
         self._actor: object = None
         """The actor that lives in this worker."""
         self.title = ""
-        """How that writes itself, if its class says how: what it prints is marked with this."""
+        """How that writes itself, if its class says how, else what its class is called: what it
+        prints is marked with this.
+        """
         self._exited = False
         """The actor has ended itself: nobody is left to answer what it was sent before."""
 
@@ -301,9 +303,11 @@ class Executor:
             return self._broken_off(task, context, value, value.error)
         if kind is Kept:
             value = value.refs(lambda error: _is_retryable(error, task.extras))
+        title = ""
         if task.kind == CREATION:
-            self._actor, self.title, value = value, _title_of(value), None
-        client, retryable, message, title = self._client, False, "", ""
+            title = _title_of(value)
+            self._actor, self.title, value = value, title or task.name, None
+        client, retryable, message = self._client, False, ""
         if kind is Broken:
             retryable, message = value
             results: tuple[Result, ...] = (replace(self._result(task, 0, None), is_value=True),)
@@ -312,9 +316,7 @@ class Executor:
         else:
             results = self._results(task, value)
         ended_ns = client.channel.now_ns()
-        if task.kind == CREATION:
-            title = self.title
-        elif kind is not Broken and len(results) == 1:
+        if kind is not Broken and len(results) == 1 and task.kind != CREATION:
             result = results[0]
             payload = result.payload
             if payload is not None and not result.contained:
