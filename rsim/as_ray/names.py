@@ -290,7 +290,7 @@ MODULES: dict[str, Names] = {
         f"{_HERE}.locations", "get_object_locations get_local_object_locations"
     ),
     "ray.experimental.queue": _QUEUE,
-    "ray.experimental.tqdm_ray": _in(f"{_HERE}.progress", "safe_print tqdm"),
+    "ray.experimental.tqdm_ray": _in(f"{_HERE}.progress", "instance safe_print tqdm"),
     "ray.experimental.ui": _in(f"{_HERE}.progress", "task_timeline"),
     "ray.experimental.state": {},
     "ray.experimental.state.api": _in("rsim.util.state", _STATE),

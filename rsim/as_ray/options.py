@@ -6,6 +6,7 @@ raise NotImplementedError. Owns no state.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -47,11 +48,18 @@ _REFUSED = {
 def learn() -> None:
     """Understand Ray's options from now on."""
     rsim_options.dialect = translated
+    rsim_options.default_max_retries = _default_max_retries
 
 
 def forget() -> None:
     """Understand rsim's only."""
     rsim_options.dialect = rsim_options.no_dialect
+    rsim_options.default_max_retries = rsim_options.three
+
+
+def _default_max_retries() -> int:
+    given = os.environ.get("RAY_TASK_MAX_RETRIES", "")
+    return int(given) if given else rsim_options.three()
 
 
 def translated(given: Mapping[str, Any], what: str) -> dict[str, Any]:

@@ -240,7 +240,10 @@ def test_a_progress_bar(capfd: pytest.CaptureFixture[str]) -> None:
     with tqdm_ray.tqdm(total=10, unit="steps", flush_interval_s=0) as bar:
         bar.update(2)
         bar.set_description("walked")
-        bar.update(8)
+        tqdm_ray.instance().hide_bars()
+        bar.update(4)
+        tqdm_ray.instance().unhide_bars()
+        bar.update(4)
     bar.close()
     with pytest.raises(ValueError, match="iterable"):
         next(iter(tqdm_ray.tqdm(total=1)))
