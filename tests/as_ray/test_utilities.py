@@ -348,6 +348,7 @@ def test_as_completed_takes_what_rays_wait_takes() -> None:
 def test_log_once_can_begin_again() -> None:
     from ray.util.debug import log_once, reset_log_once
 
+    reset_log_once()
     assert [log_once("begin"), log_once("begin")] == [True, False]
     reset_log_once("begin")
     assert log_once("begin")
