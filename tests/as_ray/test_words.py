@@ -71,6 +71,14 @@ def test_an_actor_that_was_never_created() -> None:
     assert not caught.value.actor_init_failed
 
 
+def test_errors_of_actors_that_a_program_makes() -> None:
+    import ray
+
+    for kind in (ray.exceptions.ActorUnavailableError, ray.exceptions.ActorDiedError):
+        assert kind("no answer", b"\1\2").actor_id == "0102"
+        assert kind("no answer", None).actor_id == kind().actor_id == ""
+
+
 def test_an_actor_that_was_killed() -> None:
     import ray
 
