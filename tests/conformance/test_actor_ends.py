@@ -116,8 +116,8 @@ class Registered:
         rsim.actor.exit_actor()
 
     def __del__(self):
-        assert marks.count(self.folder, "left") == 1
-        marks.leave(self.folder, "deleted")
+        if marks.count(self.folder, "left"):  # a killed one of a simulation is garbage as well
+            marks.leave(self.folder, "deleted")
 
 
 @pytest.mark.parametrize("way", ["exit", "terminate", "handles"])
