@@ -412,6 +412,10 @@ def exception_state(exception: BaseException, *, chain: bool) -> ExceptionState:
 def restore_exception(exception: BaseException, state: ExceptionState) -> None:
     """Give a blank exception what exception_state() took."""
     fields, attributes = state
+    slots, _ = _field_names(type(exception))  # type: ignore[arg-type]  # as above
+    if not attributes.keys().isdisjoint(slots):  # its class had none where it was pickled by value
+        fields = fields | {name: attributes[name] for name in slots if name in attributes}
+        attributes = {name: attributes[name] for name in attributes if name not in slots}
     for name, value in fields.items():
         with suppress(AttributeError, TypeError):  # read-only, fixed when it was made
             object.__setattr__(exception, name, value)  # a frozen type may forbid setattr()

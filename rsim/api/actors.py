@@ -51,14 +51,16 @@ class ActorClass:
         """Create an actor; return its handle at once.
 
         The arguments are the constructor's, and are treated as those of remote functions. Raises
-        TypeError when they do not fit, UnserializableError when one cannot be pickled,
-        ActorAlreadyExistsError when its name is taken. If the constructor raises, calls of the
-        actor raise ActorDiedError.
+        TypeError when they do not fit or the class is abstract, UnserializableError when one
+        cannot be pickled, ActorAlreadyExistsError when its name is taken. If the constructor
+        raises, or an argument of it is an error, calls of the actor raise ActorDiedError.
         """
         client = current.client or running_client()
         if self._options.refusal is not None:
             raise self._options.refusal
         definition = self._definition
+        if inspect.isabstract(definition.function):
+            raise TypeError(f"{definition.name} is an abstract class: it has no instances")
         definition.parameters.check(definition.name, args, kwargs)
         for value in (*args, *kwargs.values()):
             if type(value) is ObjectRef and value._counter is not client:

@@ -89,9 +89,10 @@ def _is_async(function: object) -> bool:
 
 def _described_methods(cls: type) -> Iterator[tuple[str, Described]]:
     for name in dir(cls):
-        if name.startswith("__") and name.endswith("__") and name != "__call__":
-            continue
         static = inspect.getattr_static(cls, name)
+        is_special = name.startswith("__") and name.endswith("__")
+        if is_special and (hasattr(object, name) or not inspect.isfunction(static)):
+            continue  # every handle has it itself, or no user has written it
         bound = isinstance(static, staticmethod | classmethod)
         if not (bound or inspect.isroutine(static)):
             continue

@@ -81,6 +81,14 @@ def no_dialect(given: Mapping[str, Any], what: str) -> Mapping[str, Any]:
     return given
 
 
+def three() -> int:
+    """How often a task is run again."""
+    return 3
+
+
+default_max_retries: Callable[[], int] = three
+"""For functions that do not say it: set by rsim.as_ray, too."""
+
 dialect: Callable[[Mapping[str, Any], str], Mapping[str, Any]] = no_dialect
 """Translates options from another interface than rsim's: set by rsim.as_ray."""
 
@@ -162,7 +170,7 @@ def _task_options(given: dict[str, Any], place: Place) -> TaskOptions:
 
     return TaskOptions(
         place.demand,
-        given.get("max_retries", 3),
+        given["max_retries"] if "max_retries" in given else default_max_retries(),
         bool(given.get("retry_exceptions")),
         place.strategy,
         extras_of(given),

@@ -73,6 +73,8 @@ class NodeAffinitySchedulingStrategy:
 
 
 def _scheduling_strategy(name: str, value: object) -> object:
+    if isinstance(value, PlacementGroupSchedulingStrategy) and value.placement_group is not None:
+        _group("placement_group of a PlacementGroupSchedulingStrategy", value.placement_group)
     if isinstance(value, _Objects):
         return value
     if isinstance(value, str) and value in _STRATEGIES:

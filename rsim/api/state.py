@@ -54,6 +54,14 @@ def total_resources(node: NodeFact) -> dict[str, float]:
     return {**quantities(node.total), "object_store_memory": float(node.capacity_bytes)}
 
 
+def own_resources(node: NodeFact) -> dict[str, float]:
+    """What a node has, without the names that the bundles of placement groups give to parts of it;
+    nothing when it is dead.
+    """
+    total = total_resources(node)
+    return {name: total[name] for name in total if "_group_" not in name}
+
+
 def nodes() -> list[dict[str, Any]]:
     """The nodes of the cluster, dead ones included, as Ray describes them.
 
@@ -83,7 +91,7 @@ def _described(node: NodeFact) -> dict[str, Any]:
         "DeathReason": 0 if node.alive else _UNEXPECTED_TERMINATION,
         "DeathReasonMessage": node.reason,
         "alive": node.alive,
-        "Resources": total_resources(node),
+        "Resources": own_resources(node),
         "Labels": dict(node.labels),
     }
 

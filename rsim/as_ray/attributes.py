@@ -154,6 +154,21 @@ def _init_task_error(error: RsimTaskError, *args: Any, **kwargs: Any) -> None:
     _task_error(error, *args, **kwargs)
 
 
+_actor_error = RsimActorError.__init__
+
+
+def _init_actor_error(
+    error: RsimActorError, message: str = "", actor_id: str | bytes | None = ""
+) -> None:
+    """Take the actor's id by position, too, and as bytes."""
+    shown = actor_id.hex() if isinstance(actor_id, bytes) else actor_id or ""
+    _actor_error(error, message, actor_id=shown)
+
+
+def _init_failed(error: RsimActorError) -> bool:
+    return "error raised in its creation task" in str(error)
+
+
 _CONTEXT: dict[str, Any] = {
     "get": _ids,
     "get_resource_ids": lambda context: context.get_accelerator_ids(),
@@ -179,7 +194,11 @@ _ADDED: dict[type, dict[str, Any]] = {
         ),
     },
     RuntimeContext: _CONTEXT,
-    RsimActorError: {"preempted": False},
+    RsimActorError: {
+        "__init__": _init_actor_error,
+        "preempted": False,
+        "actor_init_failed": property(_init_failed),
+    },
     RsimTaskError: {
         "__init__": _init_task_error,
         "as_instanceof_cause": _as_instanceof_cause,

@@ -14,7 +14,7 @@ import rsim
 from rsim import util
 from rsim.api import groups
 from rsim.core.labels import NODE_ID
-from rsim.runtime import current
+from rsim.runtime import checks, current
 from rsim.runtime.refs import ForeignRefError
 
 
@@ -110,6 +110,27 @@ def inspect_serializability(
     return fits, set(failures)
 
 
+def _check_wait(timeout: float | None, fetch_local: bool) -> None:
+    if timeout is not None:
+        checks.seconds("timeout", timeout)
+    checks.flag("fetch_local", fetch_local)
+
+
+def as_completed(
+    refs: list[Any],
+    *,
+    chunk_size: int = 10,
+    yield_obj_refs: bool = False,
+    timeout: float | None = None,
+    fetch_local: bool = True,
+) -> Iterator[Any]:
+    """As `rsim.util.as_completed`. How long Ray looks at a time, and what it fetches meanwhile,
+    makes no difference to what is yielded.
+    """
+    _check_wait(timeout, fetch_local)
+    return util.as_completed(refs, chunk_size=chunk_size, yield_obj_refs=yield_obj_refs)
+
+
 def map_unordered(
     fn: Any,
     items: Iterable[Any],
@@ -117,8 +138,11 @@ def map_unordered(
     backpressure_size: int | None = 100,
     chunk_size: int = 10,
     yield_obj_refs: bool = False,
+    timeout: float | None = None,
+    fetch_local: bool = True,
 ) -> Iterator[Any]:
     """As `rsim.util.map_unordered`, but that 100 tasks at most are unfinished at once."""
+    _check_wait(timeout, fetch_local)
     return util.map_unordered(
         fn,
         items,

@@ -103,3 +103,15 @@ class RayDirectTransportError(RaySystemError):
 
 
 RAY_EXCEPTION_TYPES = (RsimError, RsimActorError, *RsimError.__subclasses__())
+
+
+class RayStateApiException(Exception):
+    """Of Ray's state API."""
+
+
+class DataSourceUnavailable(Exception):
+    """Of processes that Ray's state API cannot reach."""
+
+
+class ServerUnavailable(RayStateApiException):
+    """Of Ray's state API when nobody answers."""

@@ -49,6 +49,14 @@ def log_once(key: str) -> bool:
     return first and _logging_once
 
 
+def reset_log_once(key: str | None = None) -> None:
+    """Let log_once return True again for this key, or for all."""
+    if key is None:
+        _logged.clear()
+    else:
+        _logged.discard(key)
+
+
 def disable_log_once_globally() -> None:
     """Make log_once return False."""
     global _logging_once

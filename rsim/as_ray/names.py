@@ -130,9 +130,9 @@ _PLACEMENT_GROUPS = _in(
 _UTIL: Names = {
     **_in(
         "rsim.util",
-        "ActorPool as_completed list_named_actors",
+        "ActorPool list_named_actors",
     ),
-    **_in(f"{_HERE}.calls", "inspect_serializability map_unordered"),
+    **_in(f"{_HERE}.calls", "as_completed inspect_serializability map_unordered"),
     **{name: places for name, places in _PLACEMENT_GROUPS.items() if name != "PlacementGroup"},
     **_in(
         f"{_HERE}.helpers",
@@ -252,8 +252,8 @@ MODULES: dict[str, Names] = {
     "ray.util.accelerators": _in(f"{_HERE}.constants", " ".join(ACCELERATORS)),
     "ray.util.check_serialize": _in(f"{_HERE}.calls", "inspect_serializability")
     | _as("rsim.util.serializability", FailureTuple="Failure"),
-    "ray.util.debug": _LOGGING,
-    "ray.util.helpers": _in("rsim.util", "as_completed") | _in(f"{_HERE}.calls", "map_unordered"),
+    "ray.util.debug": _LOGGING | _in(f"{_HERE}.helpers", "reset_log_once"),
+    "ray.util.helpers": _in(f"{_HERE}.calls", "as_completed map_unordered"),
     "ray.util.client.ray_client_helpers": _in(f"{_HERE}.helpers", "connect_to_client_or_not"),
     "ray.util.dask": _as("rsim.util.dask", ray_dask_get="get"),
     "ray.util.iter": _in(
@@ -279,8 +279,8 @@ MODULES: dict[str, Names] = {
         "StateSchema TaskState ActorState ObjectState WorkerState NodeState PlacementGroupState "
         "JobState",
     ),
-    "ray.util.state.exception": dict.fromkeys(
-        ("DataSourceUnavailable", "RayStateApiException", "ServerUnavailable"), ()
+    "ray.util.state.exception": _in(
+        f"{_HERE}.exceptions", "DataSourceUnavailable RayStateApiException ServerUnavailable"
     ),
     "ray.util.tracing.tracing_helper": _in(f"{_HERE}.constants", "_global_is_tracing_enabled"),
     "ray.experimental": _in(
@@ -290,7 +290,7 @@ MODULES: dict[str, Names] = {
         f"{_HERE}.locations", "get_object_locations get_local_object_locations"
     ),
     "ray.experimental.queue": _QUEUE,
-    "ray.experimental.tqdm_ray": _in(f"{_HERE}.progress", "safe_print tqdm"),
+    "ray.experimental.tqdm_ray": _in(f"{_HERE}.progress", "instance safe_print tqdm"),
     "ray.experimental.ui": _in(f"{_HERE}.progress", "task_timeline"),
     "ray.experimental.state": {},
     "ray.experimental.state.api": _in("rsim.util.state", _STATE),

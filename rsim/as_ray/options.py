@@ -6,12 +6,14 @@ raise NotImplementedError. Owns no state.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import rsim
 from rsim.api import options as rsim_options
+from rsim.runtime import checks
 
 _WITHOUT_EFFECT = ("_labels", "_metadata", "_num_objects_per_yield")
 """What is recorded of a task, not what it does."""
@@ -46,11 +48,18 @@ _REFUSED = {
 def learn() -> None:
     """Understand Ray's options from now on."""
     rsim_options.dialect = translated
+    rsim_options.default_max_retries = _default_max_retries
 
 
 def forget() -> None:
     """Understand rsim's only."""
     rsim_options.dialect = rsim_options.no_dialect
+    rsim_options.default_max_retries = rsim_options.three
+
+
+def _default_max_retries() -> int:
+    given = os.environ.get("RAY_TASK_MAX_RETRIES", "")
+    return int(given) if given else rsim_options.three()
 
 
 def translated(given: Mapping[str, Any], what: str) -> dict[str, Any]:
@@ -131,6 +140,7 @@ def _object_store_memory(options: dict[str, Any], what: str) -> None:
 def _accelerator_type(options: dict[str, Any]) -> None:
     kind = options.pop("accelerator_type", None)
     if kind is not None:
+        checks.text("accelerator_type", kind)
         share = {f"accelerator_type:{kind}": _ACCELERATOR_SHARE}
         options["resources"] = {**(options.get("resources") or {}), **share}
 

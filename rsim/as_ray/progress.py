@@ -1,7 +1,8 @@
 """`ray.experimental.tqdm_ray` and `ray.experimental.ui`: how far a program has come, as text.
 
 Decides when a progress bar says something: at most once in an interval, and at its end. A bar is a
-line on stderr, which a worker passes on to the driver as all its output. Owns no state.
+line on stderr, which a worker passes on to the driver as all its output. Owns whether the bars of
+this process are hidden.
 """
 
 from __future__ import annotations
@@ -14,6 +15,29 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import rsim
+
+
+class _Bars:
+    """The bars of this process."""
+
+    def __init__(self) -> None:
+        self.hidden = False
+
+    def hide_bars(self) -> None:
+        """Let them say nothing for now."""
+        self.hidden = True
+
+    def unhide_bars(self) -> None:
+        """Let them say again how far they have come."""
+        self.hidden = False
+
+
+_bars = _Bars()
+
+
+def instance() -> _Bars:
+    """All bars of this process."""
+    return _bars
 
 
 class tqdm:
@@ -57,6 +81,8 @@ class tqdm:
 
     def refresh(self) -> None:
         """Say how far it has come, now."""
+        if _bars.hidden:
+            return
         self._told_at, self._told = time.monotonic(), self.n
         of = "" if self.total is None else f"/{self.total}"
         begin = f"{self._description}: " if self._description else ""

@@ -19,6 +19,7 @@ from rsim.as_ray.arguments import check_others, check_resources, keeps_quiet
 from rsim.as_ray.exceptions import RaySystemError
 from rsim.as_ray.runtime_env import JobConfig
 from rsim.exceptions import RsimTaskError
+from rsim.runtime import checks
 
 logger = logging.getLogger("ray")
 
@@ -122,7 +123,7 @@ def init(
     local_mode: bool = False,
     ignore_reinit_error: bool = False,
     job_config: JobConfig | None = None,
-    log_to_driver: bool = True,
+    log_to_driver: bool | None = None,
     namespace: str | None = None,
     runtime_env: Any = None,
     **others: Any,
@@ -136,7 +137,11 @@ def init(
     global _context
     if local_mode:
         raise RuntimeError(_LOCAL_MODE)
+    if log_to_driver is None:
+        log_to_driver = os.environ.get("RAY_LOG_TO_DRIVER", "1").lower() in ("1", "true")
     log_to_driver = not keeps_quiet(others) and log_to_driver
+    if labels is not None:
+        checks.labels("labels", labels)
     meant = check_others(others)
     check_resources(resources or ())
     if rsim.is_initialized():

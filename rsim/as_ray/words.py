@@ -20,6 +20,11 @@ _WORDS: tuple[tuple[type[RsimError], str, str], ...] = (
         "its constructor raised",
         "The actor died because of an error raised in its creation task",
     ),
+    (
+        exceptions.ActorDiedError,
+        "an argument of its constructor is an error",
+        "The actor died because of an error raised in its creation task",
+    ),
     (exceptions.ActorDiedError, "killed by rsim.kill()", f"{_DEAD} it was killed by `ray.kill`"),
     (
         exceptions.ActorDiedError,

@@ -183,12 +183,14 @@ class CopyError(Effect, frozen=True):
     """Let the error that ``source`` holds be the local value of ``target`` too.
 
     ``dependent``: the name of the task whose result ``target`` is, if it cannot run for that error;
-    an error of the system then becomes an error of that task.
+    an error of the system then becomes an error of that task. ``is_actor``: what the task was to
+    create, which is dead for that error.
     """
 
     source: bytes
     target: bytes
     dependent: str = ""
+    is_actor: bool = False
 
 
 class ForgetValues(Effect, frozen=True):

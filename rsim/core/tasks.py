@@ -333,9 +333,10 @@ class Tasks:
             self.conclude(task, error)
             return
         spec = task.spec
-        dependent = spec.name if spec.creation is None and source.object_id != spec.actor else ""
+        dependent, is_actor = "" if to_actor else spec.name, spec.creation is not None
         for entry in self._node.lineage.unfinished(task):
-            self._node.step.out.append(CopyError(source.object_id, entry.object_id, dependent))
+            copy = CopyError(source.object_id, entry.object_id, dependent, is_actor)
+            self._node.step.out.append(copy)
             objects.set_contained(entry, source.contained)
             self.resolve_error(entry)
         self.conclude(task, error)

@@ -25,7 +25,7 @@ class TaskContext:
         self.task = task
         """None in a driver."""
         self.cancelled = False
-        """Somebody has asked to cancel it, and it is one that has to see to that itself."""
+        """Somebody has asked to cancel it, and it has been told."""
         self.started_ns = -1
         """When, by the clock of the node."""
         self.submissions = itertools.count()

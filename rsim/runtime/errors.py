@@ -21,7 +21,7 @@ from typing import Any
 import cloudpickle
 
 from rsim import exceptions
-from rsim.core.records import ErrorInfo
+from rsim.core.records import ErrorInfo, Inline
 from rsim.exceptions import (
     RsimError,
     RsimTaskError,
@@ -134,6 +134,17 @@ def serialize_input_error(error: ErrorInfo, function_name: str) -> bytes:
     assert pickled is not None, "errors of rsim can be pickled"
     packed = (function_name, reason, pickled, type_name(exception), text_of(exception))
     return pickle.dumps(packed, 5)
+
+
+def never_created(actor_id: bytes, class_name: str, error: bytes | Inline | ErrorInfo) -> ErrorInfo:
+    """Why an actor is dead one of whose constructor's arguments is an error."""
+    if isinstance(error, ErrorInfo):
+        name, text = error.kind, error.message
+    else:
+        assert isinstance(error, Inline)
+        *_, name, text = pickle.loads(error.payload)
+    reason = f"{class_name} is dead: an argument of its constructor is an error: {name}: {text}"
+    return ErrorInfo("ActorDiedError", reason, actor_id)
 
 
 def format_remote_traceback(exception: BaseException) -> str:

@@ -106,7 +106,9 @@ class Executor:
         self._actor: object = None
         """The actor that lives in this worker."""
         self.title = ""
-        """How that writes itself, if its class says how: what it prints is marked with this."""
+        """How that writes itself, if its class says how, else what its class is called: what it
+        prints is marked with this.
+        """
         self._exited = False
         """The actor has ended itself: nobody is left to answer what it was sent before."""
 
@@ -133,6 +135,12 @@ class Executor:
                 clean_up(self._actor)
             except Exception:
                 traceback.print_exc()
+
+    def part(self) -> None:
+        """The last there is to do, after what was registered with `atexit`: let go of the actor, so
+        that its `__del__` runs, and files that it has open are written.
+        """
+        self._actor = self.calls = None
 
     # -- running -----------------------------------------------------------------------------------
 
@@ -288,15 +296,19 @@ class Executor:
         sent: how it has broken, if it has). Raises what makes it a failure.
         """
         kind = type(value)
-        if kind is Declared and (context.cancelled or value.error is not None):
-            return self._broken_off(task, context, value)
         if context.cancelled and task.kind == CALL:
+            if kind is Declared:
+                value.drop()
             raise CallCancelled
+        if kind is Declared and value.error is not None:
+            return self._broken_off(task, context, value, value.error)
         if kind is Kept:
             value = value.refs(lambda error: _is_retryable(error, task.extras))
+        title = ""
         if task.kind == CREATION:
-            self._actor, self.title, value = value, _title_of(value), None
-        client, retryable, message, title = self._client, False, "", ""
+            title = _title_of(value)
+            self._actor, self.title, value = value, title or task.name, None
+        client, retryable, message = self._client, False, ""
         if kind is Broken:
             retryable, message = value
             results: tuple[Result, ...] = (replace(self._result(task, 0, None), is_value=True),)
@@ -305,9 +317,7 @@ class Executor:
         else:
             results = self._results(task, value)
         ended_ns = client.channel.now_ns()
-        if task.kind == CREATION:
-            title = self.title
-        elif kind is not Broken and len(results) == 1:
+        if kind is not Broken and len(results) == 1 and task.kind != CREATION:
             result = results[0]
             payload = result.payload
             if payload is not None and not result.contained:
@@ -325,12 +335,11 @@ class Executor:
             title,
         )
 
-    def _broken_off(self, task: RunTask, context: TaskContext, declared: Declared) -> Event:
+    def _broken_off(
+        self, task: RunTask, context: TaskContext, declared: Declared, error: BaseException
+    ) -> Event:
         """What to report of a generator that has made some of its results only."""
-        error, declared.error = declared.error, None
-        if context.cancelled or error is None:
-            declared.drop()
-            raise CallCancelled
+        declared.error = None
         event = self.failure(task, context, error)
         assert type(event) is TaskFinished
         made = tuple(replace(result, is_value=True) for result in declared.results)
@@ -430,10 +439,9 @@ class Executor:
             self._early.pop(task_id, None)
             context = self._client.base
             assert context.task is not None
-            if context.task.kind != CALL:
-                context.cancelled = True
-                return True
             context.cancelled = context.task_id == task_id
+            if context.task.kind != CALL:
+                return True
             if context.cancelled and recursive:
                 self.tell_interrupted(task_id)
         elif self.hosts_actor and self._stage.withdraw(task_id):

@@ -415,7 +415,9 @@ class Host:
 
     def _copy_error(self, effect: fx.CopyError) -> None:
         value = self.values[effect.source]
-        if effect.dependent and isinstance(value, ErrorInfo):
+        if effect.is_actor:
+            value = errors.never_created(effect.target, effect.dependent, value)
+        elif effect.dependent and isinstance(value, ErrorInfo):
             value = Inline(errors.serialize_input_error(value, effect.dependent), is_error=True)
         self.values[effect.target] = value
 

@@ -19,7 +19,7 @@ from rsim.runtime import errors
 from rsim.runtime.client import Client
 from rsim.runtime.generators import DynamicObjectRefGenerator
 from rsim.runtime.refs import ObjectRef
-from rsim.runtime.wire import ConsumptionReply, RunTask
+from rsim.runtime.wire import CALL, ConsumptionReply, RunTask
 
 ResultOf = Callable[[RunTask, int, Any], Result]
 """Makes the ``index``-th result of a task out of a value."""
@@ -66,7 +66,7 @@ class Production:
     @property
     def cancelled(self) -> bool:
         """Whether somebody has cancelled a call, which sees to it itself."""
-        return self._context.cancelled
+        return self._context.cancelled and self.task.kind == CALL
 
     def send(self, value: Any) -> None:
         """Send an item. UnserializableError, ObjectStoreFullError."""

@@ -38,7 +38,6 @@ def environ(config: SessionConfig) -> Variables:
 class Places:
     """The folders of the driver and of the workers. `running`: the worker that runs, if one does.
 
-<<<<<<< HEAD
     A worker is where it went last, or where all begin.
     """
 
@@ -47,14 +46,6 @@ class Places:
         self._here = self._driver = _folder()
         self._first = config.working_dir or self._driver
         self._go: Callable[[str], object] = os.chdir
-=======
-    def __init__(self, config: SessionConfig) -> None:
-        self._elsewhere = config.working_dir
-        """The folder of those who do not run now; None: all are in one, from the start or because
-        one of the two is gone.
-        """
-        self._in_worker = False
->>>>>>> raytests6
         self._code = list(config.code)
 
     def install(self, patcher: Patcher) -> None:
@@ -74,7 +65,6 @@ class Places:
             if folder in sys.path:
                 sys.path.remove(folder)
 
-<<<<<<< HEAD
     def show(self, process: Located | None) -> None:
         """Be in the folder of whoever runs from now on; None: the driver."""
         wanted = self._driver if process is None else process.folder or self._first
@@ -102,21 +92,3 @@ def _folder() -> str:
         return os.getcwd()
     except OSError:
         return ""
-=======
-    def show(self, in_worker: bool) -> None:
-        """Be in the folder of whoever runs from now on."""
-        if self._elsewhere is not None and in_worker is not self._in_worker:
-            here = _here()
-            try:
-                os.chdir(self._elsewhere)
-            except FileNotFoundError:
-                here = None
-            self._elsewhere, self._in_worker = here, in_worker
-
-
-def _here() -> str | None:
-    try:
-        return os.getcwd()
-    except FileNotFoundError:
-        return None
->>>>>>> raytests6

@@ -338,6 +338,7 @@ class Worker:
                 if self._stopping and not self._executor.busy:
                     self._executor.farewell()
                     depart(self)
+                    self._executor.part()
                     self.kill("stopped")
                     return
                 self._hub.suspend()

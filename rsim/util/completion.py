@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any
 
 import rsim
+from rsim.api.handles import ActorMethod
 
 
 def as_completed(
@@ -28,21 +29,25 @@ def as_completed(
 
 
 def map_unordered(
-    fn: rsim.RemoteFunction[Any],
+    fn: rsim.RemoteFunction[Any] | ActorMethod,
     items: Iterable[Any],
     *,
     backpressure_size: int | None = None,
     chunk_size: int = 10,
     yield_obj_refs: bool = False,
 ) -> Iterator[Any]:
-    """Call `fn.remote` on each item and yield the results as they get ready.
+    """Call `fn.remote` on each item and yield the results as they get ready. fn: a remote function,
+    or a method of an actor's handle.
 
     backpressure_size: how many tasks may be unfinished at once (None: all of them); items are
     taken only as far. The other arguments are those of `as_completed`. Tasks are submitted from the
-    first `next()` on. Raises TypeError when fn is no remote function, ValueError for sizes below 1.
+    first `next()` on. Raises TypeError when fn is neither, ValueError for sizes below 1.
     """
-    if not isinstance(fn, rsim.RemoteFunction):
-        raise TypeError(f"fn must be a remote function, made by rsim.remote, not {fn!r}")
+    if not isinstance(fn, rsim.RemoteFunction | ActorMethod):
+        raise TypeError(
+            "fn must be a remote function, made by rsim.remote, or a method of an actor's handle, "
+            f"not {fn!r}"
+        )
     _at_least_one("chunk_size", chunk_size)
     if backpressure_size is not None:
         _at_least_one("backpressure_size", backpressure_size)

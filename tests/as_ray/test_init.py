@@ -31,6 +31,25 @@ def test_what_has_a_meaning_is_passed_on() -> None:
     assert ray.get(ref) == 1
 
 
+def test_the_environment_may_keep_workers_quiet(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import ray
+
+    monkeypatch.setenv("RAY_LOG_TO_DRIVER", "0")
+    ray.init(num_cpus=1)
+    ray.get(ray.remote(print).remote("unheard"))
+    ray.shutdown()
+    assert "unheard" not in capfd.readouterr().out
+
+
+def test_labels_are_a_dict() -> None:
+    import ray
+
+    with pytest.raises(TypeError, match="labels must be a dict"):
+        ray.init(labels=3)
+
+
 def test_what_is_harmless_is_ignored() -> None:
     import ray
 

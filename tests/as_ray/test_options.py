@@ -1,5 +1,7 @@
 """Options of tasks and actors that only Ray has."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,6 +78,31 @@ def test_an_accelerator_type_is_a_resource() -> None:
 
     ray.init(num_cpus=1, resources={"accelerator_type:A100": 1})
     assert ray.get(ray.remote(accelerator_type="A100")(f).remote()) == 1
+
+
+def test_an_accelerator_type_is_a_name() -> None:
+    import ray
+
+    with pytest.raises(TypeError, match="accelerator_type"):
+        ray.remote(accelerator_type=3)(abs)
+
+
+def test_the_environment_says_how_often_tasks_are_run_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import ray
+
+    def die() -> None:
+        with (tmp_path / "runs").open("a") as file:
+            file.write(".")
+        os._exit(1)
+
+    ray.init(num_cpus=1)
+    monkeypatch.setenv("RAY_TASK_MAX_RETRIES", "1")
+    for options in ({}, {"max_retries": 0}):
+        with pytest.raises(ray.exceptions.WorkerCrashedError):
+            ray.get((ray.remote(**options) if options else ray.remote)(die).remote())
+    assert (tmp_path / "runs").read_text() == "..."
 
 
 def test_method_may_stand_alone() -> None:

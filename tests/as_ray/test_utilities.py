@@ -240,7 +240,10 @@ def test_a_progress_bar(capfd: pytest.CaptureFixture[str]) -> None:
     with tqdm_ray.tqdm(total=10, unit="steps", flush_interval_s=0) as bar:
         bar.update(2)
         bar.set_description("walked")
-        bar.update(8)
+        tqdm_ray.instance().hide_bars()
+        bar.update(4)
+        tqdm_ray.instance().unhide_bars()
+        bar.update(4)
     bar.close()
     with pytest.raises(ValueError, match="iterable"):
         next(iter(tqdm_ray.tqdm(total=1)))
@@ -328,3 +331,33 @@ def test_how_deep_a_task_is() -> None:
     ray.init(num_cpus=1)
     assert global_worker.task_depth == 0 and ray.get(depths.remote(2)) == [1, 2, 3]
     ray.shutdown()
+
+
+def test_as_completed_takes_what_rays_wait_takes() -> None:
+    import ray
+    from ray.util import as_completed, map_unordered
+
+    ray.init(num_cpus=1)
+    given: dict[str, Any] = {"timeout": 1, "fetch_local": False}
+    assert sorted(as_completed([ray.put(1), ray.put(2)], **given)) == [1, 2]
+    assert sorted(map_unordered(ray.remote(abs), [-3, 4], **given)) == [3, 4]
+    with pytest.raises(TypeError, match="timeout must be a number"):
+        as_completed([], timeout="soon")
+
+
+def test_log_once_can_begin_again() -> None:
+    from ray.util.debug import log_once, reset_log_once
+
+    reset_log_once()
+    assert [log_once("begin"), log_once("begin")] == [True, False]
+    reset_log_once("begin")
+    assert log_once("begin")
+    reset_log_once()
+    assert log_once("begin")
+
+
+def test_errors_of_the_state_api_can_be_caught() -> None:
+    from ray.util.state.exception import RayStateApiException, ServerUnavailable
+
+    with pytest.raises(RayStateApiException):
+        raise ServerUnavailable

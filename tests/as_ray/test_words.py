@@ -55,6 +55,30 @@ def test_an_actor_that_has_died(wrong: tuple[int, ...], method: str, words: str)
         ray.get(actor.here.remote())
 
 
+def test_an_actor_that_was_never_created() -> None:
+    import ray
+
+    ray.init(num_cpus=1)
+    wrong = ray.remote(divmod).remote(1, 0)
+    words = "error raised in its creation task: .* argument of its constructor is an error"
+    with pytest.raises(ray.exceptions.ActorDiedError, match=words) as caught:
+        ray.get(ray.remote(Actor).remote(wrong).here.remote())
+    assert caught.value.actor_init_failed
+    actor = ray.remote(Actor).remote()
+    ray.kill(actor)
+    with pytest.raises(ray.exceptions.ActorDiedError) as caught:
+        ray.get(actor.here.remote())
+    assert not caught.value.actor_init_failed
+
+
+def test_errors_of_actors_that_a_program_makes() -> None:
+    import ray
+
+    for kind in (ray.exceptions.ActorUnavailableError, ray.exceptions.ActorDiedError):
+        assert kind("no answer", b"\1\2").actor_id == "0102"
+        assert kind("no answer", None).actor_id == kind().actor_id == ""
+
+
 def test_an_actor_that_was_killed() -> None:
     import ray
 

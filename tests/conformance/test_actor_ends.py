@@ -131,6 +131,10 @@ class Registered:
     def exit(self):
         rsim.actor.exit_actor()
 
+    def __del__(self):
+        if marks.count(self.folder, "left"):  # a killed one of a simulation is garbage as well
+            marks.leave(self.folder, "deleted")
+
 
 @pytest.mark.parametrize("way", ["exit", "terminate", "handles"])
 def test_what_an_actor_registers_at_exit_runs_when_it_ends_in_good_order(rt, tmp_path, way):
@@ -141,11 +145,34 @@ def test_what_an_actor_registers_at_exit_runs_when_it_ends_in_good_order(rt, tmp
     elif way == "terminate":
         actor.__ray_terminate__.remote()
     del actor
-    marks.await_marks(tmp_path, "first", "left")
+    marks.await_marks(tmp_path, "first", "left", "deleted")
     rsim.kill(other)
     assert is_dead(other)
     assert marks.count(tmp_path, "never") == 0
     assert marks.count(tmp_path / "other", "first") == 0
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+@pytest.mark.parametrize("options", [{}, {"max_concurrency": 2}])
+def test_files_that_an_actor_has_open_are_written_when_it_ends(rt, tmp_path, options):
+    @rsim.remote
+    class Writer:
+        def __init__(self):
+            self.file = open(tmp_path / "file", "w")  # noqa: SIM115
+
+        def write(self):
+            self.file.write("text")
+
+    class AsyncWriter(Writer._cls):
+        async def wait(self):
+            pass
+
+    for kind in (Writer, rsim.remote(AsyncWriter)):
+        writer = kind.options(**options).remote()
+        rsim.get(writer.write.remote())
+        del writer
+        marks.await_that(lambda: (tmp_path / "file").read_text() == "text")
+        (tmp_path / "file").unlink()
 
 
 @pytest.mark.parametrize("concurrency", [1, 3])

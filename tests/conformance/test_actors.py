@@ -2,6 +2,7 @@
 
 import os
 import time
+from abc import ABC, abstractmethod
 
 import numpy as np
 import pytest
@@ -289,8 +290,54 @@ def test_an_argument_that_is_an_error_fails_its_call_only(rt):
 
 
 def test_a_constructor_argument_that_is_an_error(rt):
-    with pytest.raises(ZeroDivisionError):
-        rsim.get(Counter.remote(fail.remote()).add.remote())
+    counter = Counter.remote(fail.remote())
+    text = "Counter is dead: an argument of its constructor is an error: ZeroDivisionError"
+    with pytest.raises(ActorDiedError, match=text) as caught:
+        rsim.get(counter.add.remote())
+    assert caught.value.actor_id == counter._rsim_ref.hex()
+    cancelled = rsim.remote(resources={"never": 1})(abs).remote(1)
+    counter = Counter.remote(cancelled)
+    rsim.cancel(cancelled)
+    with pytest.raises(ActorDiedError, match="is an error: TaskCancelledError"):
+        rsim.get(counter.add.remote())
+
+
+def test_special_methods_that_a_class_has(rt):
+    @rsim.remote
+    class Table:
+        async def __aenter__(self):
+            return "entered"
+
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, key):
+            return key
+
+        def __repr__(self):
+            return "its own"
+
+    table = Table.remote()
+    refs = table.__len__.remote(), table.__getitem__.remote("a"), table.__aenter__.remote()
+    assert rsim.get(list(refs)) == [3, "a", "entered"]
+    assert repr(table).startswith("Actor(Table")
+    for name in ("__setitem__", "__contains__"):
+        with pytest.raises(AttributeError, match=f"no method '{name}'"):
+            getattr(table, name)
+
+
+def test_an_abstract_class_is_refused_when_it_is_called(rt):
+    class Shape(ABC):
+        @abstractmethod
+        def area(self): ...
+
+    class Square(Shape):
+        def area(self):
+            return 4
+
+    with pytest.raises(TypeError, match="Shape is an abstract class"):
+        rsim.remote(Shape).remote()
+    assert rsim.get(rsim.remote(Square).remote().area.remote()) == 4
 
 
 def test_wait_and_many_actors(rt):

@@ -110,6 +110,23 @@ def test_a_type_defined_in_the_test(rt):
         rsim.get(fail.remote(Local(1)))
 
 
+def test_a_type_with_slots_defined_in_the_test(rt):
+    """It is pickled by value, whereby it loses its slots."""
+
+    class Slotted(Exception):
+        __slots__ = ("limit",)
+
+        def __init__(self, limit):
+            self.limit = limit
+
+    @rsim.remote
+    def refuse():
+        raise Slotted(7)
+
+    error = error_of(refuse.remote())
+    assert (error.limit, error.cause.limit) == (7, 7)
+
+
 def test_the_chain_of_causes_is_kept(rt):
     @rsim.remote
     def chained():

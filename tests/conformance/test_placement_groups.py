@@ -131,6 +131,8 @@ def test_the_table(init):
         "strategy": "STRICT_PACK",
         "state": "CREATED",
     }
+    (found,) = rsim.nodes()
+    assert not [name for name in found["Resources"] if "_group_" in name]
     assert placement_group_table() == {group.id.hex(): {**row, "stats": stats}}
     remove_placement_group(group)
     removed = placement_group_table(group)
@@ -402,6 +404,8 @@ def test_bad_places_in_a_group(rt):
         here.options(scheduling_strategy="SPREAD", placement_group=group)
     with pytest.raises(TypeError, match="placement_group must be a PlacementGroup"):
         here.options(placement_group=3)
+    with pytest.raises(TypeError, match=r"SchedulingStrategy must be a PlacementGroup.* not 'it'"):
+        here.options(scheduling_strategy=In("it"))
     with pytest.raises(TypeError, match="takes a PlacementGroup"):
         remove_placement_group("mine")
 

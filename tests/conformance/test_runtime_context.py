@@ -150,6 +150,21 @@ def test_a_call_that_was_cancelled(rt, tmp_path):
     marks.await_marks(tmp_path, "seen")
 
 
+def test_a_task_that_was_cancelled(rt, tmp_path):
+    @rsim.remote
+    def wait():
+        try:
+            marks.leave(tmp_path, "begun")
+            marks.await_that(lambda: False)
+        except KeyboardInterrupt:
+            return rsim.get_runtime_context().is_canceled()
+
+    ref = wait.remote()
+    marks.await_marks(tmp_path, "begun")
+    rsim.cancel(ref)
+    assert rsim.get(ref) is True
+
+
 def test_an_asynchronous_actor(rt):
     @rsim.remote
     class Async:

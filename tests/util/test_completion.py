@@ -75,3 +75,15 @@ def test_wrong_arguments_fail_at_the_call(rt):
         map_unordered(double, [], backpressure_size=0)
     with pytest.raises(TypeError, match="fn must be a remote function"):
         map_unordered(len, [])
+
+
+def test_map_unordered_calls_methods_too(rt):
+    @rsim.remote
+    class Doubler:
+        def double(self, number):
+            return 2 * number
+
+    doubler = Doubler.remote()
+    assert sorted(map_unordered(doubler.double, range(3))) == [0, 2, 4]
+    with pytest.raises(TypeError, match="or a method of an actor's handle"):
+        map_unordered(abs, [1])

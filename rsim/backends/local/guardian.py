@@ -17,7 +17,6 @@ as long as memory is short, ``memory <used bytes> <limit in bytes>``.
 
 from __future__ import annotations
 
-import atexit
 import ctypes
 import gc
 import importlib
@@ -116,7 +115,6 @@ class Guardian:
             for pidfd in self._children:
                 os.close(pidfd)
             code = program.main(client, *fds)
-            atexit._run_exitfuncs()  # as os._exit does not
         except BaseException:
             sys.excepthook(*sys.exc_info())
         finally:

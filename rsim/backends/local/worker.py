@@ -9,6 +9,7 @@ events go by a pipe, which takes a third of the time that a socket does.
 
 from __future__ import annotations
 
+import atexit
 import math
 import os
 import select
@@ -402,4 +403,6 @@ def main(
             stream.task = executor.title or task.name
         executor.run(task)
     executor.farewell()
+    atexit._run_exitfuncs()
+    executor.part()
     return 0

@@ -11,7 +11,7 @@ from typing import Any
 from rsim.api import checks
 from rsim.api import state as api_state
 from rsim.api.groups import placement_group_table
-from rsim.api.state import client_of, quantities, total_resources
+from rsim.api.state import client_of, own_resources, quantities
 from rsim.core import facts
 from rsim.core.facts import ActorFact, NodeFact, ObjectFact, TaskFact, WorkerFact
 from rsim.core.history import INPUT_ERROR, USER_ERROR
@@ -264,7 +264,7 @@ def _node(sheet: Sheet, fact: NodeFact) -> NodeState:
         state="ALIVE" if fact.alive else "DEAD",
         state_message=fact.reason or None,
         node_name=fact.node,
-        resources_total=total_resources(fact),
+        resources_total=own_resources(fact),
         labels=dict(fact.labels),
         start_time_ms=sheet.ms(fact.started_ns) or 0,
         end_time_ms=sheet.ms(fact.ended_ns) or 0,
