@@ -313,7 +313,8 @@ MODULES: dict[str, Names] = {
     "ray._private.utils": _UTILITIES,
     "ray._private.ray_constants": _CONSTANTS,
     "ray._private.gcs_utils": _in(f"{_HERE}.internals", "ActorTableData"),
-    "ray._private.services": _in(f"{_HERE}.testing", "remaining_processes_alive"),
+    "ray._private.services": _in(f"{_HERE}.testing", "remaining_processes_alive")
+    | _in(f"{_HERE}.helpers", "get_node_ip_address"),
     "ray._private.state": _in("rsim", "available_resources cluster_resources nodes")
     | _in(f"{_HERE}.calls", "timeline")
     | _in(

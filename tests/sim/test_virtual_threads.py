@@ -191,3 +191,27 @@ print("main is done")
     command = [sys.executable, "-c", program]
     out = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
     assert out.split("\n")[:2] == ["main is done", "late"] and "never" not in out
+
+
+def test_a_program_does_not_wait_for_the_threads_of_its_workers() -> None:
+    program = """
+import asyncio, time, rsim
+from concurrent.futures import ThreadPoolExecutor
+
+@rsim.remote
+class Busy:
+    async def begin(self):
+        self.task = asyncio.create_task(self.tick())
+    async def tick(self):
+        while True:
+            await asyncio.get_running_loop().run_in_executor(None, time.sleep, 1)
+
+rsim.init("sim")
+busy = Busy.remote()
+rsim.get(busy.begin.remote())
+ThreadPoolExecutor().submit(lambda: (time.sleep(5), print("mine")))
+print("main is done")
+"""
+    command = [sys.executable, "-c", program]
+    out = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    assert out.split() == ["main", "is", "done", "mine"]
