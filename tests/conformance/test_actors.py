@@ -532,6 +532,28 @@ def test_an_error_of_a_cancelled_call_stands(rt, tmp_path):
 # -- lifetime and resources ------------------------------------------------------------------------
 
 
+def test_special_methods_that_its_class_defines_can_be_called(rt):
+    @rsim.remote
+    class Box:
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, key):
+            return -key
+
+        def __eq__(self, other):
+            return False
+
+        __hash__ = None
+
+    box = Box.remote()
+    assert rsim.get([box.__len__.remote(), box.__getitem__.remote(4)]) == [3, -4]
+    assert box == box and {box: 1}
+    assert not hasattr(box, "__iter__") and not hasattr(Counter.remote(), "__len__")
+    with pytest.raises(TypeError):
+        len(box)
+
+
 def test_without_num_cpus_it_holds_none(init):
     init(num_cpus=1)
     actors = [Counter.remote(number) for number in range(3)]
