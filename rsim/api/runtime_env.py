@@ -1,8 +1,8 @@
 """The environments in which tasks, actors and whole jobs run.
 
 Decides which fields of a runtime environment are there: environment variables, packages that are
-installed, the driver's own Python, and for a job a working directory and folders of modules. Must never accept a field that
-has no effect. Owns no state.
+installed, the driver's own Python, and for a job a working directory and folders of modules. Must
+never accept a field that has no effect. Owns no state.
 """
 
 from __future__ import annotations
