@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import threading
@@ -169,6 +170,28 @@ def test_what_a_thread_has_in_a_local_goes_with_either() -> None:
         kept.clear()
         assert gone[1]() is None
     assert threading.local.__getattribute__ is before
+
+
+def test_a_loop_that_another_thread_runs_is_woken_at_once() -> None:
+    with simulation() as session:
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=loop.run_forever)
+        thread.start()
+
+        async def late() -> float:
+            await asyncio.sleep(3)
+            return session.now()
+
+        slow = asyncio.run_coroutine_threadsafe(late(), loop)
+        time.sleep(1)
+        assert asyncio.run_coroutine_threadsafe(asyncio.sleep(0, "now"), loop).result() == "now"
+        assert 1 <= session.now() < 1.1
+        assert 3 <= slow.result() < 3.1
+        time.sleep(1)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        assert 4 <= session.now() < 4.1
+        loop.close()
 
 
 def test_threads_that_wait_for_each_other_are_a_deadlock() -> None:
