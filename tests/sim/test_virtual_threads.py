@@ -183,11 +183,11 @@ def test_a_loop_that_another_thread_runs_is_woken_at_once() -> None:
             return session.now()
 
         slow = asyncio.run_coroutine_threadsafe(late(), loop)
-        time.sleep(1)
+        nap(1)
         assert asyncio.run_coroutine_threadsafe(asyncio.sleep(0, "now"), loop).result() == "now"
         assert 1 <= session.now() < 1.1
         assert 3 <= slow.result() < 3.1
-        time.sleep(1)
+        nap(1)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         assert 4 <= session.now() < 4.1
