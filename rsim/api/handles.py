@@ -90,9 +90,8 @@ def _is_async(function: object) -> bool:
 def _described_methods(cls: type) -> Iterator[tuple[str, Described]]:
     for name in dir(cls):
         static = inspect.getattr_static(cls, name)
-        is_special = name.startswith("__") and name.endswith("__")
-        if is_special and (hasattr(object, name) or not inspect.isfunction(static)):
-            continue  # every handle has it itself, or no user has written it
+        if name.startswith("__") and name.endswith("__") and not _is_own(name, static):
+            continue
         bound = isinstance(static, staticmethod | classmethod)
         if not (bound or inspect.isroutine(static)):
             continue
@@ -104,6 +103,13 @@ def _described_methods(cls: type) -> Iterator[tuple[str, Described]]:
         generates = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
         number_of_results(f"{cls.__name__}.{name}", options, generates)  # which checks them
         yield name, (parameters, options, generates)
+
+
+def _is_own(name: str, static: object) -> bool:
+    """Whether a special method can be called: one that the program has written, unless handles, as
+    all objects, have it themselves.
+    """
+    return inspect.isfunction(static) and name not in vars(object)
 
 
 def _without_self(parameters: Parameters) -> Parameters:

@@ -1,13 +1,14 @@
 """The environments in which tasks, actors and whole jobs run.
 
 Decides which fields of a runtime environment are there: environment variables, packages that are
-installed, and for a job a working directory and folders of modules. Must never accept a field that
-has no effect. Owns no state.
+installed, the driver's own Python, and for a job a working directory and folders of modules. Must
+never accept a field that has no effect. Owns no state.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -112,6 +113,8 @@ def check_config(config: object) -> None:
 
 def _is_idle(field: str, given: object) -> bool:
     """Whether it asks for nothing that is not there anyway."""
+    if field == "py_executable":
+        return given == sys.executable
     return field in _WITHOUT_EFFECT or (field in _PACKAGES and are_installed(given))
 
 

@@ -8,11 +8,25 @@ that as a base of a class, whose instances nobody can make. Must never pass for 
 from __future__ import annotations
 
 import functools
-from typing import Any, NoReturn, Union
+from typing import Any, ClassVar, NoReturn, Union
 
 
 class AbsentModuleError(ModuleNotFoundError, NotImplementedError):
     """A module of Ray that rsim does not have."""
+
+
+class AbsentAttributeError(AttributeError, NotImplementedError):
+    """An attribute that something of Ray has and rsim's does not."""
+
+
+class Partial:
+    """Something of Ray of which rsim has a part: `hasattr` says which."""
+
+    PATH: ClassVar[str]
+
+    def __getattr__(self, name: str) -> NoReturn:
+        path = f"{self.PATH}.{name}"
+        raise AbsentAttributeError(f"rsim does not have {path}, of Ray", name=name, obj=self)
 
 
 class Absent:

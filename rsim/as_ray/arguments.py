@@ -32,7 +32,7 @@ objects are always made again.
 """
 
 _REFUSED = frozenset(
-    "proxy_server_url storage _tracing_startup_hook cluster_id allow_multiple".split()
+    "proxy_server_url storage _tracing_startup_hook cluster_id allow_multiple redis_address".split()
 )
 
 _QUIET = ("redirect_output", "redirect_worker_output")

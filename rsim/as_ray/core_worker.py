@@ -12,6 +12,8 @@ from typing import Any
 import rsim
 from rsim.api import session
 from rsim.api.state import node_facts
+from rsim.as_ray.absent import Partial
+from rsim.as_ray.ids import ActorID, JobID, TaskID, current_job
 from rsim.core import facts
 from rsim.core.facts import ObjectFact
 from rsim.runtime import state
@@ -20,8 +22,24 @@ _MIB = 1024 * 1024
 _IS_THERE = ("inline", "stored", "remote")
 
 
-class CoreWorker:
+class CoreWorker(Partial):
     """Of the process in which the code runs that asks."""
+
+    PATH = "ray._private.worker.global_worker.core_worker"
+
+    def get_actor_id(self) -> ActorID:
+        """The id of the actor whose code asks; nil outside of one."""
+        digits = rsim.get_runtime_context().get_actor_id() if rsim.is_initialized() else None
+        return ActorID.nil() if digits is None else ActorID.from_hex(digits)
+
+    def get_current_task_id(self) -> TaskID:
+        """The id of the task whose code asks; nil in a driver."""
+        digits = rsim.get_runtime_context().get_task_id() if rsim.is_initialized() else None
+        return TaskID.nil() if digits is None else TaskID.from_hex(digits)
+
+    def get_current_job_id(self) -> JobID:
+        """The id of what the driver runs; nil: rsim does not run."""
+        return current_job()
 
     def object_exists(self, object_ref: rsim.ObjectRef[Any]) -> bool:
         """Whether the object's value is there. A ref may be one that was made of an id."""

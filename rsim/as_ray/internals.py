@@ -7,9 +7,9 @@ those modules of Ray is absent. Owns no state.
 from __future__ import annotations
 
 import rsim
-from rsim.as_ray.absent import Absent
+from rsim.as_ray.absent import Absent, Partial
 from rsim.as_ray.core_worker import CoreWorker
-from rsim.as_ray.ids import JobID
+from rsim.as_ray.ids import ActorID, JobID, TaskID
 from rsim.as_ray.session import SCRIPT_MODE, WORKER_MODE
 from rsim.runtime import current
 
@@ -29,8 +29,10 @@ class ActorTableData:
     DEAD = "DEAD"
 
 
-class _ThisNode:
+class _ThisNode(Partial):
     """The node on which the code runs that asks."""
+
+    PATH = "ray._private.worker.global_worker.node"
 
     @property
     def unique_id(self) -> str:
@@ -55,9 +57,10 @@ class _ThisNode:
         return bool(rsim.nodes()[0]["NodeID"] == self.unique_id)
 
 
-class GlobalWorker:
+class GlobalWorker(Partial):
     """The process in which the code runs that asks: a driver or a worker."""
 
+    PATH = "ray._private.worker.global_worker"
     node = _ThisNode()
     core_worker = CoreWorker()
     gcs_client = Absent("ray._private.worker.global_worker.gcs_client")
@@ -93,9 +96,22 @@ class GlobalWorker:
     @property
     def current_job_id(self) -> JobID:
         """The id of what the driver runs; nil: rsim does not run."""
-        if not self.connected:
-            return JobID.nil()
-        return JobID.from_hex(rsim.get_runtime_context().get_job_id())
+        return self.core_worker.get_current_job_id()
+
+    @property
+    def current_task_id(self) -> TaskID:
+        """The id of the task whose code asks; nil in a driver."""
+        return self.core_worker.get_current_task_id()
+
+    @property
+    def actor_id(self) -> ActorID:
+        """The id of the actor whose code asks; nil outside of one."""
+        return self.core_worker.get_actor_id()
+
+    @property
+    def node_ip_address(self) -> str:
+        """All nodes are on this machine."""
+        return self.node.node_ip_address
 
     @property
     def task_depth(self) -> int:

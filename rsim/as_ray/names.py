@@ -13,13 +13,12 @@ Names = dict[str, tuple[str, ...]]
 _HERE = "rsim.as_ray"
 
 ABSENT_LIBRARIES = frozenset(
-    f"ray.{name}"
-    for name in "air cpp data job_submission llm rllib serve train tune workflow".split()
+    f"ray.{name}" for name in "air cpp job_submission llm rllib serve train tune workflow".split()
 )
 """Libraries on top of Ray: their import fails, with their name."""
 
 _PRIVATE = (
-    "_common _private _raylet autoscaler client_builder core cross_language dag dashboard "
+    "_common _private _raylet autoscaler client_builder core cross_language dag dashboard data "
     "experimental includes internal job_config scripts tests util.client "
     "util.collective util.debug util.iter util.rpdb util.spark util.state.common util.state.util "
     "util.timer util.tracing util.tpu widgets "
@@ -313,7 +312,8 @@ MODULES: dict[str, Names] = {
     "ray._private.utils": _UTILITIES,
     "ray._private.ray_constants": _CONSTANTS,
     "ray._private.gcs_utils": _in(f"{_HERE}.internals", "ActorTableData"),
-    "ray._private.services": _in(f"{_HERE}.testing", "remaining_processes_alive"),
+    "ray._private.services": _in(f"{_HERE}.testing", "remaining_processes_alive")
+    | _in(f"{_HERE}.helpers", "get_node_ip_address"),
     "ray._private.state": _in("rsim", "available_resources cluster_resources")
     | _in(f"{_HERE}.calls", "nodes timeline")
     | _in(

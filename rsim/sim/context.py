@@ -32,6 +32,10 @@ class StrandContext:
     def thread(self) -> object:
         return self._strand
 
+    @property
+    def process(self) -> object:
+        return self._strand.client
+
     def now_ns(self) -> int:
         return self._hub.world.now_ns
 

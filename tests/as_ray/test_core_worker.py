@@ -90,3 +90,41 @@ def test_a_node_as_a_process() -> None:
     assert dead["ObjectStoreSocketName"] == node.address_info["object_store_address"]
     cluster.shutdown()
     assert not any(each.any_processes_alive() for each in (node,))
+
+
+def test_where_code_runs() -> None:
+    import ray
+
+    def look() -> tuple[object, object, object]:
+        worker = ray._private.worker.global_worker
+        core = worker.core_worker
+        assert worker.actor_id == core.get_actor_id() and worker.node_ip_address == "127.0.0.1"
+        assert worker.current_task_id == core.get_current_task_id()
+        return worker.actor_id, worker.current_task_id, core.get_current_job_id()
+
+    @ray.remote
+    class Actor:
+        def look(self) -> tuple[object, object, object]:
+            return look()
+
+    assert look() == (ray.ActorID.nil(), ray.TaskID.nil(), ray.JobID.nil())
+    ray.init(num_cpus=1)
+    job = ray.JobID.from_hex(ray.get_runtime_context().get_job_id())
+    assert look() == (ray.ActorID.nil(), ray.TaskID.nil(), job)
+    actor, ref = Actor.remote(), ray.remote(look).remote()
+    assert ray.get(ref) == (ray.ActorID.nil(), ref.task_id(), job)
+    call = actor.look.remote()
+    assert ray.get(call) == (actor._actor_id, call.task_id(), job)
+
+
+def test_what_it_does_not_have() -> None:
+    from ray._private.worker import global_worker
+
+    for has, path in (
+        (global_worker, "global_worker"),
+        (global_worker.core_worker, r"global_worker\.core_worker"),
+        (global_worker.node, r"global_worker\.node"),
+    ):
+        with pytest.raises(NotImplementedError, match=rf"ray\._private\.worker\.{path}\.no_such"):
+            has.no_such()
+        assert not hasattr(has, "no_such")

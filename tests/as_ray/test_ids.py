@@ -133,6 +133,7 @@ def test_arguments_as_ray_names_them(ray: Any, capsys: pytest.CaptureFixture[str
     assert ray.util.inspect_serializability(base_obj=1)[0]
     assert sorted(ray.util.map_unordered(ray.remote(abs), [-1, -2])) == [1, 2]
     assert ray.util.get_node_ip_address("8.8.8.8:53") == "127.0.0.1"
+    assert ray._private.services.get_node_ip_address() == "127.0.0.1"
     with pytest.raises(ValueError, match="_owner"):
         ray.put(1, _owner=group)
     with pytest.raises(NotImplementedError, match="_tensor_transport"):

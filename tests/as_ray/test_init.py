@@ -69,7 +69,7 @@ def test_what_is_harmless_is_ignored() -> None:
 def test_the_old_names_of_arguments(capfd: pytest.CaptureFixture[str]) -> None:
     import ray
 
-    ray.init(num_cpus=1, redirect_output=True, include_webui=False, driver_object_store_memory=1)
+    ray.init(num_cpus=1, redirect_output=True, include_webui=False, redis_address=None)
     assert ray.get(ray.remote(print).remote("from a worker")) is None
     ray.shutdown()
     ray.init(num_cpus=1, redirect_worker_output=False, memory=1000)

@@ -63,7 +63,7 @@ def test_a_real_ray_is_hidden_meanwhile(tmp_path: Path, monkeypatch: pytest.Monk
 
     assert not hasattr(ray, "real") and ray.__version__
     with pytest.raises(NotImplementedError, match=r"ray\.data"):
-        import ray.data
+        ray.data.range(1)
     rsim.as_ray.uninstall()
     import ray.data
 

@@ -101,6 +101,17 @@ def test_libraries_on_ray_are_absent() -> None:
             importlib.import_module(library)
 
 
+def test_names_of_data_can_be_imported_and_asked_about() -> None:
+    import ray
+    from ray.data import Dataset, from_items
+    from ray.data.dataset import Dataset as Other
+
+    assert not isinstance([], Dataset | Other)
+    for use in (from_items, ray.data.read_csv):
+        with pytest.raises(NotImplementedError, match=r"ray\.data\."):
+            use(["x"])
+
+
 def test_a_module_that_ray_does_not_have() -> None:
     with pytest.raises(ModuleNotFoundError, match=r"ray\.no_such_thing"):
         importlib.import_module("ray.no_such_thing")

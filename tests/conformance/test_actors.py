@@ -317,7 +317,13 @@ def test_special_methods_that_a_class_has(rt):
         def __repr__(self):
             return "its own"
 
+        def __eq__(self, other):
+            return False
+
+        __hash__ = None
+
     table = Table.remote()
+    assert table == table and {table: 1}
     refs = table.__len__.remote(), table.__getitem__.remote("a"), table.__aenter__.remote()
     assert rsim.get(list(refs)) == [3, "a", "entered"]
     assert repr(table).startswith("Actor(Table")

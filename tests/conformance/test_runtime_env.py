@@ -177,6 +177,7 @@ def test_without_variables_the_context_is_empty(rt):
         ({"pip": ["cloudpickle==0.0.1"]}, NotImplementedError, "cloudpickle"),
         ({"uv": ["cloudpickle @ file:///cloudpickle.whl"]}, NotImplementedError, "uv"),
         ({"pip": "requirements.txt"}, NotImplementedError, "requirements.txt"),
+        ({"py_executable": "no/such/python"}, NotImplementedError, "no/such/python"),
         ({"py_modules": ["s3://bucket/a.zip"]}, NotImplementedError, "py_modules"),
     ],
 )
@@ -190,10 +191,11 @@ def test_what_is_no_environment_is_refused(init, given, kind, words):
     assert not rsim.is_initialized()
 
 
-def test_packages_that_are_installed_may_be_asked_for(init):
+def test_packages_that_are_installed_and_this_python_may_be_asked_for(init):
     exact = f"cloudpickle=={version('cloudpickle')}"
-    init(runtime_env={"pip": {"packages": ["cloudpickle", "msgspec[toml]"]}})
-    task = see.options(runtime_env={"uv": [exact], "env_vars": {"RSIM_A": "1"}})
+    here = {"py_executable": sys.executable}
+    init(runtime_env={"pip": {"packages": ["cloudpickle", "msgspec[toml]"]}, **here})
+    task = see.options(runtime_env={"uv": [exact], "env_vars": {"RSIM_A": "1"}, **here})
     assert rsim.get(task.remote("RSIM_A")) == ["1"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import threading
@@ -171,6 +172,28 @@ def test_what_a_thread_has_in_a_local_goes_with_either() -> None:
     assert threading.local.__getattribute__ is before
 
 
+def test_a_loop_that_another_thread_runs_is_woken_at_once() -> None:
+    with simulation() as session:
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=loop.run_forever)
+        thread.start()
+
+        async def late() -> float:
+            await asyncio.sleep(3)
+            return session.now()
+
+        slow = asyncio.run_coroutine_threadsafe(late(), loop)
+        nap(1)
+        assert asyncio.run_coroutine_threadsafe(asyncio.sleep(0, "now"), loop).result() == "now"
+        assert 1 <= session.now() < 1.1
+        assert 3 <= slow.result() < 3.1
+        nap(1)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        assert 4 <= session.now() < 4.1
+        loop.close()
+
+
 def test_threads_that_wait_for_each_other_are_a_deadlock() -> None:
     with simulation():
         never = threading.Event()
@@ -191,3 +214,27 @@ print("main is done")
     command = [sys.executable, "-c", program]
     out = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
     assert out.split("\n")[:2] == ["main is done", "late"] and "never" not in out
+
+
+def test_a_program_does_not_wait_for_the_threads_of_its_workers() -> None:
+    program = """
+import asyncio, time, rsim
+from concurrent.futures import ThreadPoolExecutor
+
+@rsim.remote
+class Busy:
+    async def begin(self):
+        self.task = asyncio.create_task(self.tick())
+    async def tick(self):
+        while True:
+            await asyncio.get_running_loop().run_in_executor(None, time.sleep, 1)
+
+rsim.init("sim")
+busy = Busy.remote()
+rsim.get(busy.begin.remote())
+ThreadPoolExecutor().submit(lambda: (time.sleep(5), print("mine")))
+print("main is done")
+"""
+    command = [sys.executable, "-c", program]
+    out = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    assert out.split() == ["main", "is", "done", "mine"]

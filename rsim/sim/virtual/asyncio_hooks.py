@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rsim.sim.virtual.context import Current, VirtualContext
+from rsim.sim.virtual.locks import thread_of
 from rsim.sim.virtual.loop import VirtualEventLoop
 from rsim.sim.virtual.patching import Function, Patcher
 from rsim.sim.virtual.state import ContextStates
@@ -122,8 +123,11 @@ def install_asyncio(
 
     def make_run(real: Any) -> Function:
         def run_forever(self: Any) -> None:
+            context = current()
             if not isinstance(self, VirtualEventLoop):
                 enter(self)
+            elif context is not None and thread_of(context) is not thread_of(self.context):
+                self.move_to(context)
             real(self)
 
         return run_forever

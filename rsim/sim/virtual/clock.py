@@ -20,7 +20,7 @@ from rsim.sim.virtual.context import Current, VirtualContext
 from rsim.sim.virtual.patching import Function, Patcher
 
 SECOND_NS = 1_000_000_000
-DEFAULT_EPOCH_NS = 1_577_836_800 * SECOND_NS  # 2020-01-01T00:00:00Z
+DEFAULT_EPOCH_NS = 1_767_225_600 * SECOND_NS  # 2026-01-01T00:00:00Z
 
 # Code that polls a clock without sleeping would hang, as nothing else moves virtual time: this
 # many readings at one instant cost 1 us each.

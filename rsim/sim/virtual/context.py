@@ -71,6 +71,11 @@ class ParkingContext(VirtualContext, Protocol):
 class SpawningContext(ParkingContext, Protocol):
     """A context whose code can start threads."""
 
+    @property
+    def process(self) -> object:
+        """What stands for the process that its threads belong to."""
+        ...
+
     def spawn(self, work: Callable[[], None]) -> None:
         """Run `work` in a thread of its own of this context's process, which is a context, too."""
         ...

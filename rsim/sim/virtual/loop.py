@@ -95,6 +95,10 @@ class VirtualEventLoop(asyncio.BaseEventLoop):
         """
         self._selector.wake()
 
+    def move_to(self, context: VirtualContext) -> None:
+        """Live there from now on: a loop may run in another thread than the one that made it."""
+        self.context = self._selector.context = context
+
     def create_task(self, coro: Any, *, name: Any = None, **kwargs: Any) -> Any:
         """As BaseEventLoop's; default names count per loop, not per process."""
         self._tasks_made += 1

@@ -36,7 +36,8 @@ _numbers = itertools.count(_FIRST_IDENT)
 class _Life:
     """That of one thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, process: object) -> None:
+        self.process = process
         self.is_over = False
         self.waiting: dict[VirtualContext, None] = {}
         """Who waits for its end."""
@@ -76,9 +77,17 @@ class Threads:
             register(self._join_all)
 
     def _join_all(self) -> None:
-        while self._current() is not None:
-            left = [thread for thread in self._started.values() if not thread.daemon]
+        """Wait for the program's own threads. Those of workers end with the session, so that
+        Python's look at pools, which comes next, is to leave them alone.
+        """
+        while (context := self._current()) is not None:
+            mine = _process_of(context)
+            own = [each for each in self._started.values() if _life_of(each).process is mine]
+            left = [thread for thread in own if not thread.daemon]
             if not left:
+                for thread in self._started.values():
+                    if thread not in own:
+                        concurrent.futures.thread._threads_queues.pop(thread, None)  # type: ignore[attr-defined]
                 return
             left[0].join()
 
@@ -95,7 +104,7 @@ class Threads:
                 raise RuntimeError("thread.__init__() not called")
             if thread._started.is_set():
                 raise RuntimeError("threads can only be started once")
-            life = _Life()
+            life = _Life(_process_of(context))
             setattr(thread, _LIFE, life)
             thread._ident = thread._native_id = next(_numbers)
             self._started[thread.ident] = thread
@@ -169,6 +178,16 @@ class Threads:
             return real(pool, *args, **kwargs)
 
         return submit
+
+
+def _process_of(context: VirtualContext) -> object:
+    """What stands for the process that the code runs in; without such a thing all is one."""
+    return getattr(context, "process", None)
+
+
+def _life_of(thread: threading.Thread) -> _Life:
+    life: _Life = vars(thread)[_LIFE]
+    return life
 
 
 def _is_no_end(record: logging.LogRecord) -> bool:
