@@ -414,6 +414,7 @@ class Node:
         elif entry.state == STORED:
             self.shelf.delete(object_id)
         if entry.owner:
+            self.peers.directory.forget(object_id)
             self.peers.return_ref(entry)
         elif entry.locations and entry.exists:
             self.peers.delete_copies(entry)

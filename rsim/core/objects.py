@@ -131,10 +131,6 @@ class ObjectTable:
             self._garbage.append(entry)
         return entry
 
-    def owned_by(self, owner: str) -> Iterator[Entry]:
-        """Entries that ``owner`` owns."""
-        return (entry for entry in self.entries.values() if entry.owner == owner)
-
     # -- holds -------------------------------------------------------------------------------------
 
     def hold(self, object_ids: Iterable[bytes]) -> None:
@@ -251,14 +247,18 @@ class ObjectTable:
             loans[entry.object_id] = count + 1
 
     def lend_once(self, borrower: str, object_id: bytes) -> None:
-        """The one loan that an heir makes to a node that held the ref before; what this node had
-        lent it on behalf of the dead owner is part of that.
-        """
+        """The one loan that an heir makes to a node that held the ref before."""
         loans = self._loans.get(borrower)
-        if loans is not None:
-            if object_id not in loans:
-                self.entries[object_id].holds += 1
+        if loans is not None and object_id not in loans:
             loans[object_id] = 1
+            self.entries[object_id].holds += 1
+
+    def settle_loans(self, object_id: bytes, nodes: Iterable[str]) -> None:
+        """What this node has lent of a foreign ref is one loan each now that it is its own."""
+        for node in nodes:
+            loans = self._loans.get(node, {})
+            if object_id in loans:
+                loans[object_id] = 1
 
     def forget_loans(self, object_id: bytes, nodes: Iterable[str]) -> None:
         """Whoever was lent this foreign ref is known to its owner now."""

@@ -33,10 +33,14 @@ class Succession:
         self._burials: dict[int, str] = {}
 
     def node_died(self, dead: str) -> None:
-        """Report what the dead node owned; keep what was lent to it for a while."""
+        """Report what the dead node owned, and what it may have adopted without having told; keep
+        what was lent to it for a while.
+        """
         node = self._node
         orphans = []
-        for entry in node.objects.owned_by(dead):
+        for entry in node.objects.entries.values():
+            if not entry.owner or entry.owner in node.peers.others:
+                continue
             if entry.cached and not entry.holds:  # nobody here wants it
                 entry.cached = False
                 node.objects.touch(entry)
@@ -62,51 +66,26 @@ class Succession:
         return True
 
     def adopted(self, _source: str, message: m.Adoption) -> None:
-        """Orphaned objects have a new owner, perhaps this node."""
-        node = self._node
-        if message.owner == node.name:
-            self._adopt(message)
-            return
-        if message.owner not in self._node.peers.others:
-            self.report_orphans(
-                message.owner, list(filter(None, map(node.objects.get, message.object_ids)))
-            )
-            return
-        for object_id in message.object_ids:
-            entry = node.objects.get(object_id)
-            if entry is None or not entry.owner or entry.owner in self._node.peers.others:
-                self._node.peers.borrowing.send(message.owner, m.RefReturn((object_id,), (1,)))
-                continue
-            entry.owner = message.owner
-            entry.received = 1
-            node.objects.forget_loans(object_id, self._node.peers.others)
-            if not entry.exists and entry.waiters is not None:
-                node.peers.query(entry)
-
-    def _adopt(self, message: m.Adoption) -> None:
+        """This node owns orphans from now on: their other holders hear of it from here, so that
+        nothing they say of it can come before.
+        """
         node = self._node
         heirs = []
+        told: dict[str, list[bytes]] = {}
         for object_id, holders, copies in zip(
             message.object_ids, message.holders, message.copies, strict=True
         ):
-            entry = node.objects.declare(object_id)
-            if not entry.owner and entry.received == 0 and entry.exists:
-                continue
-            entry.owner = ""
-            entry.received = 0
-            entry.primary = entry.cached = False
+            heirs.append(self._adopt(object_id, [c for c in copies if c in node.peers.others]))
             for holder in holders:
-                if holder in self._node.peers.others:
+                if holder in node.peers.others:
                     node.objects.lend_once(holder, object_id)
-            entry.locations = [each for each in copies if each in self._node.peers.others] or None
-            if entry.actor_at:
-                self._bury(entry)
-            if entry.state == STORED:
-                node.requests.let_stay(object_id)
-                node.shelf.set_evictable(object_id, False)
-            elif entry.state != INLINE:
-                entry.state = REMOTE if entry.locations else LOST
-            heirs.append(entry)
+                    told.setdefault(holder, []).append(object_id)
+        for holder, object_ids in told.items():
+            node.peers.borrowing.send(holder, m.Inheritance(tuple(object_ids)))
+        for spec in message.specs:
+            for object_id in (*spec.deps, *spec.borrows):
+                if node.objects.get(object_id) is None:
+                    node.objects.declare(object_id).state = LOST
         for spec in message.specs:
             self._inherit(spec)
         for entry in heirs:
@@ -114,6 +93,46 @@ class Succession:
                 node.announce(entry)
             elif entry.waiters is not None:
                 node.need(entry, local=False)
+
+    def _adopt(self, object_id: bytes, copies: list[str]) -> Entry:
+        """An orphan is this node's own; ``copies``: other nodes that have it."""
+        node = self._node
+        known = node.objects.get(object_id)
+        entry = node.objects.declare(object_id)
+        if known is not None and not known.owner and known.state != LOST:
+            for where in copies:
+                node.peers.directory.copy_changed(where, m.ObjectCopy(object_id, True))
+            return entry
+        if entry.owner:
+            node.objects.settle_loans(object_id, node.peers.others)
+        entry.owner = ""
+        entry.received = 0
+        entry.primary = entry.cached = False
+        entry.locations = copies or None
+        if entry.actor_at:
+            self._bury(entry)
+        if entry.state == STORED:
+            node.requests.let_stay(object_id)
+            node.shelf.set_evictable(object_id, False)
+        elif entry.state != INLINE:
+            entry.state = REMOTE if entry.locations else LOST
+        node.objects.touch(entry)  # perhaps a copy was all that this node had
+        return entry
+
+    def inherited(self, heir: str, message: m.Inheritance) -> None:
+        """Another node owns orphans from now on, and has lent them to this one."""
+        node, others = self._node, self._node.peers.others
+        for object_id in message.object_ids:
+            entry = node.objects.get(object_id)
+            if entry is not None and entry.owner and entry.owner not in others:
+                entry.owner = heir
+                entry.received = 1
+                node.objects.touch(entry)  # as above
+                node.objects.forget_loans(object_id, others)
+                if not entry.exists and entry.waiters is not None:
+                    node.peers.query(entry)
+            elif entry is None or entry.owner != heir or not entry.received:
+                node.peers.borrowing.send(heir, m.RefReturn((object_id,), (1,)))
 
     def _bury(self, entry: Entry) -> None:
         """An actor dies with its owner."""
@@ -123,24 +142,27 @@ class Succession:
         entry.actor_at = ""
 
     def _inherit(self, spec: TaskSpec) -> None:
-        """Take over the lineage of an orphan, as a task that has finished."""
+        """Take over the lineage of an orphan, as a task that has finished; not that of an input
+        that another node owns.
+        """
         node = self._node
         live = sum(
             1
             for entry in node.objects.entries.values()
             if not entry.owner and creator(entry.object_id) == spec.task_id
         )
+        if not live:
+            return
         known = node.tasks.table.get(spec.task_id)
         if known is not None and not known.owner:
             known.live = live
             return
+        if known is not None:
+            node.intake.superseded(known)
         task = node.tasks.table[spec.task_id] = Task(
             spec=spec, retries_left=spec.options.max_retries
         )
         task.state = DONE
         task.recorded = True
         task.live = live
-        for object_id in (*spec.deps, *spec.borrows):
-            if node.objects.get(object_id) is None:
-                node.objects.declare(object_id).state = LOST
         node.objects.hold_lineage(spec.deps + spec.borrows)
