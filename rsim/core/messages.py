@@ -402,6 +402,6 @@ class Adoption(Message, frozen=True):
 
 
 class Inheritance(Message, frozen=True):
-    """From the new owner of orphans to another holder: they are lent to it."""
+    """From the new owner of an orphan to one who holds it, or may: it is lent to it."""
 
-    object_ids: tuple[bytes, ...]
+    object_id: bytes

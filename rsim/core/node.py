@@ -312,7 +312,7 @@ class Node:
         entry = objects.declare(event.object_id)
         objects.lend_entry(event.client, entry)
         if known is None or (entry.owner and not entry.exists):
-            self.peers.own(entry)
+            self.peers.succession.take(entry)
             self.lineage.object_put(entry)
         if entry.exists:
             if event.stored:

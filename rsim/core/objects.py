@@ -246,19 +246,21 @@ class ObjectTable:
         else:
             loans[entry.object_id] = count + 1
 
-    def lend_once(self, borrower: str, object_id: bytes) -> None:
-        """The one loan that an heir makes to a node that held the ref before."""
+    def lend_once(self, borrower: str, object_id: bytes) -> bool:
+        """Lend the ref, unless that node has it on loan. Whether it had not."""
         loans = self._loans.get(borrower)
-        if loans is not None and object_id not in loans:
-            loans[object_id] = 1
-            self.entries[object_id].holds += 1
+        if loans is None or object_id in loans:
+            return False
+        loans[object_id] = 1
+        self.entries[object_id].holds += 1
+        return True
 
-    def settle_loans(self, object_id: bytes, nodes: Iterable[str]) -> None:
-        """What this node has lent of a foreign ref is one loan each now that it is its own."""
-        for node in nodes:
-            loans = self._loans.get(node, {})
-            if object_id in loans:
-                loans[object_id] = 1
+    def settle_loans(self, object_id: bytes, nodes: Iterable[str]) -> list[str]:
+        """All that was lent of a ref to one of these nodes is one loan. Who has got one."""
+        borrowers = [node for node in nodes if object_id in self._loans.get(node, ())]
+        for node in borrowers:
+            self._loans[node][object_id] = 1
+        return borrowers
 
     def forget_loans(self, object_id: bytes, nodes: Iterable[str]) -> None:
         """Whoever was lent this foreign ref is known to its owner now."""

@@ -426,11 +426,6 @@ class Peers:
                 entry.locations = None
         self._node.tasks.await_inputs(task)
 
-    def own(self, entry: Entry) -> None:
-        """An object is put here, perhaps again: it is this node's own."""
-        self.borrowing.return_ref(entry)
-        entry.owner = ""
-
     def note_put(self, object_id: bytes, to: str) -> None:
         """A task of another node's, run again, has put an object: that node may wait for it."""
         refs = self.borrowing.lend(to, (object_id,))

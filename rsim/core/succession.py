@@ -13,7 +13,7 @@ from rsim.core import messages as m
 from rsim.core.effects import SetTimer
 from rsim.core.ids import creator
 from rsim.core.objects import INLINE, LOST, REMOTE, STORED, Entry
-from rsim.core.records import TaskSpec
+from rsim.core.records import OwnedRef, TaskSpec
 from rsim.core.work import DONE, Task
 
 if TYPE_CHECKING:
@@ -69,25 +69,31 @@ class Succession:
         """This node owns orphans from now on: their other holders hear of it from here, so that
         nothing they say of it can come before.
         """
-        node = self._node
+        node, others = self._node, self._node.peers.others
         heirs = []
-        told: dict[str, list[bytes]] = {}
         for object_id, holders, copies in zip(
             message.object_ids, message.holders, message.copies, strict=True
         ):
-            heirs.append(self._adopt(object_id, [c for c in copies if c in node.peers.others]))
-            for holder in holders:
-                if holder in node.peers.others:
-                    node.objects.lend_once(holder, object_id)
-                    told.setdefault(holder, []).append(object_id)
-        for holder, object_ids in told.items():
-            node.peers.borrowing.send(holder, m.Inheritance(tuple(object_ids)))
+            rest = [each for each in holders if each in others]
+            known = node.objects.get(object_id)
+            if known is not None and known.owner in others and not rest:
+                continue  # its task has been run again meanwhile
+            heirs.append(self._adopt(object_id, [each for each in copies if each in others]))
+            for holder in rest:
+                if node.objects.lend_once(holder, object_id):
+                    node.peers.borrowing.send(holder, m.Inheritance(object_id))
         for spec in message.specs:
             for object_id in (*spec.deps, *spec.borrows):
                 if node.objects.get(object_id) is None:
                     node.objects.declare(object_id).state = LOST
+        live = self._live()
         for spec in message.specs:
-            self._inherit(spec)
+            if spec.task_id in live:  # else it is an input that another node owns
+                self._inherit(spec)
+        for task_id in live:
+            task = node.tasks.table.get(task_id)
+            if task is not None and not task.owner:
+                task.live = live[task_id]
         for entry in heirs:
             if entry.exists:
                 node.announce(entry)
@@ -103,10 +109,7 @@ class Succession:
             for where in copies:
                 node.peers.directory.copy_changed(where, m.ObjectCopy(object_id, True))
             return entry
-        if entry.owner:
-            node.objects.settle_loans(object_id, node.peers.others)
-        entry.owner = ""
-        entry.received = 0
+        self.take(entry)
         entry.primary = entry.cached = False
         entry.locations = copies or None
         if entry.actor_at:
@@ -119,20 +122,28 @@ class Succession:
         node.objects.touch(entry)  # perhaps a copy was all that this node had
         return entry
 
+    def take(self, entry: Entry) -> None:
+        """An object is this node's own, if it was not before. Whoever was lent it from here is to
+        count that as a loan by its owner; the former one may never have heard of it.
+        """
+        node = self._node
+        if entry.owner:
+            node.peers.borrowing.return_ref(entry)
+            entry.owner = ""
+            for borrower in node.objects.settle_loans(entry.object_id, node.peers.others):
+                node.peers.borrowing.send(borrower, m.Inheritance(entry.object_id))
+
     def inherited(self, heir: str, message: m.Inheritance) -> None:
-        """Another node owns orphans from now on, and has lent them to this one."""
-        node, others = self._node, self._node.peers.others
-        for object_id in message.object_ids:
-            entry = node.objects.get(object_id)
-            if entry is not None and entry.owner and entry.owner not in others:
-                entry.owner = heir
-                entry.received = 1
-                node.objects.touch(entry)  # as above
-                node.objects.forget_loans(object_id, others)
-                if not entry.exists and entry.waiters is not None:
-                    node.peers.query(entry)
-            elif entry is None or entry.owner != heir or not entry.received:
-                node.peers.borrowing.send(heir, m.RefReturn((object_id,), (1,)))
+        """Another node owns an orphan from now on, and has lent it to this one."""
+        node, object_id = self._node, message.object_id
+        entry = node.objects.get(object_id)
+        if entry is not None and entry.owner and entry.owner not in node.peers.others:
+            entry.owner = heir
+            entry.received = 0
+            node.objects.forget_loans(object_id, node.peers.others)
+            if not entry.exists and entry.waiters is not None:
+                node.peers.query(entry)
+        node.peers.borrowing.receive(heir, (OwnedRef(object_id, heir),))
 
     def _bury(self, entry: Entry) -> None:
         """An actor dies with its owner."""
@@ -141,21 +152,19 @@ class Succession:
         entry.state = LOST
         entry.actor_at = ""
 
+    def _live(self) -> dict[bytes, int]:
+        """How many objects there are for which a task is to be remembered, by task."""
+        live: dict[bytes, int] = {}
+        for object_id, entry in self._node.objects.entries.items():
+            if not entry.owner or self._node.lineage.is_result(object_id):
+                live[creator(object_id)] = live.get(creator(object_id), 0) + 1
+        return live
+
     def _inherit(self, spec: TaskSpec) -> None:
-        """Take over the lineage of an orphan, as a task that has finished; not that of an input
-        that another node owns.
-        """
+        """Take over the lineage of an orphan, as a task that has finished."""
         node = self._node
-        live = sum(
-            1
-            for entry in node.objects.entries.values()
-            if not entry.owner and creator(entry.object_id) == spec.task_id
-        )
-        if not live:
-            return
         known = node.tasks.table.get(spec.task_id)
         if known is not None and not known.owner:
-            known.live = live
             return
         if known is not None:
             node.intake.superseded(known)
@@ -164,5 +173,4 @@ class Succession:
         )
         task.state = DONE
         task.recorded = True
-        task.live = live
         node.objects.hold_lineage(spec.deps + spec.borrows)

@@ -179,11 +179,9 @@ class Family:
                 self.borrowers.setdefault((name, object_id), []).extend(holders)
                 for holder in holders:
                     if holder in self.news and holder != name:
-                        self.news[holder].append((name, Inheritance((object_id,))))
-        elif news[0] not in dead:
-            for object_id in news[1].object_ids:
-                if owner.get(object_id) in dead:
-                    owner[object_id] = news[0]
+                        self.news[holder].append((name, Inheritance(object_id)))
+        elif news[0] not in dead and owner.get(news[1].object_id) in dead:
+            owner[news[1].object_id] = news[0]
 
     def post(self, which: int) -> None:
         """A node's next report arrives."""
