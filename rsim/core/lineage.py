@@ -55,6 +55,20 @@ class Lineage:
         task = self._node.tasks.table.get(creator(object_id))
         return task is not None and object_id in results_of(task.spec)
 
+    def live(self) -> dict[bytes, int]:
+        """For how many objects each task is to be remembered, derived anew."""
+        live: dict[bytes, int] = {}
+        for object_id, entry in self._node.objects.entries.items():
+            if not entry.owner or self.is_result(object_id):
+                live[creator(object_id)] = live.get(creator(object_id), 0) + 1
+        return live
+
+    def check(self) -> None:
+        """This node's own tasks are remembered for as many objects as there are."""
+        live = self.live()
+        for task_id, task in self._node.tasks.table.items():
+            assert task.owner or task.live == live.get(task_id, 0), task.spec.name
+
     def forget(self, task: Task) -> None:
         """Nothing of what the task made is known any more."""
         if self._node.tasks.table.get(task.spec.task_id) is task:

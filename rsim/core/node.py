@@ -524,6 +524,7 @@ class Node:
         self.actors.check()
         self.lanes.check()
         self.streams.check()
+        self.lineage.check()
         held = self.actors.holds(self.tasks.holds())
         self.streams.add_holds(held)
         self.objects.check(held)

@@ -86,7 +86,7 @@ class Succession:
             for object_id in (*spec.deps, *spec.borrows):
                 if node.objects.get(object_id) is None:
                     node.objects.declare(object_id).state = LOST
-        live = self._live()
+        live = node.lineage.live()
         for spec in message.specs:
             if spec.task_id in live:  # else it is an input that another node owns
                 self._inherit(spec)
@@ -151,14 +151,6 @@ class Succession:
             self._node.forget_values((entry.object_id,))
         entry.state = LOST
         entry.actor_at = ""
-
-    def _live(self) -> dict[bytes, int]:
-        """How many objects there are for which a task is to be remembered, by task."""
-        live: dict[bytes, int] = {}
-        for object_id, entry in self._node.objects.entries.items():
-            if not entry.owner or self._node.lineage.is_result(object_id):
-                live[creator(object_id)] = live.get(creator(object_id), 0) + 1
-        return live
 
     def _inherit(self, spec: TaskSpec) -> None:
         """Take over the lineage of an orphan, as a task that has finished."""
