@@ -273,14 +273,13 @@ def test_names_and_node_deaths(seed: int) -> None:
 def test_demands_that_nobody_has_any_more_are_forgotten() -> None:
     cluster = Cluster(0, nodes=1, cpus=1)
     driver, scheduler = cluster.driver, cluster.nodes["n0"].scheduler
-    for units in range(1, 1001):
+    for units in range(1, 201):
         spec = driver.spec((), (), 0)
         options = msgspec.structs.replace(spec.options, demand=(("CPU", units),))
         driver.lent((return_id(spec.task_id, 0),))
         spec = msgspec.structs.replace(spec, options=options)
         cluster.step("n0", events.TaskSubmitted(0, spec))
         cluster.run()
-    assert len(scheduler._queues) <= 100
-    cluster.step("n0", driver.give_up(list(driver.loans)))
-    cluster.run()
+        cluster.step("n0", driver.give_up(list(driver.loans)))
+    assert len(scheduler._queues) <= 70
     assert_all_freed(cluster)
