@@ -78,6 +78,8 @@ class Intake:
             return True
         owner = self._owner_of(spec, known)
         if not owner:
+            for entry in filter(None, map(node.objects.get, results_of(spec))):
+                node.peers.succession.take(entry)
             return False
         if known is not None and spec.num_returns == STREAMING:
             node.streams.take_over(client, known)

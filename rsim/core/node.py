@@ -422,7 +422,7 @@ class Node:
             self.actors.abandoned(object_id)
         elif self.streams.table and not entry.owner:
             self.streams.unwanted(entry)
-        if not entry.owner or self.lineage.is_result(object_id):
+        if not entry.owner:
             self.lineage.object_removed(object_id)
 
     def _missing(self, object_id: bytes) -> Entry:
@@ -499,12 +499,15 @@ class Node:
     @property
     def busy(self) -> bool:
         """Whether something goes on in this node itself, whatever others do."""
-        return (
-            self.scheduler.active
-            or self.requests.timed
-            or self.shelf.active
-            or self.shortage.active
-        )
+        return self.scheduler.active or self._is_under_way()
+
+    @property
+    def seems_busy(self) -> bool:
+        """The same, if no event loop waits for something else than the node."""
+        return self.scheduler.seems_active or self._is_under_way()
+
+    def _is_under_way(self) -> bool:
+        return self.requests.timed or self.shelf.active or self.shortage.active
 
     def infeasible(self) -> list[str]:
         """Tasks that no node can ever run, in words."""

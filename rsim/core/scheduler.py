@@ -541,6 +541,11 @@ class LocalScheduler:
         """Whether a worker is starting, or runs a task that is not blocked."""
         return self._starting > 0 or any(worker.runs for worker in self.workers.values())
 
+    @property
+    def seems_active(self) -> bool:
+        """The same, if no event loop waits for something else than the node."""
+        return self._starting > 0 or any(each.seems_to_run for each in self.workers.values())
+
     def check(self, set_apart: Iterable[Demand] = ()) -> None:
         """Derive the free resources and the number of queued tasks again, and compare.
         ``set_apart``: what is taken for no worker.

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from rsim.core import messages as m
 from rsim.core.effects import SetTimer
-from rsim.core.ids import creator
 from rsim.core.objects import INLINE, LOST, REMOTE, STORED, Entry
 from rsim.core.records import OwnedRef, TaskSpec
 from rsim.core.work import DONE, Task
@@ -110,14 +109,8 @@ class Succession:
                 node.peers.directory.copy_changed(where, m.ObjectCopy(object_id, True))
             return entry
         self.take(entry)
-        entry.primary = entry.cached = False
         entry.locations = copies or None
-        if entry.actor_at:
-            self._bury(entry)
-        if entry.state == STORED:
-            node.requests.let_stay(object_id)
-            node.shelf.set_evictable(object_id, False)
-        elif entry.state != INLINE:
+        if not entry.is_local:
             entry.state = REMOTE if entry.locations else LOST
         node.objects.touch(entry)  # perhaps a copy was all that this node had
         return entry
@@ -127,11 +120,18 @@ class Succession:
         count that as a loan by its owner; the former one may never have heard of it.
         """
         node = self._node
-        if entry.owner:
-            node.peers.borrowing.return_ref(entry)
-            entry.owner = ""
-            for borrower in node.objects.settle_loans(entry.object_id, node.peers.others):
-                node.peers.borrowing.send(borrower, m.Inheritance(entry.object_id))
+        if not entry.owner:
+            return
+        node.peers.borrowing.return_ref(entry)
+        entry.owner = ""
+        entry.primary = entry.cached = False
+        if entry.actor_at:
+            self._bury(entry)
+        if entry.state == STORED:
+            node.requests.let_stay(entry.object_id)
+            node.shelf.set_evictable(entry.object_id, False)
+        for borrower in node.objects.settle_loans(entry.object_id, node.peers.others):
+            node.peers.borrowing.send(borrower, m.Inheritance(entry.object_id))
 
     def inherited(self, heir: str, message: m.Inheritance) -> None:
         """Another node owns an orphan from now on, and has lent it to this one."""
