@@ -161,9 +161,10 @@ class ObjectTable:
 
     def set_contained(self, entry: Entry, contained: tuple[bytes, ...]) -> None:
         """The entry's value holds these refs (an earlier value of the same object may have held
-        others).
+        others), but not itself.
         """
         if contained or entry.contained:
+            contained = tuple(each for each in contained if each != entry.object_id)
             self.hold(contained)
             self._release_contained(entry)
             entry.contained = contained
