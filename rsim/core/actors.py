@@ -118,6 +118,8 @@ class Actors:
         queues = {name: CallQueue(limit + CALLS_AHEAD, deque()) for name, limit in limits.items()}
         living = LocalActor(actor_id, client, task.owner, queues)
         self._living[actor_id] = self._by_client[client] = living
+        if task.owner and task.owner not in self._node.peers.others:
+            self.stop(actor_id, kill=True)
 
     def arrive(self, task: Task) -> None:
         """A call comes to the node where its actor should live."""

@@ -61,6 +61,11 @@ class Directory:
             self._asked[object_id] = owner
             self._node.peers.borrowing.send(owner, ObjectQuery(object_id, lost_at))
 
+    def forget(self, object_id: bytes) -> None:
+        """Nobody here wants to know any more; the owner may never have an answer."""
+        self._asked.pop(object_id, None)
+        self._awaited.pop(object_id, None)
+
     def queried(self, source: str, message: ObjectQuery) -> None:
         """A borrower asks: answer as soon as the object exists."""
         node = self._node
@@ -136,8 +141,7 @@ class Directory:
         """The owner's answer."""
         node = self._node
         node.peers.borrowing.receive(source, message.contained)
-        self._asked.pop(message.object_id, None)
-        self._awaited.pop(message.object_id, None)
+        self.forget(message.object_id)
         entry = node.objects.get(message.object_id)
         if entry is None or not entry.owner or entry.exists:
             if message.inline is not None and (entry is None or entry.state != INLINE):
@@ -353,13 +357,13 @@ class Directory:
         for object_id in [each for each, source in self._pulls.items() if source == dead]:
             self._pull_failed(object_id, dead)
         for object_id in [each for each, owner in self._asked.items() if owner == dead]:
-            del self._asked[object_id]
-            self._awaited.pop(object_id, None)
+            self.forget(object_id)
         for entry in list(node.objects.entries.values()):
             if not entry.owner:
                 self.location_lost(entry, dead)
             elif entry.actor_at == dead and entry.exists and not entry.is_error:
                 entry.state = PENDING  # its owner knows whether it lives again
+                entry.actor_at = ""
 
     @property
     def active(self) -> bool:

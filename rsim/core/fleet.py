@@ -119,10 +119,10 @@ class Fleet:
             else:
                 known.pop(resource, None)
         self._note(source, (resource for resource, _ in report.changes))
-        held = member.reservations
-        ended = tuple(key for key in report.accepted if key in held)
+        accepted = dict.fromkeys(report.accepted)  # one may have been accepted, and have ended
+        ended = tuple(key for key in accepted if key in member.reservations)
         for key in ended:
-            self._free(member, held.pop(key))
+            self._free(member, member.reservations.pop(key))
         if report.queued != view.queued:
             view = msgspec.structs.replace(view, queued=report.queued)
             member.view = self.views[member.index] = view

@@ -40,7 +40,7 @@ class Intake:
         task = table[task_id] = Task(
             spec=spec,
             retries_left=spec.options.max_retries,
-            live=abs(spec.num_returns) + (0 if known is None else self._superseded(known)),
+            live=abs(spec.num_returns) + (0 if known is None else self.superseded(known)),
             client=client,
             submitted_ns=node.step.now_ns,
         )
@@ -78,6 +78,8 @@ class Intake:
             return True
         owner = self._owner_of(spec, known)
         if not owner:
+            for entry in filter(None, map(node.objects.get, results_of(spec))):
+                node.peers.succession.take(entry)
             return False
         if known is not None and spec.num_returns == STREAMING:
             node.streams.take_over(client, known)
@@ -135,7 +137,7 @@ class Intake:
             if task.owner != owner:
                 node.peers.ask_again(spec.task_id, owner, attempt)
             return
-        live = 0 if task is None else self._superseded(task)
+        live = 0 if task is None else self.superseded(task)
         task = table[spec.task_id] = Task(spec=spec, retries_left=0, owner=owner)
         task.live = live
         task.attempt = attempt
@@ -149,7 +151,7 @@ class Intake:
         forwarded = task.state == FORWARDED and task.executor == owner and not task.owner
         return forwarded and owner < self._node.name
 
-    def _superseded(self, known: Task) -> int:
+    def superseded(self, known: Task) -> int:
         """A run for another owner is not the record of the task any more; how many objects that it
         put are still known.
         """

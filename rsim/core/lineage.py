@@ -48,12 +48,19 @@ class Lineage:
                 self._node.objects.release_lineage(task.spec.deps + task.spec.borrows)
             self._forget(task)
 
-    def is_result(self, object_id: bytes) -> bool:
-        """Whether the object, which another node owns, is one of the results by which a task of
-        that id is remembered here; what another run of it has put or yielded is not.
-        """
-        task = self._node.tasks.table.get(creator(object_id))
-        return task is not None and object_id in results_of(task.spec)
+    def live(self) -> dict[bytes, int]:
+        """For how many objects each task is to be remembered, derived anew."""
+        live: dict[bytes, int] = {}
+        for object_id, entry in self._node.objects.entries.items():
+            if not entry.owner:
+                live[creator(object_id)] = live.get(creator(object_id), 0) + 1
+        return live
+
+    def check(self) -> None:
+        """This node's own tasks are remembered for as many objects as there are."""
+        live = self.live()
+        for task_id, task in self._node.tasks.table.items():
+            assert task.owner or task.live == live.get(task_id, 0), task.spec.name
 
     def forget(self, task: Task) -> None:
         """Nothing of what the task made is known any more."""

@@ -389,14 +389,19 @@ class OrphanReport(Message, frozen=True):
 
 
 class Adoption(Message, frozen=True):
-    """From the global scheduler to all holders of orphans: ``owner`` owns them now.
+    """From the global scheduler to the new owner of orphans.
 
     ``holders`` and ``copies`` run parallel to ``object_ids``; ``specs``: the lineage on record, by
     task.
     """
 
-    owner: str
     object_ids: tuple[bytes, ...]
     holders: tuple[tuple[str, ...], ...]
     copies: tuple[tuple[str, ...], ...]
     specs: tuple[TaskSpec, ...]
+
+
+class Inheritance(Message, frozen=True):
+    """From the new owner of an orphan to one who holds it, or may: it is lent to it."""
+
+    object_id: bytes

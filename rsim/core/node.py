@@ -312,7 +312,7 @@ class Node:
         entry = objects.declare(event.object_id)
         objects.lend_entry(event.client, entry)
         if known is None or (entry.owner and not entry.exists):
-            self.peers.own(entry)
+            self.peers.succession.take(entry)
             self.lineage.object_put(entry)
         if entry.exists:
             if event.stored:
@@ -414,6 +414,7 @@ class Node:
         elif entry.state == STORED:
             self.shelf.delete(object_id)
         if entry.owner:
+            self.peers.directory.forget(object_id)
             self.peers.return_ref(entry)
         elif entry.locations and entry.exists:
             self.peers.delete_copies(entry)
@@ -421,7 +422,7 @@ class Node:
             self.actors.abandoned(object_id)
         elif self.streams.table and not entry.owner:
             self.streams.unwanted(entry)
-        if not entry.owner or self.lineage.is_result(object_id):
+        if not entry.owner:
             self.lineage.object_removed(object_id)
 
     def _missing(self, object_id: bytes) -> Entry:
@@ -498,12 +499,15 @@ class Node:
     @property
     def busy(self) -> bool:
         """Whether something goes on in this node itself, whatever others do."""
-        return (
-            self.scheduler.active
-            or self.requests.timed
-            or self.shelf.active
-            or self.shortage.active
-        )
+        return self.scheduler.active or self._is_under_way()
+
+    @property
+    def seems_busy(self) -> bool:
+        """The same, if no event loop waits for something else than the node."""
+        return self.scheduler.seems_active or self._is_under_way()
+
+    def _is_under_way(self) -> bool:
+        return self.requests.timed or self.shelf.active or self.shortage.active
 
     def infeasible(self) -> list[str]:
         """Tasks that no node can ever run, in words."""
@@ -523,6 +527,7 @@ class Node:
         self.actors.check()
         self.lanes.check()
         self.streams.check()
+        self.lineage.check()
         held = self.actors.holds(self.tasks.holds())
         self.streams.add_holds(held)
         self.objects.check(held)

@@ -131,10 +131,6 @@ class ObjectTable:
             self._garbage.append(entry)
         return entry
 
-    def owned_by(self, owner: str) -> Iterator[Entry]:
-        """Entries that ``owner`` owns."""
-        return (entry for entry in self.entries.values() if entry.owner == owner)
-
     # -- holds -------------------------------------------------------------------------------------
 
     def hold(self, object_ids: Iterable[bytes]) -> None:
@@ -165,9 +161,10 @@ class ObjectTable:
 
     def set_contained(self, entry: Entry, contained: tuple[bytes, ...]) -> None:
         """The entry's value holds these refs (an earlier value of the same object may have held
-        others).
+        others), but not itself.
         """
         if contained or entry.contained:
+            contained = tuple(each for each in contained if each != entry.object_id)
             self.hold(contained)
             self._release_contained(entry)
             entry.contained = contained
@@ -250,15 +247,21 @@ class ObjectTable:
         else:
             loans[entry.object_id] = count + 1
 
-    def lend_once(self, borrower: str, object_id: bytes) -> None:
-        """The one loan that an heir makes to a node that held the ref before; what this node had
-        lent it on behalf of the dead owner is part of that.
-        """
+    def lend_once(self, borrower: str, object_id: bytes) -> bool:
+        """Lend the ref, unless that node has it on loan. Whether it had not."""
         loans = self._loans.get(borrower)
-        if loans is not None:
-            if object_id not in loans:
-                self.entries[object_id].holds += 1
-            loans[object_id] = 1
+        if loans is None or object_id in loans:
+            return False
+        loans[object_id] = 1
+        self.entries[object_id].holds += 1
+        return True
+
+    def settle_loans(self, object_id: bytes, nodes: Iterable[str]) -> list[str]:
+        """All that was lent of a ref to one of these nodes is one loan. Who has got one."""
+        borrowers = [node for node in nodes if object_id in self._loans.get(node, ())]
+        for node in borrowers:
+            self._loans[node][object_id] = 1
+        return borrowers
 
     def forget_loans(self, object_id: bytes, nodes: Iterable[str]) -> None:
         """Whoever was lent this foreign ref is known to its owner now."""

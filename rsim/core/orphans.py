@@ -7,7 +7,8 @@ lives. Owns the open rounds of reports and the record of who adopted what.
 
 A report may come before the death is known here (it is kept), or late, for a ref that was on its
 way (it is answered from the record, or assigned then). An adoption thus adds to what its receiver
-knows: holders and copies named in a later one come on top.
+knows: holders and copies named in a later one come on top. The other holders hear of their owner
+from it, or else, when it dies first, report once more.
 """
 
 from __future__ import annotations
@@ -133,7 +134,7 @@ class Orphans:
         return effects
 
     def _assign(self, held: Mapping[str, Mapping[bytes, bool]]) -> list[Effect]:
-        """Find an owner for all objects held; tell the owners, then the other holders."""
+        """Find an owner for all objects held, and tell it."""
         holders: dict[bytes, list[str]] = {}
         copies: dict[bytes, list[str]] = {}
         for name in self._alive:
@@ -146,23 +147,15 @@ class Orphans:
             if owner not in self._alive:
                 owner = self._adopters[creator(object_id)] = names[0]
             by_owner.setdefault(owner, []).append(object_id)
-
-        def adoption(owner: str, objects: list[bytes], specs: tuple[TaskSpec, ...]) -> Adoption:
-            return Adoption(
-                owner=owner,
+        effects: list[Effect] = []
+        for owner, objects in by_owner.items():
+            adoption = Adoption(
                 object_ids=tuple(objects),
                 holders=tuple(tuple(holders[each]) for each in objects),
                 copies=tuple(tuple(copies[each]) for each in objects),
-                specs=specs,
+                specs=self._specs(objects),
             )
-
-        effects: list[Effect] = []
-        for owner, objects in by_owner.items():
-            effects.append(Send(owner, adoption(owner, objects, self._specs(objects))))
-            for name in self._alive:
-                theirs = [each for each in objects if name in holders[each]]
-                if theirs and name != owner:
-                    effects.append(Send(name, adoption(owner, theirs, ())))
+            effects.append(Send(owner, adoption))
         return effects
 
     def _specs(self, objects: Sequence[bytes]) -> tuple[TaskSpec, ...]:

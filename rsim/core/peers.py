@@ -93,6 +93,7 @@ class Peers:
             m.RefReturn: self.borrowing.returned,
             m.PutNote: self._put_noted,
             m.Adoption: self.succession.adopted,
+            m.Inheritance: self.succession.inherited,
             m.GroupAnswer: lambda _source, message: node.reserved.answered(message),
             m.BundleReservation: lambda _source, message: node.reserved.reserve(message),
             m.BundleCommit: lambda _source, message: node.reserved.commit(message),
@@ -310,8 +311,11 @@ class Peers:
 
     def _keep_stored(self, task: Task, client: int, index: int, result: Result) -> None:
         """Seal a large result, which a worker wrote, for its owner."""
-        node = self._node
-        entry = node.objects.declare_foreign(return_id(task.spec.task_id, index), task.owner)
+        node, object_id = self._node, return_id(task.spec.task_id, index)
+        if task.owner not in self.others:  # nobody would ever delete it
+            node.shelf.abort(client, object_id)
+            return
+        entry = node.objects.declare_foreign(object_id, task.owner)
         if node.shelf.seal(client, entry.object_id) and entry.state != STORED:
             entry.state = STORED
             entry.size_bytes = result.size_bytes
@@ -322,9 +326,6 @@ class Peers:
     def send_item(self, task: Task, event: ItemYielded) -> None:
         """Tell the owner of a generator an item; a large one stays here, for it."""
         result = event.result
-        if task.owner not in self.others:
-            self._node.shelf.abort(event.client, return_id(event.task_id, event.index))
-            return
         self._node.objects.hold(result.contained)
         if result.payload is None:
             self._keep_stored(task, event.client, event.index, result)
@@ -424,11 +425,6 @@ class Peers:
                 entry.state = PENDING
                 entry.locations = None
         self._node.tasks.await_inputs(task)
-
-    def own(self, entry: Entry) -> None:
-        """An object is put here, perhaps again: it is this node's own."""
-        self.borrowing.return_ref(entry)
-        entry.owner = ""
 
     def note_put(self, object_id: bytes, to: str) -> None:
         """A task of another node's, run again, has put an object: that node may wait for it."""

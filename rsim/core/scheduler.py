@@ -13,6 +13,7 @@ first come, first served.
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -36,6 +37,8 @@ from rsim.core.work import (
     Task,
     Worker,
 )
+
+MANY = 64
 
 
 class LocalScheduler:
@@ -67,6 +70,8 @@ class LocalScheduler:
         self._start = start
         self._queues: list[Queue] = []
         self._by_shape: dict[tuple[Demand, int], Queue] = {}
+        self._many = MANY
+        """So many queues, and the empty ones are forgotten."""
         self._latest: Queue | None = None
         self._idle: list[Worker] = []
         self._starting = 0
@@ -95,12 +100,19 @@ class LocalScheduler:
         shape = (options.demand, depth)
         queue = self._by_shape.get(shape)
         if queue is None:
+            if len(self._queues) >= self._many:
+                self._forget_empty()
             queue = self._by_shape[shape] = Queue(*shape)
-            self._queues.append(queue)
-            self._queues.sort(key=lambda each: -each.depth)
+            insort(self._queues, queue, key=lambda each: -each.depth)
         queue.options = options
         self._latest = queue
         return queue
+
+    def _forget_empty(self) -> None:
+        """There have been many demands: look no more at queues in which nothing waits."""
+        self._queues = [queue for queue in self._queues if queue.tasks]
+        self._by_shape = {(queue.demand, queue.depth): queue for queue in self._queues}
+        self._many = 2 * len(self._queues) + MANY
 
     def enqueue(self, task: Task) -> None:
         """The task's inputs exist: run it when resources allow."""
@@ -528,6 +540,11 @@ class LocalScheduler:
     def active(self) -> bool:
         """Whether a worker is starting, or runs a task that is not blocked."""
         return self._starting > 0 or any(worker.runs for worker in self.workers.values())
+
+    @property
+    def seems_active(self) -> bool:
+        """The same, if no event loop waits for something else than the node."""
+        return self._starting > 0 or any(each.seems_to_run for each in self.workers.values())
 
     def check(self, set_apart: Iterable[Demand] = ()) -> None:
         """Derive the free resources and the number of queued tasks again, and compare.

@@ -105,8 +105,7 @@ class Streams:
         task.retries_left = task.spec.options.max_retries
         task.live += 1
         end = node.objects.declare(return_id(task_id, 0))
-        if end.owner:
-            node.peers.own(end)
+        node.peers.succession.take(end)
         node.objects.lend_entry(client, end)
         self.opened(task)
 

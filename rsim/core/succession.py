@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 from rsim.core import messages as m
 from rsim.core.effects import SetTimer
-from rsim.core.ids import creator
 from rsim.core.objects import INLINE, LOST, REMOTE, STORED, Entry
-from rsim.core.records import TaskSpec
+from rsim.core.records import OwnedRef, TaskSpec
 from rsim.core.work import DONE, Task
 
 if TYPE_CHECKING:
@@ -33,10 +32,14 @@ class Succession:
         self._burials: dict[int, str] = {}
 
     def node_died(self, dead: str) -> None:
-        """Report what the dead node owned; keep what was lent to it for a while."""
+        """Report what the dead node owned, and what it may have adopted without having told; keep
+        what was lent to it for a while.
+        """
         node = self._node
         orphans = []
-        for entry in node.objects.owned_by(dead):
+        for entry in node.objects.entries.values():
+            if not entry.owner or entry.owner in node.peers.others:
+                continue
             if entry.cached and not entry.holds:  # nobody here wants it
                 entry.cached = False
                 node.objects.touch(entry)
@@ -62,58 +65,85 @@ class Succession:
         return True
 
     def adopted(self, _source: str, message: m.Adoption) -> None:
-        """Orphaned objects have a new owner, perhaps this node."""
-        node = self._node
-        if message.owner == node.name:
-            self._adopt(message)
-            return
-        if message.owner not in self._node.peers.others:
-            self.report_orphans(
-                message.owner, list(filter(None, map(node.objects.get, message.object_ids)))
-            )
-            return
-        for object_id in message.object_ids:
-            entry = node.objects.get(object_id)
-            if entry is None or not entry.owner or entry.owner in self._node.peers.others:
-                self._node.peers.borrowing.send(message.owner, m.RefReturn((object_id,), (1,)))
-                continue
-            entry.owner = message.owner
-            entry.received = 1
-            node.objects.forget_loans(object_id, self._node.peers.others)
-            if not entry.exists and entry.waiters is not None:
-                node.peers.query(entry)
-
-    def _adopt(self, message: m.Adoption) -> None:
-        node = self._node
+        """This node owns orphans from now on: their other holders hear of it from here, so that
+        nothing they say of it can come before.
+        """
+        node, others = self._node, self._node.peers.others
         heirs = []
         for object_id, holders, copies in zip(
             message.object_ids, message.holders, message.copies, strict=True
         ):
-            entry = node.objects.declare(object_id)
-            if not entry.owner and entry.received == 0 and entry.exists:
-                continue
-            entry.owner = ""
-            entry.received = 0
-            entry.primary = entry.cached = False
-            for holder in holders:
-                if holder in self._node.peers.others:
-                    node.objects.lend_once(holder, object_id)
-            entry.locations = [each for each in copies if each in self._node.peers.others] or None
-            if entry.actor_at:
-                self._bury(entry)
-            if entry.state == STORED:
-                node.requests.let_stay(object_id)
-                node.shelf.set_evictable(object_id, False)
-            elif entry.state != INLINE:
-                entry.state = REMOTE if entry.locations else LOST
-            heirs.append(entry)
+            rest = [each for each in holders if each in others]
+            known = node.objects.get(object_id)
+            if known is not None and known.owner in others and not rest:
+                continue  # its task has been run again meanwhile
+            heirs.append(self._adopt(object_id, [each for each in copies if each in others]))
+            for holder in rest:
+                if node.objects.lend_once(holder, object_id):
+                    node.peers.borrowing.send(holder, m.Inheritance(object_id))
         for spec in message.specs:
-            self._inherit(spec)
+            for object_id in (*spec.deps, *spec.borrows):
+                if node.objects.get(object_id) is None:
+                    node.objects.declare(object_id).state = LOST
+        live = node.lineage.live()
+        for spec in message.specs:
+            if spec.task_id in live:  # else it is an input that another node owns
+                self._inherit(spec)
+        for task_id in live:
+            task = node.tasks.table.get(task_id)
+            if task is not None and not task.owner:
+                task.live = live[task_id]
         for entry in heirs:
             if entry.exists:
                 node.announce(entry)
             elif entry.waiters is not None:
                 node.need(entry, local=False)
+
+    def _adopt(self, object_id: bytes, copies: list[str]) -> Entry:
+        """An orphan is this node's own; ``copies``: other nodes that have it."""
+        node = self._node
+        known = node.objects.get(object_id)
+        entry = node.objects.declare(object_id)
+        if known is not None and not known.owner and known.state != LOST:
+            for where in copies:
+                node.peers.directory.copy_changed(where, m.ObjectCopy(object_id, True))
+            return entry
+        self.take(entry)
+        entry.locations = copies or None
+        if not entry.is_local:
+            entry.state = REMOTE if entry.locations else LOST
+        node.objects.touch(entry)  # perhaps a copy was all that this node had
+        return entry
+
+    def take(self, entry: Entry) -> None:
+        """An object is this node's own, if it was not before. Whoever was lent it from here is to
+        count that as a loan by its owner; the former one may never have heard of it.
+        """
+        node = self._node
+        if not entry.owner:
+            return
+        node.peers.borrowing.return_ref(entry)
+        entry.owner = ""
+        entry.primary = entry.cached = False
+        if entry.actor_at:
+            self._bury(entry)
+        if entry.state == STORED:
+            node.requests.let_stay(entry.object_id)
+            node.shelf.set_evictable(entry.object_id, False)
+        for borrower in node.objects.settle_loans(entry.object_id, node.peers.others):
+            node.peers.borrowing.send(borrower, m.Inheritance(entry.object_id))
+
+    def inherited(self, heir: str, message: m.Inheritance) -> None:
+        """Another node owns an orphan from now on, and has lent it to this one."""
+        node, object_id = self._node, message.object_id
+        entry = node.objects.get(object_id)
+        if entry is not None and entry.owner and entry.owner not in node.peers.others:
+            entry.owner = heir
+            entry.received = 0
+            node.objects.forget_loans(object_id, node.peers.others)
+            if not entry.exists and entry.waiters is not None:
+                node.peers.query(entry)
+        node.peers.borrowing.receive(heir, (OwnedRef(object_id, heir),))
 
     def _bury(self, entry: Entry) -> None:
         """An actor dies with its owner."""
@@ -125,22 +155,14 @@ class Succession:
     def _inherit(self, spec: TaskSpec) -> None:
         """Take over the lineage of an orphan, as a task that has finished."""
         node = self._node
-        live = sum(
-            1
-            for entry in node.objects.entries.values()
-            if not entry.owner and creator(entry.object_id) == spec.task_id
-        )
         known = node.tasks.table.get(spec.task_id)
         if known is not None and not known.owner:
-            known.live = live
             return
+        if known is not None:
+            node.intake.superseded(known)
         task = node.tasks.table[spec.task_id] = Task(
             spec=spec, retries_left=spec.options.max_retries
         )
         task.state = DONE
         task.recorded = True
-        task.live = live
-        for object_id in (*spec.deps, *spec.borrows):
-            if node.objects.get(object_id) is None:
-                node.objects.declare(object_id).state = LOST
         node.objects.hold_lineage(spec.deps + spec.borrows)

@@ -119,10 +119,15 @@ class Worker:
     @property
     def runs(self) -> bool:
         """Whether some code that it runs may not be waiting."""
+        if self.creation is not None and self.creation.asyncio:
+            return bool(self.calls)  # one may wait for several things, and others go on
+        return self.seems_to_run
+
+    @property
+    def seems_to_run(self) -> bool:
+        """Whether it runs more than it waits for."""
         if self.creation is None:
             return bool(self.tasks) and not self.blocked
-        if self.creation.asyncio:  # one call may wait for several things, and others go on
-            return bool(self.calls)
         return self.blocked < min(len(self.calls), self.creation.calls_at_a_time)
 
 

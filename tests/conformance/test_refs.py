@@ -3,6 +3,7 @@
 import copy
 import pickle
 import re
+import threading
 
 import cloudpickle
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 import rsim
 from rsim.exceptions import RsimError
+from tests.conformance import inspecting
 
 LARGE = 200_000
 
@@ -166,6 +168,33 @@ def test_a_ref_to_a_ref_to_a_ref(rt):
     for _ in range(5):
         (ref,) = rsim.get(ref)
     assert rsim.get(ref) == "deep"
+
+
+def test_an_object_does_not_hold_itself(rt):
+    @rsim.remote(max_concurrency=2)
+    class Keeper:
+        def __init__(self):
+            self.full = threading.Event()
+
+        def keep(self, refs):
+            self.refs = refs
+            self.full.set()
+
+        def give(self):
+            self.full.wait()
+            refs, self.refs = self.refs, None
+            return refs
+
+    @rsim.remote
+    def fetch(keeper):
+        return rsim.get(keeper.give.remote())
+
+    keeper = Keeper.remote()
+    found = fetch.remote(keeper)
+    keeper.keep.remote([found])
+    assert rsim.get(found) == [found]
+    del found, keeper
+    inspecting.await_nothing_left(rt)
 
 
 def test_a_ref_of_an_ended_session_is_refused(init):

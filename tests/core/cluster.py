@@ -432,7 +432,7 @@ class Cluster:
             yield events.ObjectPut(client.number, object_id, 10, (), False)
         kept = tuple(each for each in dict.fromkeys(mine) if rng.random() < 0.5)
         if start.spec.creation is not None and self.naming:
-            kept = ()  # it may have found itself
+            kept = ()  # it may have found itself, and what leads to it would be a cycle
         result = Result(b"v", 1, kept)
         if rng.random() < 0.4 and start.spec.creation is None:
             size_bytes = rng.randint(MIB // 2, MIB)

@@ -4,6 +4,7 @@ dies, all ends well.
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from rsim.core import effects as fx
@@ -145,10 +146,11 @@ def test_worker_deaths_are_survived(seed: int) -> None:
     assert_all_freed(cluster)
 
 
-@pytest.mark.parametrize("seed", range(150))
+@pytest.mark.parametrize("seed", [*range(150), 1036, 1291])
 def test_node_deaths_are_survived(seed: int) -> None:
     cluster = Cluster(seed, nodes=4, kill_nodes=2, crash=0.005)
     assert run_program(cluster) == []
+    assert_all_freed(cluster)
 
 
 @pytest.mark.parametrize("seed", range(100))
@@ -159,13 +161,21 @@ def test_nodes_that_join_are_used_and_may_die(seed: int) -> None:
     assert all(kind == "ActorDiedError" for kind in errors)
     if not kills:
         assert errors == []
-        assert_all_freed(cluster)
+    assert_all_freed(cluster)
 
 
 @pytest.mark.parametrize("seed", range(60))
 def test_a_tight_store_spills_and_frees_all(seed: int) -> None:
     cluster = Cluster(seed, nodes=1 + seed % 3, capacity_bytes=6 * MIB)
     assert run_program(cluster) == []
+    assert_all_freed(cluster)
+
+
+@pytest.mark.parametrize("seed", [*range(10), 1261, 1308, 1340])
+def test_a_tight_store_and_node_deaths(seed: int) -> None:
+    cluster = Cluster(seed, nodes=3, kill_nodes=1, crash=0.005, capacity_bytes=6 * MIB)
+    errors = run_program(cluster, actors=0.2)
+    assert all(kind == "ActorDiedError" for kind in errors)
     assert_all_freed(cluster)
 
 
@@ -209,11 +219,19 @@ def test_concurrent_actors_survive_worker_deaths(seed: int) -> None:
     assert_all_freed(cluster)
 
 
-@pytest.mark.parametrize("seed", range(100))
+@pytest.mark.parametrize("seed", [*range(100), 1079, 1094, 1200, 3378, 5190])
 def test_actors_and_node_deaths(seed: int) -> None:
     cluster = Cluster(seed, nodes=4, kill_nodes=2, crash=0.005)
     errors = run_program(cluster, tasks=20, actors=0.6)
     assert all(kind == "ActorDiedError" for kind in errors)
+    assert_all_freed(cluster)
+
+
+@pytest.mark.parametrize("seed", [*range(10), 1002, 5251, 5352])
+def test_cancels_kills_and_node_deaths(seed: int) -> None:
+    cluster = Cluster(seed, nodes=4, kill_nodes=2, crash=0.005)
+    run_program(cluster, tasks=20, actors=0.4, trouble=0.2)
+    assert_all_freed(cluster)
 
 
 @pytest.mark.parametrize("seed", range(150))
@@ -225,24 +243,43 @@ def test_actors_cancels_and_kills(seed: int) -> None:
     assert_all_freed(cluster)
 
 
-@pytest.mark.parametrize("seed", [*range(80), 10021, 20585])
-def test_names_are_free_when_all_is_over(seed: int) -> None:
-    cluster = Cluster(seed, nodes=1 + seed % 3, crash=0.01 * (seed % 2), naming=0.4)
-    run_program(cluster)
-    for name in cluster.names.names(None):  # detached ones, whose creators died too early
-        named = cluster.names.find(name)
-        assert named is not None
-        cluster.step(named.owner, events.ActorKilled(0, named.actor_id, True))
-    cluster.run()
-    assert_all_freed(cluster)
-    assert cluster.names.names(None) == ()
-
-
-@pytest.mark.parametrize("seed", [*range(100), 10068, 11589])
-def test_names_and_node_deaths(seed: int) -> None:
-    cluster = Cluster(seed, nodes=4, kill_nodes=2, crash=0.005, naming=0.4)
-    run_program(cluster)
+def free_names(cluster: Cluster) -> None:
+    """End the actors that still have one: detached ones, whose creators died too early."""
     for name in cluster.names.names(None):
         named = cluster.names.find(name)
         assert named is not None and named.owner in cluster.nodes
         assert cluster.nodes[named.owner].actors.is_callable(named.actor_id)
+        cluster.step(named.owner, events.ActorKilled(0, named.actor_id, True))
+    cluster.run()
+    assert cluster.names.names(None) == ()
+
+
+@pytest.mark.parametrize("seed", [*range(80), 10021, 20585])
+def test_names_are_free_when_all_is_over(seed: int) -> None:
+    cluster = Cluster(seed, nodes=1 + seed % 3, crash=0.01 * (seed % 2), naming=0.4)
+    run_program(cluster)
+    free_names(cluster)
+    assert_all_freed(cluster)
+
+
+@pytest.mark.parametrize("seed", [*range(100), 1042, 1148, 1336, 3408, 10068, 11589])
+def test_names_and_node_deaths(seed: int) -> None:
+    cluster = Cluster(seed, nodes=4, kill_nodes=2, crash=0.005, naming=0.4)
+    run_program(cluster)
+    free_names(cluster)
+    assert_all_freed(cluster)
+
+
+def test_demands_that_nobody_has_any_more_are_forgotten() -> None:
+    cluster = Cluster(0, nodes=1, cpus=1)
+    driver, scheduler = cluster.driver, cluster.nodes["n0"].scheduler
+    for units in range(1, 201):
+        spec = driver.spec((), (), 0)
+        options = msgspec.structs.replace(spec.options, demand=(("CPU", units),))
+        driver.lent((return_id(spec.task_id, 0),))
+        spec = msgspec.structs.replace(spec, options=options)
+        cluster.step("n0", events.TaskSubmitted(0, spec))
+        cluster.run()
+        cluster.step("n0", driver.give_up(list(driver.loans)))
+    assert len(scheduler._queues) <= 70
+    assert_all_freed(cluster)

@@ -115,6 +115,14 @@ def test_late_and_repeated_messages_do_no_harm() -> None:
     assert desk.free("a") == 0
 
 
+def test_a_report_may_name_a_task_twice() -> None:
+    """It has been accepted, and has ended."""
+    desk = Desk("a", "b")
+    assert desk.ask(1, 2, Strategy("SPREAD")) == [("a", 1, "a")]
+    assert desk.report("a", 2, 1, 1) == []
+    assert desk.free("a") == 2
+
+
 def test_a_request_of_another_source_supersedes() -> None:
     desk = Desk("a", "b", cpus=1)
     assert desk.ask(1) == [("a", 1, "a")]

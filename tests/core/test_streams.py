@@ -138,7 +138,7 @@ def test_every_item_arrives_and_all_is_freed(seed: int) -> None:
     assert_all_freed(cluster)
 
 
-@pytest.mark.parametrize("seed", range(120))
+@pytest.mark.parametrize("seed", [*range(120), 200188])
 def test_worker_deaths_are_survived(seed: int) -> None:
     crash = 0.03
     cluster = Cluster(seed, nodes=1 + seed % 3, crash=crash, streams=0.3)
@@ -150,6 +150,7 @@ def test_worker_deaths_are_survived(seed: int) -> None:
 def test_node_deaths_are_survived(seed: int) -> None:
     cluster = Cluster(seed, nodes=4, kill_nodes=2, crash=0.005, streams=0.3)
     assert set(run_streams(cluster)) <= {"ActorUnavailableError", "ActorDiedError"}
+    assert_all_freed(cluster)
 
 
 @pytest.mark.parametrize("seed", range(60))

@@ -15,20 +15,26 @@ from rsim.exceptions import DeadlockError
 
 _FIRST_S: Final = 0.25
 _REPORT_S: Final = 30.0
+_REPORTED: Final = 2
+"""After so many sleeps; once, for it may be as the user wants it."""
+_SEEMS: Final = "rsim: nothing goes on, unless an asyncio actor waits for something outside"
 
 
 class Patience:
-    """``quiescent`` and ``report`` are the node's. ``tidy`` collects the driver's garbage, and says
-    whether anything can come of it.
+    """``quiescent`` and ``report`` are the node's; ``stalled``: whether it looks quiescent, but an
+    actor's event loop may know better. ``tidy`` collects the driver's garbage, and says whether
+    anything can come of it.
     """
 
     def __init__(
         self,
         quiescent: Callable[[], bool],
+        stalled: Callable[[], bool],
         report: Callable[[], list[str]],
         tidy: Callable[[], bool] = lambda: False,
     ) -> None:
         self._quiescent = quiescent
+        self._stalled = stalled
         self._report = report
         self._tidy = tidy
 
@@ -43,9 +49,13 @@ class Patience:
             DeadlockError: nothing can ever happen again, as no thread is left to cause it.
 
         """
-        if not self._quiescent() or self._tidy():
+        if not self._quiescent():
+            if rounds == _REPORTED and self._stalled():
+                print(f"{_SEEMS}:\n{self._lines()}", file=sys.stderr)
             return
-        report = "\n".join(self._report())
+        if self._tidy():
+            return
+        report = self._lines()
         if not _others(parked):
             raise DeadlockError("nothing that is waited for can ever happen", report=report)
         if rounds > 1:
@@ -53,6 +63,9 @@ class Patience:
                 f"rsim: nothing can happen until another thread of the driver acts:\n{report}",
                 file=sys.stderr,
             )
+
+    def _lines(self) -> str:
+        return "\n".join(self._report())
 
 
 def _others(parked: Sequence[int]) -> list[threading.Thread]:

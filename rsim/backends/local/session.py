@@ -171,7 +171,7 @@ class LocalSession:
     def _build(self, config: SessionConfig, premises: Premises) -> None:
         undo = premises.undo
         interrupts = Interrupts()
-        patience = Patience(self._idle, self._waiting_report, self._tidy)
+        patience = Patience(self._idle, self._seems_idle, self._waiting_report, self._tidy)
         reactor = self._reactor = Reactor(self._end_turn, interrupts, patience)
         undo.callback(reactor.close)
         choices = FirstChoice()
@@ -271,6 +271,10 @@ class LocalSession:
         is under way, so no node waits for another that is not busy itself.
         """
         return not any(site.node.busy for site in self.sites.values())
+
+    def _seems_idle(self) -> bool:
+        """The same, if no event loop of an actor waits for something else than its node."""
+        return not any(site.node.seems_busy for site in self.sites.values())
 
     def _waiting_report(self) -> list[str]:
         return [line for site in self.sites.values() for line in site.node.waiting_report()]

@@ -40,7 +40,8 @@ class Rig:
             machine=SimpleNamespace(would_queue=lambda spec: self.full),
             values={},
         )
-        self.reactor = Reactor(lambda: None, Interrupts(), Patience(lambda: False, lambda: []))
+        patience = Patience(lambda: False, lambda: False, lambda: [])
+        self.reactor = Reactor(lambda: None, Interrupts(), patience)
         segment: Any = None
         self.channel = DriverChannel(self.reactor, segment, host, lambda: None)
         self.reactor.begin = self.channel.take_in

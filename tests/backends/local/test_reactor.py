@@ -22,7 +22,7 @@ class Rig:
 
     def __init__(self) -> None:
         self.settled = 0
-        patience = Patience(lambda: False, lambda: [])
+        patience = Patience(lambda: False, lambda: False, lambda: [])
         self.reactor = Reactor(self.settle, Interrupts(), patience)
 
     def settle(self) -> None:
@@ -220,20 +220,29 @@ def test_a_late_answer_is_discarded(rig: Rig) -> None:
 def test_a_node_that_nobody_can_move_is_a_deadlock() -> None:
     everyone = [thread.ident or 0 for thread in threading.enumerate()]
     with pytest.raises(DeadlockError, match="the driver waits for x"):
-        Patience(lambda: True, lambda: ["the driver waits for x"]).impatient(1, everyone)
+        Patience(lambda: True, lambda: True, lambda: ["the driver waits for x"]).impatient(
+            1, everyone
+        )
 
 
 def test_no_deadlock_is_called_while_another_thread_may_act() -> None:
     release = threading.Event()
     other = threading.Thread(target=release.wait)
     other.start()
-    patience = Patience(lambda: True, lambda: ["x"])
+    patience = Patience(lambda: True, lambda: True, lambda: ["x"])
     patience.impatient(1, [threading.get_ident()])
     release.set()
     other.join()
 
 
 def test_a_node_that_is_busy_is_no_deadlock() -> None:
-    Patience(lambda: False, lambda: []).impatient(
+    Patience(lambda: False, lambda: False, lambda: []).impatient(
         1, [thread.ident or 0 for thread in threading.enumerate()]
     )
+
+
+def test_what_looks_like_a_deadlock_is_reported_once(capsys: pytest.CaptureFixture[str]) -> None:
+    patience = Patience(lambda: False, lambda: True, lambda: ["the driver waits for x"])
+    for rounds in range(1, 5):
+        patience.impatient(rounds, [])
+    assert capsys.readouterr().err.count("the driver waits for x") == 1
