@@ -51,15 +51,15 @@ class Deaths:
         if node.actors.worker_exited(client, lost, shortage or reason):
             return
         spared = [task for task in lost if task is not running and not task.cancelled]
-        node.scheduler.requeue(spared)
+        node.scheduler.ready.put_back(spared)
         if running is not None:
             text = f"the worker running {running.spec.name} died: {shortage or reason}"
             kind = OUT_OF_MEMORY if shortage else "WorkerCrashedError"
             self.interrupted(running, ErrorInfo(kind, text))
         if node.scheduler.starts_failed >= node.config.max_starts_failed:
             text = f"no worker process could be started: {reason}"
-            for task in list(node.scheduler.ready_tasks()):
-                node.scheduler.remove(task)
+            for task in list(node.scheduler.ready.tasks()):
+                node.scheduler.ready.remove(task)
                 node.tasks.fail(task, ErrorInfo("WorkerCrashedError", text))
 
     def node_died(self, event: NodeDied) -> None:

@@ -302,7 +302,7 @@ class Node:
         if task.spec.actor:
             self.lanes.withdraw(task)
         elif not self.peers.withdraw_unplaced(task):
-            self.scheduler.remove(task)
+            self.scheduler.ready.remove(task)
 
     # -- events ------------------------------------------------------------------------------------
 

@@ -192,7 +192,7 @@ class Peers:
                 node.scheduler.enqueue(task)
             return
         if queued:
-            node.scheduler.remove(task)
+            node.scheduler.ready.remove(task)
         if message.node in self.others:
             self.forward(task, message.node)
         else:
@@ -207,7 +207,7 @@ class Peers:
             task.requested = 0
             self._requests -= 1
             if self.unplaced.pop(message.task_id, None) is None:
-                self._node.scheduler.remove(task)
+                self._node.scheduler.ready.remove(task)
             kind = "PlacementGroupRemoved" if message.removed else "UnschedulableError"
             kind = f"{'Task' if task.spec.creation is None else 'Actor'}{kind}"
             text = f"{task.spec.name} cannot be scheduled: {message.reason}"
@@ -230,15 +230,15 @@ class Peers:
         node = self._node
         self._report()
         window = node.config.placement_window
-        if self.others and node.scheduler.queued and self._requests < window:
-            for task in islice(node.scheduler.ready_tasks(), window):
+        if self.others and node.scheduler.ready.count and self._requests < window:
+            for task in islice(node.scheduler.ready.tasks(), window):
                 if not task.owner and self._may_ask(task):
                     self._request(task)
 
     def _report(self) -> None:
         """Tell the global scheduler what is free, if it does not know."""
         node = self._node
-        queued, reported = node.scheduler.queued, self._reported
+        queued, reported = node.scheduler.ready.count, self._reported
         touched = node.scheduler.pool.changes()
         first = not self._report_seq
         changes = tuple(each for each in touched if first or reported.get(each[0], 0) != each[1])

@@ -156,7 +156,7 @@ class Reserved:
     def _sweep(self, group_id: bytes) -> None:
         """What is queued for the group cannot run here: see what is to become of it."""
         node = self._node
-        queued = node.scheduler.drop_queues(lambda demand: uses(demand, group_id))
+        queued = node.scheduler.ready.drop(lambda demand: uses(demand, group_id))
         for task in queued:
             if task.requested:
                 node.peers.withdraw_request(task)

@@ -3,19 +3,14 @@
 Decides dispatch: takes resources and a worker for a task in the same step, sends tiny tasks ahead
 to busy workers (pipelining) and recalls them when a worker falls idle, gives a blocked worker's CPU
 away and takes it back. Must never start a task whose inputs are missing, nor over-commit resources
-(but for a worker that unblocks: it gets its CPU back at once). Owns the ready queues, the workers
-and the node's resource pool.
-
-Order. Tasks queue by demand and depth; deeper tasks go first, because shallower ones wait for them
-(a breadth-first order would block a worker for each inner node of a recursion). Within a queue:
-first come, first served.
+(but for a worker that unblocks: it gets its CPU back at once). Owns the ready queues
+(``ready.py``), the workers and the node's resource pool.
 """
 
 from __future__ import annotations
 
-from bisect import insort
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from rsim.core.choices import Choices
 from rsim.core.config import NodeConfig
@@ -23,6 +18,7 @@ from rsim.core.devices import Grant
 from rsim.core.effects import RecallTasks, SetTimer, StartWorker, StopWorker
 from rsim.core.events import TaskDone
 from rsim.core.machine import Step
+from rsim.core.ready import Queue, ReadyQueues
 from rsim.core.records import ActorOptions, Demand
 from rsim.core.resources import Pool, cpu_part, less
 from rsim.core.work import (
@@ -33,12 +29,9 @@ from rsim.core.work import (
     READY,
     SENT,
     STARTING,
-    Queue,
     Task,
     Worker,
 )
-
-MANY = 64
 
 
 class LocalScheduler:
@@ -58,7 +51,7 @@ class LocalScheduler:
     ) -> None:
         self.pool = pool
         self.workers: dict[int, Worker] = {}
-        self.queued = 0
+        self.ready = ReadyQueues()
         self.due = False
         """Tasks have been queued that could perhaps be dispatched; the step must not end so."""
         self.starts_failed = 0
@@ -68,11 +61,6 @@ class LocalScheduler:
         self._config = config
         self._choices = choices
         self._start = start
-        self._queues: list[Queue] = []
-        self._by_shape: dict[tuple[Demand, int], Queue] = {}
-        self._many = MANY
-        """So many queues, and the empty ones are forgotten."""
-        self._latest: Queue | None = None
         self._idle: list[Worker] = []
         self._starting = 0
         self._last_client = 0
@@ -84,35 +72,12 @@ class LocalScheduler:
         self._tiniest_ns = config.tiny_task_ns // config.pipeline_depth
         """So short are tasks of which a worker may have the most."""
 
-    # -- queues ------------------------------------------------------------------------------------
+    # -- what is to run ----------------------------------------------------------------------------
 
     def prestart(self) -> None:
         """Start the workers that are to be there from the beginning."""
         for _ in range(self._config.prestart_workers):
             self._start_worker()
-
-    def _queue_of(self, task: Task) -> Queue:
-        spec = task.spec
-        options, depth = spec.options, spec.depth
-        queue = self._latest
-        if queue is not None and queue.options is options and queue.depth == depth:
-            return queue
-        shape = (options.demand, depth)
-        queue = self._by_shape.get(shape)
-        if queue is None:
-            if len(self._queues) >= self._many:
-                self._forget_empty()
-            queue = self._by_shape[shape] = Queue(*shape)
-            insort(self._queues, queue, key=lambda each: -each.depth)
-        queue.options = options
-        self._latest = queue
-        return queue
-
-    def _forget_empty(self) -> None:
-        """There have been many demands: look no more at queues in which nothing waits."""
-        self._queues = [queue for queue in self._queues if queue.tasks]
-        self._by_shape = {(queue.demand, queue.depth): queue for queue in self._queues}
-        self._many = 2 * len(self._queues) + MANY
 
     def enqueue(self, task: Task) -> None:
         """The task's inputs exist: run it when resources allow."""
@@ -121,40 +86,11 @@ class LocalScheduler:
 
     def enqueue_all(self, tasks: Sequence[Task]) -> None:
         """``enqueue`` for ready tasks of the same parent and options."""
-        queue = self._queue_of(tasks[0])
-        queue.tasks.extend(tasks)
-        self.queued += len(tasks)
+        queue = self.ready.append(tasks)
         if not queue.stalled or len(queue.tasks) == len(tasks):
             self.due = True
         elif self._starting:
             self._start_workers(queue)
-
-    def requeue(self, tasks: list[Task]) -> None:
-        """Put tasks that were sent ahead back to the front, in order."""
-        for task in reversed(tasks):
-            task.state = READY
-            self._queue_of(task).tasks.appendleft(task)
-        self.queued += len(tasks)
-
-    def remove(self, task: Task) -> None:
-        """Take a ready task out of its queue."""
-        self._queue_of(task).tasks.remove(task)
-        self.queued -= 1
-
-    def drop_queues(self, unwanted: Callable[[Demand], bool]) -> list[Task]:
-        """Some resources are no more: forget the queues of such demands. The tasks in them."""
-        dropped = [each for each in self._queues if unwanted(each.demand)]
-        for queue in dropped:
-            self._queues.remove(queue)
-            del self._by_shape[queue.demand, queue.depth]
-            self.queued -= len(queue.tasks)
-        self._latest = None
-        return [task for queue in dropped for task in queue.tasks]
-
-    def ready_tasks(self) -> Iterator[Task]:
-        """All queued tasks, in the order of the queues."""
-        for queue in self._queues:
-            yield from queue.tasks
 
     # -- dispatch ----------------------------------------------------------------------------------
 
@@ -162,7 +98,7 @@ class LocalScheduler:
         """Start all that can be started now."""
         self.due = False
         pipelines, most = self._config.pipeline_depth > 1, self._config.max_starting
-        for queue in self._queues:
+        for queue in self.ready.queues:
             tasks, queue.stalled = queue.tasks, True
             while tasks:
                 if not (self._idle or pipelines) and self._starting >= min(len(tasks), most):
@@ -175,7 +111,7 @@ class LocalScheduler:
                     self._start_workers(queue)
                     break
                 task = tasks.popleft()
-                self.queued -= 1
+                self.ready.count -= 1
                 grant = self.pool.take(queue.demand)
                 worker = self._pick_idle()
                 worker.state = BUSY
@@ -236,7 +172,7 @@ class LocalScheduler:
             ahead.append(tasks.popleft())
             sent.append(task)
         if sent:
-            self.queued -= len(sent)
+            self.ready.count -= len(sent)
             self._start(worker, sent)
 
     def _learn(self, function_id: bytes, sample_ns: int) -> int:
@@ -278,8 +214,8 @@ class LocalScheduler:
             self._take_back(worker)
         if worker.tasks:
             worker.since_ns = now_ns
-            if len(self._queues) == 1 and len(worker.tasks) * 2 <= depth:
-                self._refill(worker, self._queues[0])
+            if len(self.ready.queues) == 1 and len(worker.tasks) * 2 <= depth:
+                self._refill(worker, self.ready.queues[0])
         elif creates_actor and task.spec.creation is not None:
             self._settle_actor(worker, task.spec.creation)
         elif task.spec.options.max_calls and self._used_up(worker, task):
@@ -319,8 +255,8 @@ class LocalScheduler:
             if took_ns >= self._tiniest_ns or depths.get(function_id) != self._deepest:
                 self._learn(function_id, took_ns)
         worker.stint += len(ended)
-        if ended and len(self._queues) == 1 and len(ahead) * 2 <= depths[function_id]:
-            self._refill(worker, self._queues[0])
+        if ended and len(self.ready.queues) == 1 and len(ahead) * 2 <= depths[function_id]:
+            self._refill(worker, self.ready.queues[0])
         return ended
 
     def _used_up(self, worker: Worker, task: Task) -> bool:
@@ -375,7 +311,7 @@ class LocalScheduler:
         worker.recalled = False
         worker.state = IDLE
         self._idle.append(worker)
-        if self.queued:
+        if self.ready.count:
             self.dispatch()
         elif self._config.pipeline_depth > 1:
             self._watch_pipelines()
@@ -403,7 +339,7 @@ class LocalScheduler:
             return [calls.pop(task_id) for task_id in task_ids if task_id in calls]
         back = [task for task in worker.tasks if task.spec.task_id in task_ids]
         worker.tasks = deque(task for task in worker.tasks if task not in back)
-        self.requeue([task for task in back if not task.cancelled])
+        self.ready.put_back([task for task in back if not task.cancelled])
         if not worker.tasks and worker.state == BUSY:
             self._vacate(worker)
         else:
@@ -461,7 +397,7 @@ class LocalScheduler:
         if not op or op != self._recall_timer:
             return False
         self._recall_timer = 0
-        if not self._idle or self.queued:
+        if not self._idle or self.ready.count:
             return True
         for worker in self.workers.values():
             slow = self._step.now_ns - worker.since_ns >= self._config.tiny_task_ns
@@ -551,7 +487,7 @@ class LocalScheduler:
         ``set_apart``: what is taken for no worker.
         """
         self.pool.check()
-        assert self.queued == sum(len(queue.tasks) for queue in self._queues)
+        self.ready.check()
         used: dict[str, int] = {}
         for worker in self.workers.values():
             if worker.state == ACTOR:
@@ -571,6 +507,3 @@ class LocalScheduler:
             assert units - used.get(name, 0) == free.get(name, 0), (
                 f"{name}: {used} used, {free} free"
             )
-        for queue in self._queues:
-            for task in queue.tasks:
-                assert task.state == READY and not task.missing

@@ -31,7 +31,7 @@ def report(node: Node) -> list[str]:
         name = node.tasks.table[task_id].spec.name
         lines.append(f"{name} (worker {client}) waits for its items to be consumed")
     free = format_demand(node.scheduler.pool.available())
-    for task in node.scheduler.ready_tasks():
+    for task in node.scheduler.ready.tasks():
         need = format_demand(task.spec.options.demand)
         lines.append(f"{task.spec.name} is ready and waits for {need} of {free}")
     lines += [f"infeasible: {line}" for line in infeasible(node)]

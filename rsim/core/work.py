@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 
 from rsim.core.objects import Entry, Waiter
-from rsim.core.records import ActorOptions, Demand, ErrorInfo, TaskOptions, TaskSpec
+from rsim.core.records import ActorOptions, Demand, ErrorInfo, TaskSpec
 
 WAITING, READY, SENT, FORWARDED, DONE = range(5)
 """States of a task: for inputs; queued; at a worker; at another node; over (kept as lineage)."""
@@ -129,18 +129,3 @@ class Worker:
         if self.creation is None:
             return bool(self.tasks) and not self.blocked
         return self.blocked < min(len(self.calls), self.creation.calls_at_a_time)
-
-
-class Queue:
-    """Ready tasks of one demand and depth."""
-
-    __slots__ = ("demand", "depth", "options", "stalled", "tasks")
-
-    def __init__(self, demand: Demand, depth: int) -> None:
-        self.demand = demand
-        self.depth = depth
-        self.options: TaskOptions | None = None
-        """Of the last task that it was looked up for: the next one mostly has the same."""
-        self.tasks: deque[Task] = deque()
-        self.stalled = False
-        """Nothing can be dispatched from it until a worker's state changes."""

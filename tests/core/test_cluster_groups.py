@@ -46,7 +46,7 @@ def assert_idle(cluster: Cluster, cpus: int) -> None:
     for name, node in cluster.nodes.items():
         assert node.scheduler.pool.total == (("CPU", cpus * 10_000),), name
         assert node.scheduler.pool.available() == node.scheduler.pool.total, name
-        assert not node.reserved.demands() and not node.scheduler.queued, name
+        assert not node.reserved.demands() and not node.scheduler.ready.count, name
     for view in cluster.glob.views():
         assert {key: n for key, n in view.available.items() if n} == view.total
 
