@@ -123,7 +123,7 @@ class Bulk:
         anything that is still known.
         """
         table = self._node.tasks.table
-        self._node.forget_values([entry.object_id for entry in entries])
+        self._node.disposal.forget([entry.object_id for entry in entries])
         for entry in entries:
             task = table.get(entry.plain)
             if (

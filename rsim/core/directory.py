@@ -145,7 +145,7 @@ class Directory:
         entry = node.objects.get(message.object_id)
         if entry is None or not entry.owner or entry.exists:
             if message.inline is not None and (entry is None or entry.state != INLINE):
-                node.forget_values((message.object_id,))
+                node.disposal.forget((message.object_id,))
             return
         if message.failure:
             error = ErrorInfo(message.failure, message.message, message.subject)
@@ -154,7 +154,7 @@ class Directory:
         lives_at = message.actor_at
         if lives_at and lives_at != node.name and lives_at not in node.peers.others:
             # Its owner is yet to hear that the node is dead.
-            node.forget_values((message.object_id,))
+            node.disposal.forget((message.object_id,))
             if entry.waiters is not None:
                 self.query(entry)
             return
@@ -212,7 +212,7 @@ class Directory:
         def pinned(offset: int, error: ErrorInfo | None) -> None:
             if error is not None:
                 if error.kind == "ObjectLostError":
-                    node.copy_lost(object_id)
+                    node.disposal.copy_lost(object_id)
                 node.peers.borrowing.send(source, ObjectAbsence(object_id))
                 return
             node.step.out.append(SendObject(source, object_id, offset, size_bytes))

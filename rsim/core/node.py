@@ -23,7 +23,8 @@ from rsim.core.cancellation import Cancellation
 from rsim.core.choices import Choices
 from rsim.core.config import NodeConfig
 from rsim.core.deaths import Deaths
-from rsim.core.effects import Effect, ForgetValues, ReplyAllocation
+from rsim.core.disposal import Disposal
+from rsim.core.effects import Effect, ReplyAllocation
 from rsim.core.history import History
 from rsim.core.ids import return_id
 from rsim.core.inspection import Inspection
@@ -69,12 +70,13 @@ class Node:
         self.labels = labels_of(name, labels)
         self.step = Step()
         self.bulk = bulk = Bulk(self)
+        self.disposal = gone = Disposal(self)
         self.objects = ObjectTable(
-            self._freed, self._unheld, self._removed, bulk.removed, self._missing
+            gone.freed, gone.unheld, gone.removed, bulk.removed, gone.missing
         )
         store = ObjectStore(Arena(capacity_bytes), spill_limit_bytes)
         known = self.objects.entries.__contains__
-        self.shelf = Shelf(self.step, store, config.store_grace_ns, self._evicted, known)
+        self.shelf = Shelf(self.step, store, config.store_grace_ns, gone.evicted, known)
         self.history = History(name)
         self.started_ns = 0
         self.tasks = Tasks(self)
@@ -95,8 +97,6 @@ class Node:
         self.objects.open_account(DRIVER)
         self._announced: deque[Entry] = deque()
         self._needed: deque[tuple[Entry, bool]] = deque()
-        self._forgotten: list[bytes] = []
-        self._unseen: list[bytes] = []
         self._fits: dict[Demand, bool] = {}
         self.unbound: TaskOptions | None = None
         """Tasks with these may run here, whatever else: the last such ones."""
@@ -185,9 +185,7 @@ class Node:
             scheduler.dispatch()
             self.settle()
         self.objects.collect()
-        if self._forgotten:
-            step.out.append(ForgetValues(tuple(self._forgotten), tuple(self._unseen)))
-            self._forgotten, self._unseen = [], []
+        self.disposal.end_step()
         if self.peers.watched or self.peers.unplaced:  # else nobody needs to know what is free
             self.peers.end_step()
         return step.take()
@@ -369,91 +367,6 @@ class Node:
             and not self.peers.others
             and not self.scheduler.pool.fits_now(options.demand)
         )
-
-    # -- values ------------------------------------------------------------------------------------
-
-    def _freed(self, entry: Entry) -> bool:
-        """Let go of a value that lineage may want; one that cannot be made again stays."""
-        object_id = entry.object_id
-        if entry.owner:
-            return True
-        if entry.actor_at:  # lineage has handles, but nobody uses them
-            self.actors.abandoned(object_id)
-            entry.actor_at = ""
-        stays = not self.lineage.can_recompute(object_id)
-        if entry.state == INLINE:
-            if not stays:
-                self._forget_inline(entry)
-                entry.is_error = False
-        elif entry.state == STORED:
-            self.shelf.set_evictable(object_id, True)
-            if entry.state == STORED:
-                return True
-        if entry.locations and not stays:
-            self.peers.delete_copies(entry)
-        return stays
-
-    def _forget_inline(self, entry: Entry) -> None:
-        self._forgotten.append(entry.object_id)
-        if entry.is_error and not (entry.seen or entry.owner):
-            self._unseen.append(entry.object_id)
-
-    def forget_values(self, object_ids: Sequence[bytes]) -> None:
-        """The shell was given inline values that nobody wants any more."""
-        self._forgotten += object_ids
-
-    def _unheld(self, entry: Entry) -> None:
-        self.peers.return_ref(entry)
-        if self.streams.table:
-            self.streams.unwanted(entry)
-
-    def _removed(self, entry: Entry) -> None:
-        object_id = entry.object_id
-        if entry.state == INLINE:
-            self._forget_inline(entry)
-        elif entry.state == STORED:
-            self.shelf.delete(object_id)
-        if entry.owner:
-            self.peers.directory.forget(object_id)
-            self.peers.return_ref(entry)
-        elif entry.locations and entry.exists:
-            self.peers.delete_copies(entry)
-        if object_id in self.actors.owned:
-            self.actors.abandoned(object_id)
-        elif self.streams.table and not entry.owner:
-            self.streams.unwanted(entry)
-        if not entry.owner:
-            self.lineage.object_removed(object_id)
-
-    def _missing(self, object_id: bytes) -> Entry:
-        """An object is to be held that is not known here: lost, or an actor that refers to itself,
-        which a handle of its own does not hold.
-        """
-        entry = self.actors.recalled(object_id)
-        if entry is None:
-            entry = self.objects.declare(object_id)
-            entry.state = LOST
-        return entry
-
-    def _evicted(self, object_id: bytes) -> None:
-        """The store dropped a copy that was free to go."""
-        entry = self.objects.get(object_id)
-        if entry is None or entry.state != STORED:
-            return
-        if entry.owner:
-            entry.state = PENDING
-            self.peers.copy_dropped(entry)
-        else:
-            entry.state = REMOTE if entry.locations else FREED
-
-    def copy_lost(self, object_id: bytes) -> None:
-        """The copy on disk cannot be read: as if it had never been."""
-        entry = self.objects.get(object_id)
-        if entry is not None and entry.state == STORED:
-            self.shelf.delete(object_id)
-            self._evicted(object_id)
-            if entry.state == FREED:
-                entry.state = LOST  # against our will
 
     # -- what the shell must know to look after values ---------------------------------------------
 

@@ -213,7 +213,7 @@ class Requests:
             if error is None:
                 gather.pinned += 1
             else:
-                self._node.copy_lost(object_id)
+                self._node.disposal.copy_lost(object_id)
             self._pin_on(gather)
 
     def fail_waiters(self, entry: Entry, error: ErrorInfo) -> None:

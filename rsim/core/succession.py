@@ -148,7 +148,7 @@ class Succession:
     def _bury(self, entry: Entry) -> None:
         """An actor dies with its owner."""
         if entry.state == INLINE:
-            self._node.forget_values((entry.object_id,))
+            self._node.disposal.forget((entry.object_id,))
         entry.state = LOST
         entry.actor_at = ""
 
