@@ -27,15 +27,14 @@ from rsim.core.events import (
     TaskFinished,
     TasksReturned,
 )
-from rsim.core.ids import return_id
 from rsim.core.records import STREAMING, Result
-from rsim.exceptions import TaskCancelledError, UnserializableError, text_of
+from rsim.exceptions import TaskCancelledError, text_of
 from rsim.runtime import checks, errors
-from rsim.runtime.client import INLINE_LIMIT_BYTES, Client
+from rsim.runtime.client import Client
 from rsim.runtime.concurrency import Calls, ThreadedCalls
 from rsim.runtime.context import RUNNING, TaskContext
 from rsim.runtime.ports import Stage
-from rsim.runtime.serialization import pack, serialize
+from rsim.runtime.results import Results, errors_of, is_retryable
 from rsim.runtime.streaming import Broken, Declared, Kept, Production, collect, is_dynamic
 from rsim.runtime.tenancy import enter
 from rsim.runtime.wire import CALL, CREATION, TASK, RunTask
@@ -98,6 +97,7 @@ class Executor:
         self.calls: Calls | None = None
         """Those of the concurrent actor that lives in this worker."""
         self._client = client
+        self._results = Results(client)
         self._stage = stage
         self._functions: dict[bytes, Callable[..., Any]] = {}
         client.loaded_functions = self._functions
@@ -249,19 +249,15 @@ class Executor:
 
     def production(self, task: RunTask) -> Production:
         """For a run of a generator."""
-        return Production(self._client, task, self._result)
+        return Production(self._client, task, self._results.one)
 
     def collected(self, task: RunTask) -> Declared | Kept:
         """For what a generator yields that is not to be streamed."""
-        return Kept(self._client, task) if is_dynamic(task) else self.declared(task)
-
-    def declared(self, task: RunTask) -> Declared:
-        """For the results of a task that is declared with their number."""
-        return Declared(self._client, task, self._result)
+        return Kept(self._client, task) if is_dynamic(task) else self._results.declared(task)
 
     def broken(self, production: Production, error: Exception) -> Broken:
         """A generator has raised: send that as its last item."""
-        retryable = _is_retryable(error, production.task.extras)
+        retryable = is_retryable(error, production.task.extras)
         production.fail(error, retryable)
         return Broken(retryable, _in_words(error))
 
@@ -303,7 +299,7 @@ class Executor:
         if kind is Declared and value.error is not None:
             return self._broken_off(task, context, value, value.error)
         if kind is Kept:
-            value = value.refs(lambda error: _is_retryable(error, task.extras))
+            value = value.refs(lambda error: is_retryable(error, task.extras))
         title = ""
         if task.kind == CREATION:
             title = _title_of(value)
@@ -311,11 +307,13 @@ class Executor:
         client, retryable, message = self._client, False, ""
         if kind is Broken:
             retryable, message = value
-            results: tuple[Result, ...] = (replace(self._result(task, 0, None), is_value=True),)
+            results: tuple[Result, ...] = (
+                replace(self._results.one(task, 0, None), is_value=True),
+            )
         elif task.num_returns == STREAMING:
-            results = (self._result(task, 0, None),)
+            results = (self._results.one(task, 0, None),)
         else:
-            results = self._results(task, value)
+            results = self._results.all_of(task, value)
         ended_ns = client.channel.now_ns()
         if kind is not Broken and len(results) == 1 and task.kind != CREATION:
             result = results[0]
@@ -364,9 +362,9 @@ class Executor:
         times = context.started_ns, self._client.channel.now_ns()
         if isinstance(exception, CallCancelled):
             return TaskFinished(number, task_id, (), True, False, "", True, *times)
-        retryable = _is_retryable(exception, task.extras)
+        retryable = is_retryable(exception, task.extras)
         message = _in_words(exception, task.kind == CREATION)
-        results = _error_results(exception, task)
+        results = errors_of(exception, task)
         return TaskFinished(number, task_id, results, True, retryable, message, False, *times)
 
     def called_off(self, task: RunTask, context: TaskContext, in_time: bool) -> Event:
@@ -388,39 +386,6 @@ class Executor:
         if task.lent or client.has_dropped:  # not before: the results may hold what is dropped here
             client.return_unused(task.lent)
             client.flush()
-
-    def _results(self, task: RunTask, value: Any) -> tuple[Result, ...]:
-        if type(value) is Declared:
-            return tuple(value.results)
-        if task.num_returns == 1:
-            return (self._result(task, 0, value),)
-        if task.num_returns == 0:
-            return ()
-        try:
-            values = list(value)
-        except TypeError:
-            values = [value]
-        if isinstance(value, dict | str | bytes) or len(values) != task.num_returns:
-            raise ValueError(
-                f"{task.name} was declared with num_returns={task.num_returns}, but returned "
-                f"{type(value).__name__} with {len(values)} value(s)"
-            )
-        declared = self.declared(task)
-        try:
-            for each in values:
-                declared.add(each)
-        except BaseException:
-            declared.drop()
-            raise
-        return tuple(declared.results)
-
-    def _result(self, task: RunTask, index: int, value: Any) -> Result:
-        payload = serialize(value, f"the result of {task.name}()")
-        size_bytes = payload.total_bytes
-        if size_bytes <= INLINE_LIMIT_BYTES:
-            return Result(pack(payload), size_bytes, payload.contained)
-        self._client.write(return_id(task.task_id, index), payload)
-        return Result(None, size_bytes, payload.contained)
 
     # -- cancellation ------------------------------------------------------------------------------
 
@@ -507,21 +472,5 @@ def _without_arguments(task: RunTask) -> RunTask:
     return replace(task, function=None, payload=b"", dep_ids=(), deps=(), lent=())
 
 
-def _error_results(exception: BaseException, task: RunTask) -> tuple[Result, ...]:
-    """The exception as each of the task's results."""
-    blob = errors.serialize_error(exception, task.name)
-    return tuple(Result(blob, len(blob)) for _ in range(abs(task.num_returns)))
-
-
 def _cancelled(task: RunTask) -> TaskCancelledError:
     return TaskCancelledError(f"{task.name} was cancelled", task_id=task.task_id.hex())
-
-
-def _is_retryable(exception: BaseException, extras: bytes) -> bool:
-    """Whether the task's options ask to retry this exception."""
-    if not extras or isinstance(exception, UnserializableError | KeyboardInterrupt):
-        return False
-    wanted = pickle.loads(extras).get("retry_exceptions")
-    if isinstance(wanted, bool) or wanted is None:
-        return bool(wanted) and isinstance(exception, Exception)
-    return isinstance(exception, wanted)

@@ -6,6 +6,7 @@ from typing import Any
 
 from rsim.core.events import TaskDone, TaskFinished
 from rsim.core.ids import child_task_id, driver_task_id
+from rsim.exceptions import TaskCancelledError
 from rsim.runtime.client import Client
 from rsim.runtime.errors import deserialize_error
 from rsim.runtime.executor import Executor
@@ -40,7 +41,7 @@ def test_an_interrupt_that_comes_before_its_task_begins_is_not_lost() -> None:
     assert finished.error
     assert finished.results[0].payload is not None
     error = deserialize_error(finished.results[0].payload)
-    assert isinstance(error.cause, KeyboardInterrupt)
+    assert isinstance(error.cause, TaskCancelledError)
 
 
 def test_an_interrupt_is_for_one_task_and_one_time() -> None:
