@@ -68,7 +68,8 @@ class Deaths:
         """
         node, dead = self._node, event.node
         total = node.peers.node_left(dead)
-        if total is None:
+        if total is None:  # it died as this node joined
+            node.peers.succession.report_orphans(dead, [])
             return
         node.history.node_died(dead, total, node.step.now_ns)
         node.inspection.node_died(dead)

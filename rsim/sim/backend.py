@@ -112,6 +112,8 @@ class SimSession:
             forget=self._forget,
         )
         self.sites: dict[str, Site] = {}
+        self._deaths: dict[str, int] = {}
+        """When the others hear, or heard, of a node's."""
         self._workers: dict[str, SimWorkers] = {}
         self._memories: list[SimMemory] = []
         self._tracer = StepTracer(self.trace, world, names)
@@ -181,11 +183,14 @@ class SimSession:
         self._workers[name].die()
         world = self._world
         self.trace.instant(name, None, "node died", world.now_ns, "death")
-        at_ns = world.now_ns + round(detection_s * NS_PER_S)
+        at_ns = self._deaths[name] = world.now_ns + round(detection_s * NS_PER_S)
         for other in self.sites.values():
             if other.alive:
-                key = f"{other.name}.membership"
-                world.post_at(at_ns, None, key, other.handle, events.NodeDied(name))
+                self._announce_death(name, at_ns, other)
+
+    def _announce_death(self, name: str, at_ns: int, to: Site) -> None:
+        key = f"{to.name}.membership"
+        self._world.post_at(at_ns, None, key, to.handle, events.NodeDied(name))
 
     def node_names(self) -> list[str]:
         """The living nodes in the order in which they joined, the driver's first."""
@@ -332,6 +337,9 @@ class SimSession:
                 site.handle(events.NodeJoined(other.name, other.total, other.labels))
         for other in (*others, site):
             other.handle(events.NodeJoined(site.name, site.total, site.labels))
+        for dead, at_ns in self._deaths.items():
+            if at_ns >= self._world.now_ns:
+                self._announce_death(dead, at_ns, site)
         self._hub.wake(self._hub.driver)
 
     def _connect(

@@ -112,6 +112,7 @@ class Cluster:
         self.in_full = in_full
         """Whether workers never say in short that a task has ended well."""
         self.names = NameTable()
+        self.dead: list[str] = []
         self.kills_left = kill_nodes
         self.joins_left = join_nodes
         self.now = 0
@@ -597,16 +598,16 @@ class Cluster:
             self.step(name, events.NodeJoined(other, self.total))
         for each in (*self.nodes, messages.GLOBAL):
             self.step(each, events.NodeJoined(name, self.total))
+        for dead in self.dead:  # the others may not have heard of it yet
+            self.post(("membership", name), name, events.NodeDied(dead))
 
     def kill_node(self, name: str) -> None:
         del self.nodes[name]
-        for lane in [lane for lane in self.channels if name in lane]:
-            del self.channels[lane]
+        self.dead.append(name)
+        self.channels = {lane: rest for lane, rest in self.channels.items() if name not in lane}
         self.timers = [each for each in self.timers if each[1] != name]
-        for key in [key for key in self.acts if key[0] == name]:
-            del self.acts[key]
-        for key in [key for key in self.queued if key[0] == name]:
-            del self.queued[key]
+        self.acts = {key: act for key, act in self.acts.items() if key[0] != name}
+        self.queued = {key: queue for key, queue in self.queued.items() if key[0] != name}
         for other in [*self.nodes, messages.GLOBAL]:
             self.post(("membership", other), other, events.NodeDied(name))
 

@@ -164,6 +164,14 @@ def test_nodes_that_join_are_used_and_may_die(seed: int) -> None:
     assert_all_freed(cluster)
 
 
+def test_a_node_that_joins_as_another_dies_is_not_waited_for() -> None:
+    cluster = Cluster(0, nodes=2)
+    cluster.kill_node("n1")
+    cluster.join_node("late")
+    cluster.run()
+    assert cluster.glob.quiescent(), cluster.glob.waiting_report()
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_a_tight_store_spills_and_frees_all(seed: int) -> None:
     cluster = Cluster(seed, nodes=1 + seed % 3, capacity_bytes=6 * MIB)

@@ -39,6 +39,15 @@ def test_the_others_know_of_a_death_when_it_is_told(graceful: bool, takes_s: flo
         assert [view.name for view in views] == ["n0"]
 
 
+def test_a_node_that_joins_before_a_death_is_told_hears_of_it() -> None:
+    with simulation(cluster=Cluster(2, latency_s=0.25, detection_s=2.0)) as session:
+        session.kill_node("n1")
+        session.add_node(NodeOptions())
+        get(submit(nap, 3.0))
+        scheduler = session.sites["global"].host.machine
+        assert scheduler.quiescent(), scheduler.waiting_report()
+
+
 def test_a_new_node_is_like_the_first() -> None:
     members = [Node("home", speed=2.0, memory=7, object_store_memory=8_192), Node("other")]
     with simulation(cluster=Cluster(members)) as session:
