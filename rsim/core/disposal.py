@@ -96,6 +96,7 @@ class Disposal:
         if entry is None:
             entry = self._node.objects.declare(object_id)
             entry.state = LOST
+            self._node.lineage.object_claimed(object_id)
         return entry
 
     def evicted(self, object_id: bytes) -> None:

@@ -48,7 +48,7 @@ def test_what_the_core_is_told(session: rsim.Session) -> None:
     plain, rich, call, changed = session.specs
     assert plain.creation == ActorOptions(0, ())
     assert plain.options == TaskOptions((("CPU", 10_000),), 0, strategy=Strategy())
-    assert rich.creation == ActorOptions(3, (("CPU", 20_000),))
+    assert rich.creation == ActorOptions(3, (("CPU", 20_000),), patient=True)
     assert (rich.options.demand, rich.options.max_retries) == ((("CPU", 20_000),), 3)
     assert call.actor == rich.task_id + bytes(4) == changed.actor
     assert (call.name, call.method, call.num_returns) == ("Plain.run", "run", 1)
