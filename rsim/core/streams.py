@@ -264,8 +264,8 @@ class Streams:
         return self._node.tasks.may_retry(task)
 
     def is_hurried(self, stream: Stream) -> bool:
-        """Whether the generator must not pause: nobody consumes, or it is to run again soon."""
-        return not stream.open or stream.task_id in self._missed
+        """Whether the generator must not pause: nobody consumes this run, or it is to run again."""
+        return not stream.open or stream.late or stream.task_id in self._missed
 
     def run_ended(self, task: Task) -> bool:
         """After a run: whether what it yielded counts. It does not if its consumer came late, and

@@ -5,9 +5,13 @@ from __future__ import annotations
 import pytest
 
 from rsim.core import effects as fx
-from rsim.core import events
-from rsim.core.ids import consecutive, return_id
-from rsim.core.records import LENT_ITEM, NO_ITEM, STREAMING, ActorOptions, Strategy
+from rsim.core import events, messages
+from rsim.core.choices import FirstChoice
+from rsim.core.config import NodeConfig
+from rsim.core.ids import consecutive, driver_task_id, return_id
+from rsim.core.node import Node
+from rsim.core.records import LENT_ITEM, NO_ITEM, STREAMING, ActorOptions, Result, Strategy
+from tests.core.clients import CPU, Client
 from tests.core.cluster import MIB, Cluster, items_of
 from tests.core.test_cluster import assert_all_freed
 
@@ -167,3 +171,27 @@ def test_cancelled_streams(seed: int) -> None:
     errors = run_streams(cluster, trouble=0.4)
     assert set(errors) <= {"TaskCancelledError", "WorkerCrashedError", "ActorUnavailableError"}
     assert_all_freed(cluster)
+
+
+def test_a_run_that_does_not_count_does_not_pause() -> None:
+    """Who takes over a generator that runs here has missed its first items."""
+    node = Node(
+        "n1", CPU, capacity_bytes=MIB, spill_limit_bytes=None, choices=FirstChoice(),
+        config=NodeConfig(prestart_workers=2),
+    )  # fmt: skip
+    node.start(0)
+    for client in (1, 2):
+        node.handle(events.WorkerStarted(client), 0)
+    for name in ("n0", "n1"):
+        node.handle(events.NodeJoined(name, CPU), 0)
+    spec = Client("n0", 0, driver_task_id(0), 0).spec((), (), 3, num_returns=STREAMING)
+    started = node.handle(events.MessageArrived("n0", messages.TaskForward(spec, 0, ())), 0)
+    (start,) = [effect for effect in started if isinstance(effect, fx.StartTask)]
+    node.handle(events.ItemYielded(start.client, spec.task_id, 1, Result(b"v", 1)), 0)
+    other = 3 - start.client
+    node.handle(events.TaskSubmitted(other, spec), 0)
+    node.handle(events.NextRequested(other, 1, return_id(spec.task_id, 1), True, 1), 0)
+    node.handle(events.ItemYielded(start.client, spec.task_id, 2, Result(b"v", 1)), 0)
+    effects = node.handle(events.ConsumptionAwaited(start.client, 2, spec.task_id, 1), 0)
+    assert [effect.op for effect in effects if isinstance(effect, fx.ReplyConsumption)] == [2]
+    node.check()
