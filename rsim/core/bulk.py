@@ -34,7 +34,7 @@ class Bulk:
         is_open = node.lanes.is_open(actor) if actor else options is node.unbound
         table = node.tasks.table
         tasks: list[Task] = []
-        for event in together if is_open and not node.peers.others else ():
+        for event in together if is_open and not node.peers.watched else ():
             spec = event.spec
             if (
                 spec.options is not options

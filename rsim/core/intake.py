@@ -35,7 +35,7 @@ class Intake:
         task_id = spec.task_id
         table = node.tasks.table
         known = table.get(task_id)
-        if (known is not None or node.peers.others) and self._submitted_again(client, spec, known):
+        if (known is not None or node.peers.watched) and self._submitted_again(client, spec, known):
             return
         task = table[task_id] = Task(
             spec=spec,

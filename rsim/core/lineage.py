@@ -57,7 +57,9 @@ class Lineage:
         return live
 
     def check(self) -> None:
-        """This node's own tasks are remembered for as many objects as there are."""
+        """This node's own tasks are remembered for as many objects as there are. Not so if objects
+        come before the task that makes them: no part of `Node.check`, for that may get anything.
+        """
         live = self.live()
         for task_id, task in self._node.tasks.table.items():
             assert task.owner or task.live == live.get(task_id, 0), task.spec.name

@@ -440,7 +440,6 @@ class Node:
         self.actors.check()
         self.lanes.check()
         self.streams.check()
-        self.lineage.check()
         held = self.actors.holds(self.tasks.holds())
         self.streams.add_holds(held)
         self.objects.check(held)

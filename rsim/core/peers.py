@@ -56,7 +56,9 @@ class Peers:
         self.spares_gpus = False
         """This node has GPUs, and another one has none: tasks without GPUs had rather run there."""
         self.watched = False
-        """The global scheduler needs to know what is free here, always."""
+        """There are other nodes, or were: the global scheduler needs to know what is free here,
+        always; and what a task makes may be known already, as another node's.
+        """
         self._infeasible: dict[bytes, str] = {}
         self._warned: dict[str, None] = {}
         """What the driver has been told: once, however many tasks ask for the same."""

@@ -176,6 +176,7 @@ class Cluster:
         """The node's own checks, and that no call was made again twice in one step."""
         node = self.nodes[name]
         node.check()
+        node.lineage.check()
         calls = (task for task in node.tasks.table.values() if task.spec.actor)
         attempts = {task.spec.task_id: task.attempt for task in calls}
         before = self.attempts.get(name, {})
@@ -574,8 +575,7 @@ class Cluster:
         for key in [key for key in self.acts if key[:2] == (name, number)]:
             self.crashes[key[2]] = self.crashes.get(key[2], 0) + 1
             del self.acts[key]
-        for op in [op for op in self.allocating if op[:2] == (name, number)]:
-            del self.allocating[op]
+        self.allocating = {k: v for k, v in self.allocating.items() if k[:2] != (name, number)}
         for op in [op for op in self.parked if op[:2] == (name, number)]:
             self.paused.pop(self.parked.pop(op), None)
         self.concurrency.pop((name, number), None)
