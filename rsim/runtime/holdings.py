@@ -49,6 +49,8 @@ class Holdings:
         self._views: dict[int, weakref.ref[Any]] = {}
         self._view_keys = itertools.count()
         self._closed = False
+        self._telling: list[None] = []
+        """One for each thread that is in ``flush``."""
         self.left_over: list[bytes] = []
         """What the last wait has left over. The next one is mostly for that, which is known to be
         good; ids, as refs would keep the objects.
@@ -159,8 +161,10 @@ class Holdings:
 
     @property
     def has_dropped(self) -> bool:
-        """Whether there is something for ``flush`` to tell."""
-        return bool(self._dropped or self._unpinned)
+        """Whether the node is yet to hear of something: ``flush`` tells it, or another thread is
+        about to.
+        """
+        return bool(self._dropped or self._unpinned or self._telling)
 
     @property
     def holds_any(self) -> bool:
@@ -174,6 +178,13 @@ class Holdings:
 
     def flush(self) -> None:
         """Tell the node which refs and views were dropped."""
+        self._telling.append(None)
+        try:
+            self._tell()
+        finally:
+            self._telling.pop()
+
+    def _tell(self) -> None:
         object_ids: list[bytes] = []
         counts: list[int] = []
         with self._lock:

@@ -289,5 +289,5 @@ def test_demands_that_nobody_has_any_more_are_forgotten() -> None:
         cluster.step("n0", events.TaskSubmitted(0, spec))
         cluster.run()
         cluster.step("n0", driver.give_up(list(driver.loans)))
-    assert len(scheduler._queues) <= 70
+    assert len(scheduler.ready.queues) <= 70
     assert_all_freed(cluster)
