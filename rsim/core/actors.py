@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from rsim.core.calls import CALLS_AHEAD, CallQueue, LocalActor
 from rsim.core.events import ActorExited, ActorKilled
 from rsim.core.facts import ENDED_ITSELF
 from rsim.core.ids import creator, return_id
@@ -37,9 +38,6 @@ ACTOR_LOST = "ActorLost"
 DEADLY = ("WorkerCrashedError", "NodeDiedError", "TaskCancelledError", "OutOfMemoryError")
 """Failures of a creation that are the actor's death to who calls it."""
 
-CALLS_AHEAD = 256
-"""Most calls of a concurrency group that are sent to the worker before it can begin them."""
-
 
 class OwnedActor(msgspec.Struct, gc=False, eq=False):
     """An actor that this node owns."""
@@ -52,49 +50,6 @@ class OwnedActor(msgspec.Struct, gc=False, eq=False):
     """Why it must not be created again."""
     holding: bool = False
     """The arguments of its creation are held, to create it again."""
-
-
-class CallQueue(msgspec.Struct, gc=False, eq=False):
-    """The calls of one concurrency group of an actor that lives here."""
-
-    room: int
-    """How many more the worker may be sent."""
-    arrived: deque[Task]
-    """Those that are not sent yet, in order."""
-    gathering: list[Task] = msgspec.field(default_factory=list)
-    """Those that have left it, but still wait for their inputs: the next must not overtake them."""
-
-    def next(self) -> Task | None:
-        """The first that may go, and goes. What a call waits for may be the result of an earlier
-        one that is lost and is made again: that one must not queue behind it.
-        """
-        if not self.gathering:
-            return self.arrived.popleft() if self.arrived else None
-        ahead = list(self.gathering)
-        for task in self.arrived:
-            if task.attempt and not any(follows(task, each) for each in ahead):
-                self.arrived.remove(task)
-                return task
-            ahead.append(task)
-        return None
-
-
-class LocalActor(msgspec.Struct, gc=False, eq=False):
-    """An actor that lives on this node."""
-
-    actor_id: bytes
-    client: int
-    owner: str
-    queues: dict[str, CallQueue]
-    """By concurrency group."""
-    ended: str = ""
-    """Why it is ending: nothing more is sent to it."""
-    exited: bool = False
-    """It ended itself, and is not to be created again."""
-
-    def queue_of(self, task: Task) -> CallQueue:
-        """That of a call's concurrency group."""
-        return self.queues.get(task.spec.options.group) or self.queues[""]
 
 
 class Actors:
@@ -505,12 +460,6 @@ class Actors:
 
     def _ended(self, actor_id: bytes, owned: OwnedActor, reason: str) -> None:
         self._node.history.actor_ended(actor_id, owned, reason)
-
-
-def follows(task: Task, other: Task) -> bool:
-    """Whether a call was submitted by the same caller, after another."""
-    call, before = task.spec, other.spec
-    return call.parent_id == before.parent_id and call.index > before.index
 
 
 def actor_of(task: Task) -> bytes:

@@ -20,7 +20,7 @@ from rsim.core.events import TaskDone
 from rsim.core.machine import Step
 from rsim.core.ready import Queue, ReadyQueues
 from rsim.core.records import ActorOptions, Demand
-from rsim.core.resources import Pool, cpu_part, less
+from rsim.core.resources import Pool, less
 from rsim.core.work import (
     ACTOR,
     BUSY,
@@ -290,18 +290,6 @@ class LocalScheduler:
         lent, worker.lends = worker.lends, ()
         self.pool.take_forced(lent)
 
-    @staticmethod
-    def _lendable(worker: Worker) -> Demand:
-        """What a worker gives back while it is blocked: its CPUs, but not those that an actor holds
-        for its life.
-        """
-        if worker.state == ACTOR:
-            return ()
-        creation = worker.tasks[0].spec.creation
-        if creation is not None:
-            return cpu_part(less(worker.demand, creation.held))
-        return cpu_part(worker.demand)
-
     def _vacate(self, worker: Worker) -> None:
         """The worker has nothing left to do: free its resources, and use them."""
         worker.stint += 1
@@ -355,7 +343,7 @@ class LocalScheduler:
             return -1
         worker.blocked += 1
         if worker.blocked == 1:
-            worker.lends = self._lendable(worker)
+            worker.lends = worker.lendable
             if worker.lends:
                 self.pool.give(worker.lends)
                 self.dispatch()

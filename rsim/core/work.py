@@ -10,6 +10,7 @@ from collections import deque
 
 from rsim.core.objects import Entry, Waiter
 from rsim.core.records import ActorOptions, Demand, ErrorInfo, TaskSpec
+from rsim.core.resources import cpu_part, less
 
 WAITING, READY, SENT, FORWARDED, DONE = range(5)
 """States of a task: for inputs; queued; at a worker; at another node; over (kept as lineage)."""
@@ -115,6 +116,18 @@ class Worker:
         self.started_ns = 0
         self.stopped = False
         """It was told to end."""
+
+    @property
+    def lendable(self) -> Demand:
+        """What it gives back while it is blocked: its CPUs, but not those that an actor holds for
+        its life.
+        """
+        if self.state == ACTOR:
+            return ()
+        creation = self.tasks[0].spec.creation
+        if creation is not None:
+            return cpu_part(less(self.demand, creation.held))
+        return cpu_part(self.demand)
 
     @property
     def runs(self) -> bool:
