@@ -165,7 +165,7 @@ class WorkerProcesses:
     def _not_started(self, client: int, error: OSError) -> None:
         reason = str(error)
         if error.errno == errno.EMFILE:
-            reason += "; the driver needs 4 for each worker: raise its limit (ulimit -n)"
+            reason += "; the driver needs 5 for each worker: raise its limit (ulimit -n)"
 
         def tell() -> None:
             if not self._closed:
