@@ -31,6 +31,8 @@ class DriverChannel:
 
     While as many tasks run as can, another one like the last would only queue. Such submissions
     are held back, until there are some or anything else happens: the node cannot change meanwhile.
+    They are added without the lock: whoever takes them in says so first, and a thread that has
+    added one looks again.
     """
 
     def __init__(
@@ -66,35 +68,48 @@ class DriverChannel:
 
     def send(self, event: Event) -> None:
         """Hand an event to the node."""
+        alike = self._alike
+        if (
+            alike is not None
+            and type(event) is TaskSubmitted
+            and (spec := event.spec).options is alike.options
+            and spec.actor == alike.actor
+        ):
+            held = self._held
+            held.append(event)
+            if self._alike is not alike or len(held) >= _SENDS_PER_TURN:
+                self._take_turn(spec)
+            return
         if self._stepping():
             self._late.append(event)  # a finaliser, run in the middle of a step
             return
         if type(event) is CancelRequested:
             self._reactor.turn(0)  # what the task has submitted so far is to be cancelled with it
         with self._lock:
-            alike = self._alike
-            if (
-                alike is not None
-                and type(event) is TaskSubmitted
-                and (spec := event.spec).options is alike.options
-                and spec.actor == alike.actor
-                and len(self._held) < _SENDS_PER_TURN
-            ):
-                self._held.append(event)
-                turn_due = False
-            else:
-                turn_due = self._say(event)
-        if turn_due:
-            self._reactor.turn(0)
-            if self._parking.background_leads:
-                self._parking.relieve()
+            self._say(event)
+        if self._sent >= _SENDS_PER_TURN:
+            self._take_turn(self._last)
+        elif self._parking.interrupted:
+            self._parking.see_to_interrupt()
+
+    def _take_turn(self, last: TaskSpec | None) -> None:
+        """Let the node have what is held back, and the event loop take a turn. ``last``: as it was,
+        for another one like that is to be expected.
+        """
+        with self._lock:
+            if self.closed:
+                raise RsimError(self.closed)
+            self._sent = 0
+            self.take_in()
+        self._reactor.turn(0)
+        self._last = last
+        if self._parking.background_leads:
+            self._parking.relieve()
         if self._parking.interrupted:
             self._parking.see_to_interrupt()
 
-    def _say(self, event: Event) -> bool:
-        """Let the node have an event, or be asked whether it is one to hold back. Whether the event
-        loop is to take a turn.
-        """
+    def _say(self, event: Event) -> None:
+        """Let the node have an event, or be asked whether it is one to hold back."""
         if self.closed:
             raise RsimError(self.closed)
         self._sent += 1 + len(self._held)
@@ -110,10 +125,6 @@ class DriverChannel:
             self._receive(event)
             self._receive_late()
             self._settle()
-        if self._sent < _SENDS_PER_TURN:
-            return False
-        self._sent = 0
-        return True
 
     def close(self, reason: str) -> None:
         """The session ends, for this reason: nothing is taken any more."""
@@ -125,9 +136,10 @@ class DriverChannel:
         happens to the node.
         """
         self._last = self._alike = None
-        if self._held:
-            held = self._held.copy()
-            self._held.clear()
+        count = len(self._held)
+        if count:
+            held = self._held[:count]  # others may add to it meanwhile
+            del self._held[:count]
             if not self.closed:
                 self._receive_all(held)
                 self._settle()
