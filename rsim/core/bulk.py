@@ -7,6 +7,7 @@ Decides what is short to say of most tasks. Must never mean anything else than w
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice, zip_longest
 from typing import TYPE_CHECKING
 
 from rsim.core.events import TaskDone, TaskSubmitted
@@ -86,13 +87,14 @@ class Bulk:
                 entry.size_bytes = len(event.payload)
                 entry.state = INLINE
                 if task.plain:
-                    entry.plain = task.spec.task_id
+                    entry.plain = task
                 if entry.waiters is not None:
                     node.announce(entry)
                 if not entry.holds:
                     node.objects.touch(entry)
             node.history.ended_well(task, event.started_ns, event.ended_ns, now_ns)
             task.state = DONE
+            task.result = None
             if not task.plain:
                 node.tasks.let_go_of_inputs(task)
             if task.spec.actor:
@@ -107,9 +109,13 @@ class Bulk:
         ``Node.wants_results``).
         """
         table = self._node.tasks.table
+        worker = self._node.scheduler.workers.get(together[0].client)
+        ahead = () if worker is None else worker.tasks
         values: list[tuple[bytes, bytes]] = []
-        for event in together:
-            task = table.get(event.task_id)
+        for event, next_one in zip_longest(together, islice(ahead, len(together))):
+            task = next_one
+            if task is None or task.spec.task_id != event.task_id:
+                task = table.get(event.task_id)
             if task is None or task.state != SENT or task.executor != event.client:
                 continue
             if task.result is not None:
@@ -125,14 +131,14 @@ class Bulk:
         table = self._node.tasks.table
         self._node.disposal.forget([entry.object_id for entry in entries])
         for entry in entries:
-            task = table.get(entry.plain)
+            task = entry.plain
             if (
                 task is None
-                or task.result is not entry
                 or task.live > 1
                 or task.state != DONE
                 or task.recorded
+                or table.get(task.spec.task_id) is not task
             ):
                 self._node.lineage.object_removed(entry.object_id)
             else:
-                del table[entry.plain]
+                del table[task.spec.task_id]

@@ -8,16 +8,21 @@ finished tasks have on their inputs.
 Counting. The node *lends* refs: every message that carries a ref to a client or to another node
 counts one; the borrower returns the number of loans that it has seen when it drops its last ref. A
 loan that is still on its way is therefore never forgotten. Tasks and values hold refs too, counted
-in ``Entry.holds``.
+in ``Entry.holds``. What is lent to the driver, as most is, is counted in ``Entry.lent``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from rsim.core.ids import is_put
+from rsim.core.records import DRIVER
+
+if TYPE_CHECKING:
+    from rsim.core.work import Task
 
 PENDING, INLINE, STORED, REMOTE, FREED, LOST = range(6)
 """States of an entry: not produced yet; value in the shell; in this node's store; only in other
@@ -42,6 +47,8 @@ class Entry(msgspec.Struct, gc=False, eq=False):
     state: int = PENDING
     size_bytes: int = 0
     holds: int = 0
+    lent: int = 0
+    """Loans to this node's driver."""
     lineage_holds: int = 0
     contained: tuple[bytes, ...] = ()
     waiters: list[Waiter] | None = None
@@ -58,7 +65,7 @@ class Entry(msgspec.Struct, gc=False, eq=False):
     """
     actor_at: str = ""
     """It stands for an actor that lives on this node."""
-    plain: bytes = b""
+    plain: Task | None = None
     """The plain task of which it is the result, just a small value, unless its state says
     otherwise.
     """
@@ -206,7 +213,7 @@ class ObjectTable:
 
     def open_account(self, borrower: int | str) -> None:
         """A client or node may now borrow."""
-        self._loans.setdefault(borrower, {})
+        self._loans.setdefault(borrower, {})  # the driver's is always empty
 
     def has_account(self, borrower: int | str) -> bool:
         """Whether the client or node is there to borrow."""
@@ -214,31 +221,27 @@ class ObjectTable:
 
     def lend(self, borrower: int | str, object_id: bytes) -> None:
         """Count one more loan of the ref; the first one holds the object."""
-        loans = self._loans.get(borrower)
-        if loans is None:
-            return
-        count = loans.get(object_id)
-        if count is None:
-            loans[object_id] = 1
-            self.entries[object_id].holds += 1
-        else:
-            loans[object_id] = count + 1
+        if borrower in self._loans:
+            self.lend_entry(borrower, self.entries[object_id])
 
     def promise(self, borrower: int, object_id: bytes) -> Entry:
         """Declare an object that is to be made for a client, and lend it to that one."""
-        loans = self._loans.get(borrower)
-        entry = Entry(object_id, holds=1)
-        if loans is not None and self.entries.setdefault(object_id, entry) is entry:
-            loans[object_id] = 1
-        else:
-            entry = self.declare(object_id)
-            self.lend_entry(borrower, entry)
+        if borrower == DRIVER:
+            entry = Entry(object_id, holds=1, lent=1)
+            if self.entries.setdefault(object_id, entry) is entry:
+                return entry
+        entry = self.declare(object_id)
+        self.lend_entry(borrower, entry)
         return entry
 
-    def lend_entry(self, borrower: int, entry: Entry) -> None:
+    def lend_entry(self, borrower: int | str, entry: Entry) -> None:
         """``lend`` for an entry at hand."""
         loans = self._loans.get(borrower)
         if loans is None:
+            return
+        if borrower == DRIVER:
+            entry.holds += not entry.lent
+            entry.lent += 1
             return
         count = loans.get(entry.object_id)
         if count is None:
@@ -280,6 +283,9 @@ class ObjectTable:
         loans = self._loans.get(borrower)
         if loans is None:
             return
+        if borrower == DRIVER:
+            self._returned_by_driver(object_ids, counts)
+            return
         entries, take = self.entries, loans.pop
         for object_id, count in zip(object_ids, counts, strict=True):
             lent = take(object_id, 0)
@@ -291,6 +297,20 @@ class ObjectTable:
                 if not entry.holds:
                     self._garbage.append(entry)
 
+    def _returned_by_driver(self, object_ids: Iterable[bytes], counts: Iterable[int]) -> None:
+        find = self.entries.get
+        for object_id, count in zip(object_ids, counts, strict=True):
+            entry = find(object_id)
+            if entry is None or not entry.lent:
+                continue
+            if entry.lent > count:
+                entry.lent -= count
+                continue
+            entry.lent = 0
+            entry.holds -= 1
+            if not entry.holds:
+                self._garbage.append(entry)
+
     def close_account(self, borrower: int | str) -> None:
         """The borrower is gone: all that it held is released."""
         for object_id in self._loans.pop(borrower, {}):
@@ -298,7 +318,9 @@ class ObjectTable:
 
     def borrowers(self, object_id: bytes) -> list[int | str]:
         """Who has the ref on loan."""
-        return [who for who, loans in self._loans.items() if object_id in loans]
+        entry = self.entries.get(object_id)
+        lent: list[int | str] = [DRIVER] if entry is not None and entry.lent else []
+        return lent + [who for who, loans in self._loans.items() if object_id in loans]
 
     # -- waiting -----------------------------------------------------------------------------------
 
@@ -346,12 +368,12 @@ class ObjectTable:
             object_id = entry.object_id
             if entry.holds or entries.get(object_id) is not entry:
                 continue
-            if entry.plain:
+            if entry.plain is not None:
                 if entry.state == INLINE and not entry.lineage_holds:
                     del entries[object_id]
                     plain.append(entry)
                     continue
-                entry.plain = b""
+                entry.plain = None
             if entry.primary or entry.cached:
                 self._on_unheld(entry)
             elif entry.lineage_holds:
@@ -389,6 +411,8 @@ class ObjectTable:
                 assert count > 0, f"loan of {object_id.hex()} counts {count}"
                 derived[object_id] = derived.get(object_id, 0) + 1
         for entry in self.entries.values():
+            if entry.lent:
+                derived[entry.object_id] = derived.get(entry.object_id, 0) + 1
             for object_id in () if entry.dormant else entry.contained:
                 derived[object_id] = derived.get(object_id, 0) + 1
         for object_id, entry in self.entries.items():

@@ -51,7 +51,9 @@ class Task(Waiter, gc=False, eq=False, kw_only=True):
     which little can become.
     """
     result: Entry | None = None
-    """What it is to make, if it is this node's own, has one result and creates no actor."""
+    """What it is to make, if it is this node's own, has one result and creates no actor; until it
+    is over, as the result then knows the task.
+    """
     recorded: bool = False
     """Its lineage is in the control store."""
     shortages: int = 0

@@ -77,11 +77,13 @@ class Holdings:
 
     def own_ref(self, object_id: bytes, count: int = OWN) -> ObjectRef[Any]:
         """The first ref to an object that this client creates: one loan, unspoken."""
-        mine = count + 0  # an int of its own, to be told from a count that was there
-        if self._counts.setdefault(object_id, mine) is not mine:  # of a task that runs again
+        counts = self._counts
+        if object_id not in counts:  # nobody else can know it yet
+            counts[object_id] = count
+        else:  # of a task that runs again
             with self._lock:
-                known = self._counts.get(object_id, 0)
-                self._counts[object_id] = (known + OWN) | (count & _CALL)
+                known = counts.get(object_id, 0)
+                counts[object_id] = (known + OWN) | (count & _CALL)
         return ObjectRef.counted(object_id, self)
 
     def take_ref(self, object_id: bytes) -> ObjectRef[Any]:
