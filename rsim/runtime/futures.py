@@ -15,7 +15,6 @@ from asyncio import events
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
-from weakref import WeakKeyDictionary
 
 from rsim.core.events import ConsumptionAwaited
 from rsim.exceptions import RsimError
@@ -206,18 +205,14 @@ def _end(future: AnyFuture, end: Callable[[Any], object], outcome: Any) -> None:
 
 # -- what `asyncio.wait` asks of what it waits for -------------------------------------------------
 
-_Watch = tuple["asyncio.Future[Any]", dict[Callable[..., object], Callable[..., object]]]
-_watched: WeakKeyDictionary[ObjectRef[Any], _Watch] = WeakKeyDictionary()
-
-
 def watch(ref: ObjectRef[Any], callback: Callable[[Any], object], **context: Any) -> None:
     """Call `callback(ref)` on the running loop when the value is there."""
-    known = _watched.get(ref)
-    if known is None or known[0].get_loop() is not asyncio.get_running_loop():
-        known = _watched[ref] = asyncio_future(ref), {}
-    future, callbacks = known
+    if ref._watch is None or ref._watch[0].get_loop() is not asyncio.get_running_loop():
+        ref._watch = asyncio_future(ref), {}
+    future, callbacks = ref._watch
 
     def call(done: asyncio.Future[Any]) -> None:
+        callbacks.pop(callback, None)  # it holds the ref, which holds these
         if not done.cancelled():
             done.exception()  # it is seen: asyncio need not complain
         callback(ref)
@@ -228,16 +223,17 @@ def watch(ref: ObjectRef[Any], callback: Callable[[Any], object], **context: Any
 
 def unwatch(ref: ObjectRef[Any], callback: Callable[[Any], object]) -> int:
     """Forget what `watch` was told; how many callbacks that were."""
-    future, callbacks = _watched.get(ref, (None, {}))
+    if ref._watch is None:
+        return 0
+    future, callbacks = ref._watch
     call = callbacks.pop(callback, None)
-    if future is None or call is None:
+    if call is None:
         return 0
     if not callbacks and not future.done():
-        del _watched[ref]
+        ref._watch = None
     return future.remove_done_callback(call)
 
 
 def watched(ref: ObjectRef[Any]) -> asyncio.Future[Any] | None:
     """The future of a ref that is, or was, watched."""
-    watch = _watched.get(ref)
-    return None if watch is None else watch[0]
+    return None if ref._watch is None else ref._watch[0]

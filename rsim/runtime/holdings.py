@@ -73,6 +73,7 @@ class Holdings:
 
     def make_ref(self, object_id: bytes) -> ObjectRef[Any]:
         """A ref to an object that exists elsewhere already."""
+        self.added(object_id)
         return ObjectRef(object_id, self)
 
     def own_ref(self, object_id: bytes, count: int = OWN) -> ObjectRef[Any]:
@@ -84,11 +85,11 @@ class Holdings:
             with self._lock:
                 known = counts.get(object_id, 0)
                 counts[object_id] = (known + OWN) | (count & _CALL)
-        return ObjectRef.counted(object_id, self)
+        return ObjectRef(object_id, self)
 
     def take_ref(self, object_id: bytes) -> ObjectRef[Any]:
         """The ref that the node has just lent to this client."""
-        ref: ObjectRef[Any] = ObjectRef(object_id, self)
+        ref = self.make_ref(object_id)
         self.borrow((object_id,))
         return ref
 

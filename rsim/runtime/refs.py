@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar, final
 
+import msgspec
+
 from rsim.core.ids import OBJECT_ID_BYTES, TASK_ID_BYTES
 from rsim.runtime import current
 
@@ -52,8 +54,19 @@ class RefCounter(Protocol):
     def dropped(self, object_id: bytes) -> None: ...
 
 
+class _Uncounted:
+    """Counts the refs that were made of ids which this process holds no ref of."""
+
+    def added(self, object_id: bytes) -> None: ...
+
+    def dropped(self, object_id: bytes) -> None: ...
+
+
+_UNCOUNTED: RefCounter = _Uncounted()
+
+
 @final
-class ObjectRef(Generic[T_co]):
+class ObjectRef(msgspec.Struct, Generic[T_co], gc=False, eq=False):
     """A reference to an object, made by `put` and by calling remote functions.
 
     Give it to `get` for the value, or to a remote function as an argument. The object lives at
@@ -64,24 +77,18 @@ class ObjectRef(Generic[T_co]):
     otherwise it is an id only, which `get`, `wait` and tasks refuse.
     """
 
-    __slots__ = ("__weakref__", "_counter", "_id")
+    # A struct, as there are many: made quickly, and nothing for the garbage collector to look at.
+    _id: bytes
+    _counter: RefCounter = _UNCOUNTED
+    """Given by who makes a ref, and has counted it; else it is made of what another ref has told.
+    """
+    _watch: tuple[asyncio.Future[Any], dict[Any, Any]] | None = None
+    """What `futures.watch` keeps of it."""
 
-    def __init__(self, object_id: bytes, counter: RefCounter | None = None) -> None:
-        # Without a counter it is made of the id that another ref has told.
-        if counter is None:
-            self._id, self._counter = b"", _UNCOUNTED  # for its end, if this is no id
-            counter = _counter_of(object_id)
-        self._id = object_id
-        self._counter = counter
-        counter.added(object_id)
-
-    @classmethod
-    def counted(cls, object_id: bytes, counter: RefCounter) -> ObjectRef[Any]:
-        """A ref that the counter has counted already."""
-        ref = cls.__new__(cls)
-        ref._id = object_id
-        ref._counter = counter
-        return ref
+    def __post_init__(self) -> None:
+        if self._counter is _UNCOUNTED:
+            self._counter = _counter_of(self._id)
+            self._counter.added(self._id)
 
     def __del__(self) -> None:
         self._counter.dropped(self._id)
@@ -201,17 +208,6 @@ def check_known(ref: ObjectRef[Any]) -> None:
 def recipe(ref: ObjectRef[Any]) -> Recipe:
     """How to make the ref again, for a pickler whose caller looks after the object."""
     return _rebuild_ref, (ref._id,)
-
-
-class _Uncounted:
-    """Counts the refs that were made of ids which this process holds no ref of."""
-
-    def added(self, object_id: bytes) -> None: ...
-
-    def dropped(self, object_id: bytes) -> None: ...
-
-
-_UNCOUNTED: RefCounter = _Uncounted()
 
 
 def _counter_of(object_id: object) -> RefCounter:
