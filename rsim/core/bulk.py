@@ -132,13 +132,9 @@ class Bulk:
         self._node.disposal.forget([entry.object_id for entry in entries])
         for entry in entries:
             task = entry.plain
-            if (
-                task is None
-                or task.live > 1
-                or task.state != DONE
-                or task.recorded
-                or table.get(task.spec.task_id) is not task
-            ):
-                self._node.lineage.object_removed(entry.object_id)
-            else:
-                del table[task.spec.task_id]
+            if task is not None and task.live == 1 and task.state == DONE and not task.recorded:
+                task_id = task.spec.task_id
+                if table.get(task_id) is task:
+                    del table[task_id]
+                    continue
+            self._node.lineage.object_removed(entry.object_id)

@@ -298,9 +298,10 @@ class ObjectTable:
                     self._garbage.append(entry)
 
     def _returned_by_driver(self, object_ids: Iterable[bytes], counts: Iterable[int]) -> None:
-        find = self.entries.get
+        entries = self.entries
+        plain: list[Entry] = []
         for object_id, count in zip(object_ids, counts, strict=True):
-            entry = find(object_id)
+            entry = entries.get(object_id)
             if entry is None or not entry.lent:
                 continue
             if entry.lent > count:
@@ -308,8 +309,15 @@ class ObjectTable:
                 continue
             entry.lent = 0
             entry.holds -= 1
-            if not entry.holds:
+            if entry.holds:
+                continue
+            if entry.plain is None or entry.state != INLINE or entry.lineage_holds:
                 self._garbage.append(entry)
+            else:  # nothing that is still to come in this step can want it
+                del entries[object_id]
+                plain.append(entry)
+        if plain:
+            self._on_plain_removed(plain)
 
     def close_account(self, borrower: int | str) -> None:
         """The borrower is gone: all that it held is released."""

@@ -55,8 +55,24 @@ class Holdings:
         """What the last wait has left over. The next one is mostly for that, which is known to be
         good; ids, as refs would keep the objects.
         """
-        self.on_drop: Callable[[], None] | None = None
+        self._on_drop: Callable[[], None] | None = None
+        self.dropped: Callable[[bytes], None] = self._dropped.append
+        """Told of a ref that was dropped; called from ``__del__``, so at any moment."""
+
+    @property
+    def on_drop(self) -> Callable[[], None] | None:
         """Told that something was dropped, while the process is at rest: at any moment, too."""
+        return self._on_drop
+
+    @on_drop.setter
+    def on_drop(self, callback: Callable[[], None] | None) -> None:
+        self._on_drop = callback
+        self.dropped = self._dropped.append if callback is None else self._dropped_at_rest
+
+    def _dropped_at_rest(self, object_id: bytes) -> None:
+        self._dropped.append(object_id)
+        if self._on_drop is not None:
+            self._on_drop()
 
     # -- refs --------------------------------------------------------------------------------------
 
@@ -64,12 +80,6 @@ class Holdings:
         """A ref came to be in this process."""
         with self._lock:
             self._counts[object_id] = self._counts.get(object_id, 0) + 1
-
-    def dropped(self, object_id: bytes) -> None:
-        """A ref was dropped; called from ``__del__``, so at any moment."""
-        self._dropped.append(object_id)
-        if self.on_drop is not None:
-            self.on_drop()
 
     def make_ref(self, object_id: bytes) -> ObjectRef[Any]:
         """A ref to an object that exists elsewhere already."""
@@ -195,7 +205,10 @@ class Holdings:
             while dropped:
                 object_id = dropped.popleft()
                 count = held.pop(object_id, 0)
-                if (count - 1) & _LIVE:  # others are left
+                if count == OWN:  # as mostly
+                    object_ids.append(object_id)
+                    counts.append(1)
+                elif (count - 1) & _LIVE:  # others are left
                     held[object_id] = count - 1
                 else:
                     object_ids.append(object_id)
