@@ -27,7 +27,7 @@ class Metric:
             raise ValueError("Empty name is not allowed: a metric needs one")
         self._discarded = _NAME.fullmatch(name) is None
         if self._discarded:
-            text = f"Invalid metric name: {name}. Nothing is counted. Valid are letters, digits and _"
+            text = f"Invalid metric name: {name}. Nothing is counted. Valid: letters, digits and _"
             warnings.warn(text, UserWarning, stacklevel=3)
         keys = tuple(tag_keys or ())
         if tag_keys is not None and not isinstance(tag_keys, tuple):
