@@ -41,6 +41,7 @@ Never imports anything but the standard library. Owns no state but caches of typ
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
@@ -371,9 +372,10 @@ def text_of(exception: BaseException) -> str:
 
 
 def has_custom_reduce(kind: type[BaseException]) -> bool:
-    """Whether the exception's type says itself, in Python, how to pickle it."""
+    """Whether the exception's type says itself, in Python, how to pickle it, or `copyreg` does."""
     return (
-        kind.__reduce_ex__ is not object.__reduce_ex__
+        kind in copyreg.dispatch_table
+        or kind.__reduce_ex__ is not object.__reduce_ex__
         or isinstance(kind.__reduce__, FunctionType)
         or isinstance(kind.__setstate__, FunctionType)
     )

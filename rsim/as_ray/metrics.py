@@ -1,11 +1,13 @@
 """ray.util.metrics: counters, gauges and histograms, which count where they are and export nothing.
 
-Decides which names, tags and values are valid, by Ray's rules. Owns each metric's values by tags.
+Decides which names, tags and values are valid, by Ray's rules: where a name is not, the user is
+warned, and nothing is counted. Owns each metric's values by tags.
 """
 
 from __future__ import annotations
 
 import re
+import warnings
 from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any
@@ -23,8 +25,10 @@ class Metric:
     ) -> None:
         if not name:
             raise ValueError("Empty name is not allowed: a metric needs one")
-        if not _NAME.fullmatch(name):
-            raise ValueError(f"Invalid metric name: {name!r}")
+        self._discarded = _NAME.fullmatch(name) is None
+        if self._discarded:
+            text = f"Invalid metric name: {name}. Nothing is counted. Valid: letters, digits and _"
+            warnings.warn(text, UserWarning, stacklevel=3)
         keys = tuple(tag_keys or ())
         if tag_keys is not None and not isinstance(tag_keys, tuple):
             raise TypeError(f"tag_keys should be a tuple of str, not {tag_keys!r}")
@@ -37,7 +41,10 @@ class Metric:
 
     def set_default_tags(self, default_tags: Tags) -> Metric:
         """Tags for whoever gives none."""
-        self._check_tags(default_tags)
+        for key in default_tags:
+            if key not in self._tag_keys:
+                raise ValueError(f"Unrecognized tag key {key}.")
+        _check_values(default_tags)
         self._default_tags = dict(default_tags)
         return self
 
@@ -51,21 +58,15 @@ class Metric:
             "default_tags": self._default_tags,
         }
 
-    def _key(self, tags: Tags | None) -> tuple[tuple[str, str], ...]:
-        if tags is not None:
-            self._check_tags(tags)
+    def _key(self, tags: Tags | None) -> tuple[tuple[str, str], ...] | None:
+        if self._discarded:
+            return None
+        _check_values(tags or {})
         full = {**self._default_tags, **(tags or {})}
         missing = [key for key in self._tag_keys if key not in full]
         if missing:
             raise ValueError(f"Missing value for tag key(s): {','.join(missing)}.")
         return tuple(sorted(full.items()))
-
-    def _check_tags(self, tags: Tags) -> None:
-        for key, value in tags.items():
-            if key not in self._tag_keys:
-                raise ValueError(f"Unrecognized tag key {key}.")
-            if not isinstance(value, str):
-                raise TypeError(f"Tag values must be str, not {value!r}")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.info)
@@ -74,6 +75,12 @@ class Metric:
 def _rebuild(kind: type[Metric], info: dict[str, Any]) -> Metric:
     default_tags = info.pop("default_tags")
     return kind(**info).set_default_tags(default_tags)
+
+
+def _check_values(tags: Tags) -> None:
+    for value in tags.values():
+        if not isinstance(value, str):
+            raise TypeError(f"Tag values must be str, not {value!r}")
 
 
 def _check_number(value: object) -> None:
@@ -89,8 +96,8 @@ class Counter(Metric):
         _check_number(value)
         if value <= 0:
             raise ValueError(f"value must be >0, got {value}")
-        key = self._key(tags)
-        self.values[key] = self.values.get(key, 0.0) + value
+        if (key := self._key(tags)) is not None:
+            self.values[key] = self.values.get(key, 0.0) + value
 
 
 class Gauge(Metric):
@@ -101,7 +108,8 @@ class Gauge(Metric):
         if value is None:
             return
         _check_number(value)
-        self.values[self._key(tags)] = value
+        if (key := self._key(tags)) is not None:
+            self.values[key] = value
 
 
 class Histogram(Metric):
@@ -122,8 +130,9 @@ class Histogram(Metric):
     def observe(self, value: float, tags: Tags | None = None) -> None:
         """Count a value."""
         _check_number(value)
-        counts = self.values.setdefault(self._key(tags), [0] * (len(self.boundaries) + 1))
-        counts[bisect_left(self.boundaries, value)] += 1
+        if (key := self._key(tags)) is not None:
+            counts = self.values.setdefault(key, [0] * (len(self.boundaries) + 1))
+            counts[bisect_left(self.boundaries, value)] += 1
 
     @property
     def info(self) -> dict[str, Any]:

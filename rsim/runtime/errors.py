@@ -11,6 +11,7 @@ The exception is a pickle of its own, so that a reader without its module still 
 
 from __future__ import annotations
 
+import copyreg
 import io
 import os
 import pickle
@@ -193,7 +194,8 @@ class _ErrorPickler(cloudpickle.Pickler):  # type: ignore[misc]
             state = exception_state(obj, chain=self.chain)
             arguments = (type(obj), *blank_arguments(obj))
             return blank_exception, arguments, state, None, None, restore_exception
-        reduced: str | tuple[Any, ...] = obj.__reduce_ex__(5)
+        registered = copyreg.dispatch_table.get(type(obj))
+        reduced: str | tuple[Any, ...] = registered(obj) if registered else obj.__reduce_ex__(5)
         if not self.chain or isinstance(reduced, str):
             return reduced
         function, arguments, own, *_ = *reduced, None

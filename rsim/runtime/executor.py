@@ -355,10 +355,10 @@ class Executor:
         if task.kind == CREATION and isinstance(exception, ActorExit):
             self._exited = True  # it lived, if not for long
             return self.success(task, context, exception)
-        if task.kind == CALL and isinstance(exception, SystemExit):
-            _crash(exception.code)
-        if context.cancelled and isinstance(exception, KeyboardInterrupt):
+        if context.cancelled and isinstance(exception, KeyboardInterrupt | SystemExit):
             exception = _cancelled(task).with_traceback(exception.__traceback__)
+        elif task.kind != CREATION and isinstance(exception, SystemExit):
+            _crash(exception.code)
         times = context.started_ns, self._client.channel.now_ns()
         if isinstance(exception, CallCancelled):
             return TaskFinished(number, task_id, (), True, False, "", True, *times)
@@ -453,7 +453,8 @@ def _title_of(actor: object) -> str:
 
 
 def _crash(code: object) -> NoReturn:
-    """What becomes of an actor's process that calls sys.exit() with an error."""
+    """What becomes of a worker whose task, or call with an error, is ended by sys.exit()."""
+    code = 0 if code is None else code
     if not isinstance(code, int):
         print(code, file=sys.stderr)
     for stream in (sys.stdout, sys.stderr):

@@ -201,11 +201,16 @@ def test_metrics_count_where_they_are() -> None:
     assert histogram.values == {(): [1, 1, 1]}
     for bad in (
         lambda: Counter(""),
-        lambda: Counter("no spaces"),
         lambda: counter.inc(0),
-        lambda: counter.inc(1, tags={"other": "x"}),
+        lambda: counter.set_default_tags({"other": "x"}),
         lambda: Counter("a", tag_keys=("b",)).inc(),
         lambda: Histogram("a", boundaries=[]),
     ):
         with pytest.raises(ValueError):
             bad()
+    with pytest.raises(TypeError, match="Tag values"):
+        counter.inc(tags={"path": 1})
+    with pytest.warns(UserWarning, match="Invalid metric name: no spaces"):
+        nameless = Counter("no spaces")
+    nameless.inc()
+    assert nameless.values == {}

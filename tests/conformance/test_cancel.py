@@ -1,5 +1,6 @@
 """cancel: of tasks that wait, that run, that have children, that are done."""
 
+import sys
 import time
 
 import pytest
@@ -322,6 +323,22 @@ def test_a_task_that_sees_to_its_cancellation_may_return(rt, tmp_path):
     rsim.cancel(ref)
     assert rsim.get(ref) is True
     assert rsim.get([is_canceled.remote() for _ in range(4)]) == [False] * 4
+
+
+def test_a_task_that_exits_as_it_is_cancelled_was_cancelled(rt, tmp_path):
+    @rsim.remote
+    def leave():
+        try:
+            marks.leave(tmp_path, "began")
+            time.sleep(FOREVER_S)
+        except KeyboardInterrupt:
+            sys.exit(0)
+
+    ref = leave.remote()
+    marks.await_marks(tmp_path, "began")
+    rsim.cancel(ref)
+    with pytest.raises(TaskCancelledError):
+        rsim.get(ref)
 
 
 def test_a_finished_task_that_is_cancelled_is_not_run_again(init):

@@ -150,7 +150,7 @@ def test_an_exception_group(rt):
     assert [type(each) for each in caught.value.exceptions] == [ValueError, TypeError]
 
 
-@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit])
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, GeneratorExit])
 def test_what_ends_a_program_ends_only_the_task(rt, kind):
     @rsim.remote
     def stop():

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import signal
+import sys
 
 import pytest
 
@@ -23,7 +24,15 @@ def leave_by_abort():
     os.abort()
 
 
-DEATHS = [leave_by_exit, leave_by_kill, leave_by_abort]
+def leave_in_good_order():
+    sys.exit()
+
+
+def leave_with_a_word():
+    sys.exit("done with it")
+
+
+DEATHS = [leave_by_exit, leave_by_kill, leave_by_abort, leave_in_good_order, leave_with_a_word]
 
 
 @rsim.remote

@@ -1,6 +1,7 @@
 """User exceptions: there and back, as instances of both types, with their tracebacks."""
 
 import copy
+import copyreg
 import pickle
 import subprocess
 import sys
@@ -351,6 +352,19 @@ class Holder(Exception):
     def __init__(self, lock: Any) -> None:
         super().__init__("held")
         self.state = {"lock": lock}
+
+
+def test_an_exception_travels_as_its_registered_reducer_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(copyreg.dispatch_table, Holder, lambda held: (Holder, ("a lock",)))
+    holder = Holder(threading.Lock())
+    holder.__cause__ = KeyError("why")
+    error = through(holder)
+    assert isinstance(error, RsimTaskError) and isinstance(error, Holder)
+    assert error.state == {"lock": "a lock"}
+    assert repr(error.cause.__cause__) == "KeyError('why')"
+    assert pickle.loads(pickle.dumps(error)).state == {"lock": "a lock"}
 
 
 def test_an_exception_that_cannot_be_pickled_has_a_stand_in() -> None:
