@@ -229,9 +229,10 @@ def remote(*args: Any, **options: Any) -> Any:
     if len(args) == 1 and not options and callable(args[0]):
         return _made_remote(args[0], {})
     if args or not options:
+        given = ", ".join(map(repr, args)) or "nothing"
         raise TypeError(
-            "remote must be applied either to a function, as in @rsim.remote, or with options by "
-            "keyword, as in @rsim.remote(num_cpus=2)"
+            "remote must be applied either to a function or a class, as in @rsim.remote, or with "
+            f"options by keyword, as in @rsim.remote(num_cpus=2); not to {given}"
         )
     if CLASS_ONLY.isdisjoint(options):
         Options(options)  # bad ones are told here, not first where they are applied
