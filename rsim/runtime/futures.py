@@ -205,6 +205,7 @@ def _end(future: AnyFuture, end: Callable[[Any], object], outcome: Any) -> None:
 
 # -- what `asyncio.wait` asks of what it waits for -------------------------------------------------
 
+
 def watch(ref: ObjectRef[Any], callback: Callable[[Any], object], **context: Any) -> None:
     """Call `callback(ref)` on the running loop when the value is there."""
     if ref._watch is None or ref._watch[0].get_loop() is not asyncio.get_running_loop():
