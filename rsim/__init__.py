@@ -1,6 +1,7 @@
 """Tasks, actors and object refs: one scheduling core under a simulated and a real cluster."""
 
 from importlib import import_module as _import_module
+from typing import TYPE_CHECKING
 from typing import Any as _Any
 
 from rsim import exceptions
@@ -16,6 +17,11 @@ from rsim.api.session import Session, init, is_initialized, shutdown
 from rsim.api.state import available_resources, cluster_resources, nodes, timeline
 from rsim.runtime.generators import DynamicObjectRefGenerator, ObjectRefGenerator
 from rsim.runtime.refs import ObjectRef
+
+if TYPE_CHECKING:
+    from . import actor as actor
+    from . import sim as sim
+    from . import util as util
 
 __version__ = "0.1.0"
 
@@ -60,4 +66,4 @@ def __getattr__(name: str) -> _Any:
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *_ON_DEMAND]
+    return [*__all__, *_ON_DEMAND]

@@ -18,6 +18,7 @@ from rsim.runtime.refs import ObjectRef
 __tracebackhide__ = True  # pytest shows the caller's line instead
 
 T = TypeVar("T")
+W = TypeVar("W", bound="ObjectRef[Any] | ObjectRefGenerator[Any]")
 
 
 @overload
@@ -66,12 +67,12 @@ def put(value: T) -> ObjectRef[T]:
 
 
 def wait(
-    refs: list[ObjectRef[T]],
+    refs: list[W],
     *,
     num_returns: int = 1,
     timeout: float | None = None,
     fetch_local: bool = True,
-) -> tuple[list[ObjectRef[T]], list[ObjectRef[T]]]:
+) -> tuple[list[W], list[W]]:
     """Wait until `num_returns` of the refs are ready; return (ready, others), in the order given.
 
     At most `num_returns` are among the ready ones, and fewer when `timeout`, in seconds, is over.
@@ -85,7 +86,7 @@ def wait(
     client = current.client or running_client()
     timeout = checks.timeout(timeout)
     waited: Sequence[Any] = refs
-    object_ids = client.ids_of(refs)
+    object_ids = client.ids_of(waited)
     if object_ids is None:
         checks.refs_of("wait()", list(map(_ref_of, refs)), client)
         _check_unique(refs)
@@ -100,7 +101,8 @@ def wait(
         )
     if fetch_local is not True:
         checks.flag("fetch_local", fetch_local)
-    ready, others = client.wait(waited, num_returns, timeout, fetch_local, object_ids)
+    found: Any = client.wait(waited, num_returns, timeout, fetch_local, object_ids)
+    ready, others = found
     return (ready, others) if waited is refs else (_given(ready), _given(others))
 
 

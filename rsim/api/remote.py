@@ -7,8 +7,8 @@ run the function. Owns nothing: what is known of a function is in its definition
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar, overload
 
 from rsim.api import checks
 from rsim.api.actor_options import CLASS_ONLY, ClassOptions
@@ -98,6 +98,10 @@ class RemoteFunction(Generic[T_co]):
         )
         return made  # type: ignore[no-any-return]  # its type is T_co by construction
 
+    @overload
+    def options(self, *, num_returns: int | str | None, **options: Any) -> RemoteFunction[Any]: ...
+    @overload
+    def options(self, **options: Any) -> RemoteFunction[T_co]: ...
     def options(self, **options: Any) -> RemoteFunction[Any]:
         """The same function with some options changed. They are those of `remote`."""
         return RemoteFunction(self._definition, self._options.changed(options), self._streams)
@@ -152,16 +156,33 @@ def _rebuild(
     return RemoteFunction(definition, options, streams)
 
 
+class _Decorator(Protocol):
+    """`remote` with options."""
+
+    @overload
+    def __call__(self, function: type[Any], /) -> ActorClass: ...  # type: ignore[overload-overlap]  # a class is callable, too
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # what generates has a ref for each value
+        self, function: Callable[..., Iterator[R]], /
+    ) -> RemoteFunction[ObjectRefGenerator[R]]: ...
+    @overload
+    def __call__(self, function: Callable[..., R], /) -> RemoteFunction[ObjectRef[R]]: ...
+
+
 @overload
-def remote(function: type[Any], /) -> ActorClass: ...  # type: ignore[overload-overlap]  # a class is callable, too
+def remote(function: type[Any], /) -> ActorClass: ...  # type: ignore[overload-overlap]  # as above
 @overload
-def remote(  # type: ignore[overload-overlap]  # what generates has a ref for each value
-    function: Callable[..., Generator[R, Any, Any]], /
+def remote(  # type: ignore[overload-overlap]  # as above
+    function: Callable[..., Iterator[R]], /
 ) -> RemoteFunction[ObjectRefGenerator[R]]: ...
 @overload
 def remote(function: Callable[..., R], /) -> RemoteFunction[ObjectRef[R]]: ...
 @overload
-def remote(**options: Any) -> Callable[[Callable[..., Any]], Any]: ...
+def remote(
+    *, num_returns: int | str | None, **options: Any
+) -> Callable[[Callable[..., Any]], Any]: ...
+@overload
+def remote(**options: Any) -> _Decorator: ...
 def remote(*args: Any, **options: Any) -> Any:
     """Make a function or a class remote: `@remote`, `@remote(num_cpus=2)` or `remote(function)`.
 
@@ -208,9 +229,10 @@ def remote(*args: Any, **options: Any) -> Any:
     if len(args) == 1 and not options and callable(args[0]):
         return _made_remote(args[0], {})
     if args or not options:
+        given = ", ".join(map(repr, args)) or "nothing"
         raise TypeError(
-            "remote must be applied either to a function, as in @rsim.remote, or with options by "
-            "keyword, as in @rsim.remote(num_cpus=2)"
+            "remote must be applied either to a function or a class, as in @rsim.remote, or with "
+            f"options by keyword, as in @rsim.remote(num_cpus=2); not to {given}"
         )
     if CLASS_ONLY.isdisjoint(options):
         Options(options)  # bad ones are told here, not first where they are applied

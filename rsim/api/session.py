@@ -190,7 +190,8 @@ def init(
     tape: object = None,
     time_limit_s: float | None = None,
 ) -> Session:
-    """Start a runtime in this process, and return its session. Any first call does so by itself.
+    """Start a runtime in this process, and return its session. The first `.remote()`, `put`, `get`
+    or `wait` does so by itself.
 
     address: "local" (worker processes on this machine) or "sim" (a simulated cluster); by default
         the environment's RSIM_ADDRESS, else "local".

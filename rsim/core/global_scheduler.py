@@ -411,13 +411,12 @@ class GlobalScheduler:
             first, count = shape.first, len(shape.queue)
             demand, strategy = shape.demand, shape.strategy
             where = f" on {strategy.node}" if strategy.kind == "AFFINITY" else ""
-            why = "none is free"
+            why = ": none is free"
             if not shape.feasible:
-                why = reason_against(self._fleet, demand, strategy)
-            lines.append(
-                f"{count} task{'s' if count > 1 else ''} from {first.message.task_id.hex()} of "
-                f"{first.source} on: wait for {format_demand(demand)}{where}: {why}"
-            )
+                why = f", which {reason_against(self._fleet, demand, strategy)}"
+            who = f"task {first.message.task_id.hex()} of {first.source}"
+            who = f"{who} waits" if count == 1 else f"{count} tasks, first {who}, wait"
+            lines.append(f"{who} for {format_demand(demand)}{where}{why}")
         return lines + self._groups.waiting_report() + self._orphans.waiting_report()
 
     def quiescent(self) -> bool:

@@ -41,7 +41,7 @@ def report(node: Node) -> list[str]:
 def infeasible(node: Node) -> list[str]:
     """Tasks that no node can ever run."""
     return [
-        f"{task.spec.name} asks for {format_demand(task.spec.options.demand)}: {reason}"
+        f"{task.spec.name} asks for {format_demand(task.spec.options.demand)}, which {reason}"
         for task, reason in node.peers.infeasible()
     ]
 

@@ -101,6 +101,7 @@ class Executor:
         self._stage = stage
         self._functions: dict[bytes, Callable[..., Any]] = {}
         client.loaded_functions = self._functions
+        self._unloadable: dict[bytes, bytes] = {}
         self._early: dict[bytes, None] = {}
         """Tasks to interrupt that had not begun when the interrupt came."""
         self._actor: object = None
@@ -270,10 +271,19 @@ class Executor:
             return _method(self._actor, task.method)
         function = self._functions.get(task.function_id)
         if function is None:
-            assert task.function is not None, f"{task.name} came without its function"
-            function = self._functions[task.function_id] = self._client.load_function(
-                task.function_id, task.function
-            )
+            return self._loaded(task)
+        return function
+
+    def _loaded(self, task: RunTask) -> Callable[..., Any]:
+        """The task's function, which was not run here before. It is sent once, so that it is kept
+        when it cannot be loaded: the next task that has it is to fail of the same.
+        """
+        function_id = task.function_id
+        pickled = task.function or self._unloadable.get(function_id)
+        assert pickled is not None, f"{task.name} came without its function"
+        self._unloadable[function_id] = pickled
+        function = self._functions[function_id] = self._client.load_function(function_id, pickled)
+        del self._unloadable[function_id]
         return function
 
     def _spend(self, extras: bytes, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

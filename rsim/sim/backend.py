@@ -9,49 +9,34 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, TextIO
 
 from rsim.core import events, ids
-from rsim.core.global_scheduler import GlobalScheduler
-from rsim.core.messages import GLOBAL
-from rsim.core.node import Node as NodeMachine
-from rsim.core.records import DRIVER, RESOURCE_UNITS, Demand
-from rsim.core.resources import demand_of, node_resources
+from rsim.core.records import DRIVER, RESOURCE_UNITS
 from rsim.runtime import current, refs
 from rsim.runtime.client import Client
-from rsim.runtime.host import Host
 from rsim.runtime.session import NodeOptions, SessionConfig
 from rsim.runtime.trace import Trace
 from rsim.runtime.wire import SessionFacts
 from rsim.sim import places, real_process
-from rsim.sim.channel import SimChannel
-from rsim.sim.cluster import Cluster, Node, as_cluster, default_cluster, joining
+from rsim.sim.cluster import Node, cluster_of, joining
 from rsim.sim.context import CALL_CONTEXT, StrandContext
 from rsim.sim.deadlock import Watch, deadlock, waiting_report
 from rsim.sim.engine import World
 from rsim.sim.faults import Faults, Injector
 from rsim.sim.greenlets import Hub, Strand
-from rsim.sim.network import NS_PER_S, Network
+from rsim.sim.machines import Machines
+from rsim.sim.network import NS_PER_S
 from rsim.sim.output import outputs_of
 from rsim.sim.process import DRIVER_PID, Processes
-from rsim.sim.site import (
-    ControlTables,
-    SimControlStore,
-    SimDisk,
-    SimMemory,
-    SimPorts,
-    SimTimers,
-    SimTransport,
-    Site,
-)
 from rsim.sim.sources import Replay, Source
 from rsim.sim.tape import Tape, source_of
-from rsim.sim.tracing import DRIVER_NAME, MessageKeys, Names, StepTracer
+from rsim.sim.tracing import DRIVER_NAME, Names
 from rsim.sim.virtual import Patcher, VirtualContext, Virtualisation
 from rsim.sim.virtual import install as install_virtualisation
 from rsim.sim.virtual.clock import DEFAULT_EPOCH_NS
-from rsim.sim.worker import SimWorkers, Surroundings
+from rsim.sim.worker import Surroundings
 
 _JOB = 1
 """Of every simulated session, so that the same program makes the same ids each time."""
@@ -75,7 +60,7 @@ class SimSession:
     address = "sim"
 
     def __init__(self, config: SessionConfig, source: Source | None = None) -> None:
-        cluster, faults = _cluster_of(config), _faults_of(config)
+        cluster, faults = cluster_of(config), _faults_of(config)
         if source is None:
             source = source_of(config.seed, config.tape)
         seed = source.seed if isinstance(source, Replay) else config.seed or 0
@@ -94,11 +79,10 @@ class SimSession:
         driver = Strand(DRIVER_NAME, driver_task, streams)
         self._hub = hub = Hub(world, driver, self._switched, self._stuck, self._tidy, self._bury)
         hub.timer_slack_ns = round(cluster.timer_slack_s * NS_PER_S)
-        self._network = _network_of(cluster, world, tape)
         self._places = places.Places(config, self._running_worker)
         self._outputs = outputs_of(config)
         self._processes = Processes(self._running_worker)
-        self._shared = Surroundings(
+        shared = Surroundings(
             hub=hub,
             trace=self.trace,
             names=names,
@@ -111,15 +95,7 @@ class SimSession:
             kill_node=self.kill_node,
             forget=self._forget,
         )
-        self.sites: dict[str, Site] = {}
-        self._deaths: dict[str, int] = {}
-        """When the others hear, or heard, of a node's."""
-        self._workers: dict[str, SimWorkers] = {}
-        self._memories: list[SimMemory] = []
-        self._tracer = StepTracer(self.trace, world, names)
-        self._keys = MessageKeys()
-        self._tables = ControlTables(config.namespace)
-        self._facts = SessionFacts(
+        facts = SessionFacts(
             self.address,
             "session_sim",
             driver_task,
@@ -129,8 +105,9 @@ class SimSession:
             DEFAULT_EPOCH_NS,
             env_vars=config.env_vars,
         )
-        self._build(config)
-        driver.client = self.client = Client(self._channel, DRIVER, driver_task)
+        self._machines = machines = Machines(config, cluster, world, tape, shared, facts)
+        self.sites = machines.sites
+        driver.client = self.client = Client(machines.channel, DRIVER, driver_task)
         driver.virtual = StrandContext(hub, driver, DRIVER_NAME, seed)
         driver.pausing = self._release
         self._virtualisation: Virtualisation | None = None
@@ -157,12 +134,7 @@ class SimSession:
         return self._infeasible if self._closed else self._find_infeasible()
 
     def _find_infeasible(self) -> list[str]:
-        return [
-            line
-            for name, site in self.sites.items()
-            if name != GLOBAL and site.alive
-            for line in site.host.machine.infeasible()
-        ]
+        return [line for site in self._machines.nodes() for line in site.host.machine.infeasible()]
 
     # -- what a test does to it ----------------------------------------------------------------
 
@@ -171,30 +143,11 @@ class SimSession:
 
         Raises ValueError if there is no such living node, or the driver runs on it.
         """
-        self._kill(name, self._cluster.detection_s)
-
-    def _kill(self, name: str, detection_s: float) -> None:
-        site = self._living(name)
-        if site.is_drivers:
-            raise ValueError(f"the node {name!r} cannot be killed: the driver runs on it")
-        site.alive = False
-        self._network.detach(name)
-        site.host.ports.timers.cancel_all()
-        self._workers[name].die()
-        world = self._world
-        self.trace.instant(name, None, "node died", world.now_ns, "death")
-        at_ns = self._deaths[name] = world.now_ns + round(detection_s * NS_PER_S)
-        for other in self.sites.values():
-            if other.alive:
-                self._announce_death(name, at_ns, other)
-
-    def _announce_death(self, name: str, at_ns: int, to: Site) -> None:
-        key = f"{to.name}.membership"
-        self._world.post_at(at_ns, None, key, to.handle, events.NodeDied(name))
+        self._machines.kill(name, self._cluster.detection_s)
 
     def node_names(self) -> list[str]:
         """The living nodes in the order in which they joined, the driver's first."""
-        return [name for name, site in self.sites.items() if site.alive and name != GLOBAL]
+        return [site.name for site in self._machines.nodes()]
 
     def add_node(self, options: NodeOptions) -> str:
         """Let a node join, which takes the cluster's `latency_s`; its name.
@@ -202,7 +155,7 @@ class SimSession:
         Raises ValueError if that is, or was, another node's, RuntimeError in a task.
         """
         self._must_be_driver("add a node")
-        number = len(self._workers)
+        number = len(self._machines.workers)
         while (name := options.name or f"n{number}") in self.sites:
             if options.name:
                 raise ValueError(f"name: {name!r} is taken; names of nodes are used only once")
@@ -222,7 +175,7 @@ class SimSession:
         """
         self._must_be_driver("remove a node")
         detection_s = self._cluster.latency_s if graceful else self._cluster.detection_s
-        self._kill(name, detection_s)
+        self._machines.kill(name, detection_s)
         # One nanosecond later all that is due then has happened.
         self._hub.sleep(round(detection_s * NS_PER_S) + 1)
 
@@ -231,8 +184,8 @@ class SimSession:
 
         Raises ValueError if there is no such living worker.
         """
-        self._living(name)
-        worker = self._workers[name].by_client.get(index)
+        self._machines.living(name)
+        worker = self._machines.workers[name].by_client.get(index)
         if worker is None or not worker.strand.alive:
             raise ValueError(f"node {name!r} has no living worker {index}")
         worker.kill("killed by signal 9 (SIGKILL)")
@@ -243,7 +196,7 @@ class SimSession:
 
         Raises ValueError if there is no such living node.
         """
-        site = self._living(name)
+        site = self._machines.living(name)
         limit_bytes = dict(site.host.machine.scheduler.pool.total).get("memory", 0)
         limit_bytes //= RESOURCE_UNITS
         site.handle(events.MemoryRanShort(limit_bytes, limit_bytes))
@@ -265,103 +218,9 @@ class SimSession:
             self._undo.clear()
         for output in self._outputs:
             output.attach(None)
-        for memory in self._memories:
-            memory.close()
+        self._machines.close()
 
-    # -- building ------------------------------------------------------------------------------
-
-    def _build(self, config: SessionConfig) -> None:
-        cluster, world = self._cluster, self._world
-        first = cluster.members[0].name
-        self._channel: SimChannel
-        self._spill_limit_bytes = config.spill_limit_bytes
-        scheduler = Site(GLOBAL, world)
-        machine = GlobalScheduler(config.policy, self.tape, self._tables)
-        # It has neither clients nor objects: these stay unused.
-        no_memory = SimMemory(0)
-        no_workers = SimWorkers(scheduler, no_memory, self._shared, None)
-        self._connect(scheduler, machine, no_workers, no_memory, home=first)
-        for node in cluster.members:
-            self._open(node, is_drivers=node.name == first)
-        for name in self._workers:
-            self.sites[name].host.start()
-        for site in self.sites.values():
-            for name in self._workers:
-                site.handle(
-                    events.NodeJoined(name, self.sites[name].total, self.sites[name].labels)
-                )
-
-    def _open(self, node: Node, *, is_drivers: bool = False) -> Site:
-        """Build a node, which no other knows yet."""
-        site = Site(
-            node.name,
-            self._world,
-            total=_total(node, is_drivers),
-            labels=_labels(node),
-            speed=node.speed,
-        )
-        memory = SimMemory(node.object_store_memory)
-        self._memories.append(memory)
-        driver = None
-        if is_drivers:
-            site.is_drivers = True
-            driver = self._channel = SimChannel(
-                site,
-                self._hub,
-                self._hub.driver,
-                DRIVER,
-                memory,
-                self._shared.seed,
-                self._forget,
-            )
-        workers = self._workers[node.name] = SimWorkers(site, memory, self._shared, driver)
-        machine = NodeMachine(
-            node.name,
-            site.total,
-            capacity_bytes=node.object_store_memory,
-            spill_limit_bytes=self._spill_limit_bytes,
-            choices=self.tape,
-            labels=site.labels,
-        )
-        self._connect(site, machine, workers, memory)
-        return site
-
-    def _join(self, node: Node) -> None:
-        """A node is there, and it and all others know of each other from now on."""
-        others = [site for site in self.sites.values() if site.alive]
-        site = self._open(node)
-        self.trace.instant(node.name, None, "node joined", self._world.now_ns, "join")
-        site.host.start()
-        for other in others:
-            if other.name != GLOBAL:
-                site.handle(events.NodeJoined(other.name, other.total, other.labels))
-        for other in (*others, site):
-            other.handle(events.NodeJoined(site.name, site.total, site.labels))
-        for dead, at_ns in self._deaths.items():
-            if at_ns >= self._world.now_ns:
-                self._announce_death(dead, at_ns, site)
-        self._hub.wake(self._hub.driver)
-
-    def _connect(
-        self, site: Site, machine: Any, workers: SimWorkers, memory: SimMemory, *, home: str = ""
-    ) -> None:
-        """Give a machine its host and its place in the network."""
-        self.sites[site.name] = site
-        round_trip_ns = 2 * round(self._cluster.latency_s * NS_PER_S)
-        ports = SimPorts(
-            timers=SimTimers(site),
-            transport=SimTransport(
-                site, self._network, self.sites, self._keys, self.trace, self._names
-            ),
-            workers=workers,
-            memory=memory,
-            spill=SimDisk(site, self._cluster.disk_bytes_per_s),
-            control=SimControlStore(site, self._tables, round_trip_ns),
-            tracer=self._tracer,
-            session=self._facts,
-        )
-        site.host = Host(machine, ports)
-        self._network.attach(site.name, site.receive_message, home=home)
+    # -- entering ------------------------------------------------------------------------------
 
     def _enter(self) -> None:
         """Make this process the simulated driver's."""
@@ -431,78 +290,28 @@ class SimSession:
 
     def _tidy(self) -> None:
         """Collect garbage; workers at rest tell of theirs."""
-        self._watch.look(self._channel.wait_of(self._hub.driver))
+        self._watch.look(self._machines.channel.wait_of(self._hub.driver))
         self._collector.collect()
-        for workers in self._workers.values():
+        for workers in self._machines.workers.values():
             for worker in workers.by_client.values():
                 worker.tidy()
 
     def _stuck(self) -> BaseException | None:
         """The driver's error, unless garbage held what something waits for."""
-        if real_process.give_up_garbage(strand for strand, _ in self._clients()):
+        if real_process.give_up_garbage(strand for strand, _ in self._machines.clients()):
             return None
         return deadlock(self._world, self._waiting_report())
 
-    def _clients(self) -> Iterator[tuple[Strand, SimChannel]]:
-        yield self._hub.driver, self._channel
-        for workers in self._workers.values():
-            for worker in workers.by_client.values():
-                yield worker.strand, worker.channel
-
     def _waiting_report(self) -> str:
-        return waiting_report(self._clients(), self.sites.values(), self._names)
+        return waiting_report(self._machines.clients(), self.sites.values(), self._names)
+
+    def _join(self, node: Node) -> None:
+        self._machines.join(node)
+        self._hub.wake(self._hub.driver)
 
     def _must_be_driver(self, deed: str) -> None:
         if self._hub.running is not self._hub.driver:
             raise RuntimeError(f"a task cannot {deed}: only the driver can")
-
-    def _living(self, name: str) -> Site:
-        site = self.sites.get(name)
-        if site is None or name == GLOBAL:
-            known = ", ".join(repr(known) for known in self.sites if known != GLOBAL)
-            raise ValueError(f"there is no node {name!r}; the nodes are {known}")
-        if not site.alive:
-            raise ValueError(f"the node {name!r} is dead already")
-        return site
-
-
-def _total(node: Node, head: bool) -> Demand:
-    own = demand_of(node.num_cpus, node.num_gpus, node.memory, node.resources)
-    return node_resources(node.name, own, head)
-
-
-def _labels(node: Node) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted((node.labels or {}).items()))
-
-
-def _cluster_of(config: SessionConfig) -> Cluster:
-    given = {
-        "num_cpus": config.num_cpus,
-        "num_gpus": config.num_gpus,
-        "resources": config.resources or None,
-        "labels": config.labels or None,
-        "object_store_memory": config.object_store_memory,
-        "memory": config.memory,
-    }
-    given = {name: value for name, value in given.items() if value is not None}
-    if config.cluster is None:
-        return default_cluster(Node(**given))  # type: ignore[arg-type]
-    if given:
-        raise ValueError(
-            f"{', '.join(given)} cannot be given together with cluster=: "
-            "the cluster says what its nodes have"
-        )
-    return as_cluster(config.cluster)
-
-
-def _network_of(cluster: Cluster, world: World, tape: Tape) -> Network:
-    return Network(
-        world,
-        tape,
-        latency_s=cluster.latency_s,
-        jitter_s=cluster.jitter_s,
-        bandwidth_bytes_per_s=cluster.bandwidth_bytes_per_s,
-    )
 
 
 def _faults_of(config: SessionConfig) -> Faults:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
+from typing import Any
 
 from rsim.runtime import checks
-from rsim.runtime.session import NodeOptions
+from rsim.runtime.session import NodeOptions, SessionConfig
 
 GIB = 1 << 30
 _MOST_NODES = 100_000
@@ -131,17 +132,29 @@ class Cluster:
             nodes = [alike] * nodes
         elif isinstance(nodes, (str, bool)) or not isinstance(nodes, Sequence):
             raise TypeError(f"nodes must be a number or a list of rsim.sim.Node, not {nodes!r}")
-        if not nodes:
-            raise ValueError(f"nodes must be one or more, not {self.nodes!r}")
-        members: dict[str, Node] = {}
-        for index, node in enumerate(nodes):
-            if not isinstance(node, Node):
-                raise TypeError(f"nodes[{index}] must be an rsim.sim.Node, not {node!r}")
-            name = node.name or f"n{index}"
-            if name in members:
-                raise ValueError(f"nodes[{index}]: the name {name!r} is already taken")
-            members[name] = replace(node, name=name)
-        return tuple(members.values())
+        named = _named(nodes)
+        _check_nodes("nodes", named)
+        return tuple(named)
+
+
+def _named(nodes: Sequence[Any]) -> list[Any]:
+    """The nodes, each with the name that it was given or that its position gives it."""
+    return [
+        replace(node, name=node.name or f"n{index}") if isinstance(node, Node) else node
+        for index, node in enumerate(nodes)
+    ]
+
+
+def _check_nodes(argument: str, nodes: Sequence[Any]) -> None:
+    if not nodes:
+        raise ValueError(f"{argument} must have one node or more, and has none")
+    names = set()
+    for index, node in enumerate(nodes):
+        if not isinstance(node, Node):
+            raise TypeError(f"{argument}[{index}] must be an rsim.sim.Node, not {node!r}")
+        if node.name in names:
+            raise ValueError(f"{argument}[{index}]: the name {node.name!r} is already taken")
+        names.add(node.name)
 
 
 def joining(name: str, options: NodeOptions, like: Node) -> Node:
@@ -158,7 +171,28 @@ def joining(name: str, options: NodeOptions, like: Node) -> Node:
     )
 
 
-def default_cluster(node: Node) -> Cluster:
+def cluster_of(config: SessionConfig) -> Cluster:
+    """The cluster that `rsim.init` was asked for: by `cluster`, or by what its one node has."""
+    given = {
+        "num_cpus": config.num_cpus,
+        "num_gpus": config.num_gpus,
+        "resources": config.resources or None,
+        "labels": config.labels or None,
+        "object_store_memory": config.object_store_memory,
+        "memory": config.memory,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    if config.cluster is None:
+        return _default_cluster(Node(**given))  # type: ignore[arg-type]
+    if given:
+        raise ValueError(
+            f"{', '.join(given)} cannot be given together with cluster=: "
+            "the cluster says what its nodes have"
+        )
+    return _as_cluster(config.cluster)
+
+
+def _default_cluster(node: Node) -> Cluster:
     """One node; its timers are as RSIM_TIMER_SLACK_S says. ValueError if that is no number."""
     text = os.environ.get("RSIM_TIMER_SLACK_S") or "0"
     try:
@@ -168,11 +202,11 @@ def default_cluster(node: Node) -> Cluster:
     return Cluster([node], timer_slack_s=slack_s)
 
 
-def as_cluster(given: object) -> Cluster:
-    """The cluster that `rsim.init(cluster=...)` was given: a Cluster, or a list of nodes."""
+def _as_cluster(given: object) -> Cluster:
     if isinstance(given, Cluster):
         return given
     if isinstance(given, Sequence) and not isinstance(given, str):
+        _check_nodes("cluster", _named(given))
         return Cluster(given)
     raise TypeError(
         f"cluster must be an rsim.sim.Cluster or a list of rsim.sim.Node, not {given!r}"

@@ -22,9 +22,11 @@ def as_completed(
     chunk_size: how many refs are waited for at a time; 1 yields each value as soon as it is there.
     yield_obj_refs: yield the refs themselves. A value that is an error is raised when its turn
     comes, and ends the iteration. Raises ValueError when a ref is given twice or for a chunk_size
-    below 1.
+    below 1, TypeError for a single ref.
     """
     _at_least_one("chunk_size", chunk_size)
+    if not hasattr(refs, "__iter__"):
+        raise TypeError(f"refs must be a list of ObjectRefs, not {refs!r}")
     return _completed(list(refs), iter(()), None, chunk_size, yield_obj_refs)
 
 

@@ -30,12 +30,15 @@ class Full(queue.Full):
 class Queue:
     """A first-in first-out queue that can be handed to tasks and actors.
 
-    maxsize: most items at a time; 0: no limit. actor_options: those of `rsim.remote` for the actor
-    that keeps it. Every method raises ActorDiedError after `shutdown`.
+    maxsize: most items at a time; 0 or less: no limit; anything but a number is a TypeError.
+    actor_options: those of `rsim.remote` for the actor that keeps it. Every method raises
+    ActorDiedError after `shutdown`.
     """
 
     def __init__(self, maxsize: int = 0, actor_options: dict[str, Any] | None = None) -> None:
         options = {"num_cpus": 0, "max_concurrency": _MOST_CALLS, **(actor_options or {})}
+        if not hasattr(maxsize, "__int__"):
+            raise TypeError(f"maxsize must be a number, not {maxsize!r}")
         self.maxsize = maxsize
         self.actor: Any = rsim.remote(**options)(_Keeper).remote(maxsize)
 

@@ -35,7 +35,7 @@ def node_of(session: Any, pid: int) -> str:
     if session.address == "sim":
         return next(
             name
-            for name, workers in inner._workers.items()
+            for name, workers in inner._machines.workers.items()
             if pid in [worker.pid for worker in workers.by_client.values()]
         )
     with inner._reactor.lock:

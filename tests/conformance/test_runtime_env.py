@@ -224,6 +224,10 @@ def test_workers_are_in_the_working_directory_of_the_job_and_import_from_it(init
     assert (os.getcwd(), sys.path) == (before, path)
 
 
+def test_workers_know_the_arguments_of_the_program(rt):
+    assert rsim.get(rsim.remote(lambda: sys.argv).remote()) == sys.argv
+
+
 def test_a_worker_that_goes_to_another_folder_goes_alone(rt, tmp_path):
     @rsim.remote
     class Traveller:

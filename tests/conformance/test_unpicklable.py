@@ -108,3 +108,20 @@ def test_an_argument_that_cannot_be_loaded_is_the_tasks_error(rt):
     with pytest.raises(RsimTaskError, match="no number"):
         rsim.get(identity.remote(Unloadable()))
     assert rsim.get(identity.remote(1)) == 1
+
+
+class Unloadable:
+    def __reduce__(self):
+        return int, ("no number",)
+
+
+def test_a_function_that_cannot_be_loaded_says_so_each_time(rt):
+    captured = Unloadable()
+
+    @rsim.remote
+    def use():
+        return captured
+
+    for _ in range(2):
+        with pytest.raises(rsim.exceptions.RsimTaskError, match="invalid literal for int"):
+            rsim.get(use.remote())

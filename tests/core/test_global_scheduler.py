@@ -41,7 +41,7 @@ def test_a_request_reserves_and_the_next_one_sees_it() -> None:
     assert desk.free("a") == desk.free("b") == 0
     assert desk.ask(3) == []
     assert desk.machine.waiting_report() == [
-        f"1 task from {task_id(3).hex()} of a on: wait for {{'CPU': 1}}: none is free"
+        f"task {task_id(3).hex()} of a waits for {{'CPU': 1}}: none is free"
     ]
     assert desk.machine.quiescent(), "who waits is not active"
 
@@ -163,7 +163,9 @@ def test_infeasible_requests_are_told_once_and_retried_when_a_node_joins() -> No
     assert desk.ask(2, gpus=1) == [("a", 2, False)]
     assert desk.ask(2, gpus=1) == []
     assert [request.task_id for request in desk.machine.infeasible()] == [task_id(1), task_id(2)]
-    assert "{'CPU': 1, 'GPU': 1}: no node has in total" in desk.machine.waiting_report()[0]
+    (line,) = desk.machine.waiting_report()
+    assert line.startswith(f"2 tasks, first task {task_id(1).hex()} of a, wait for ")
+    assert line.endswith("{'CPU': 1, 'GPU': 1}, which no node has in total")
     assert desk.join("b") == []
     assert desk.join("c", gpus=1) == [("a", 1, "c")]
     assert desk.machine.infeasible() == []

@@ -523,7 +523,7 @@ def test_ctrl_c_reaches_the_driver_while_a_task_runs() -> None:
     ("config", "error", "text"),
     [
         ({"cluster": 3}, TypeError, "cluster must be an rsim.sim.Cluster or a list"),
-        ({"cluster": [3]}, TypeError, r"nodes\[0\] must be an rsim.sim.Node, not 3"),
+        ({"cluster": [3]}, TypeError, r"cluster\[0\] must be an rsim.sim.Node, not 3"),
         ({"cluster": Cluster(2), "num_cpus": 2}, ValueError, "num_cpus cannot be given together"),
         ({"faults": 0.5}, TypeError, "faults must be an rsim.sim.Faults, not 0.5"),
         ({"seed": "x"}, TypeError, "seed must be an int or None, not 'x'"),

@@ -80,7 +80,7 @@ def test_bad_rates_are_refused(
         ({"speed": 0}, ValueError, "speed must be a finite number above 0, not 0"),
         ({"speed": 10**400}, ValueError, "speed must be a finite number"),
         ({"nodes": 1 << 70}, ValueError, "nodes must be at most 100000"),
-        ({"nodes": []}, ValueError, r"nodes must be one or more, not \[\]"),
+        ({"nodes": []}, ValueError, "nodes must have one node or more, and has none"),
         ({"num_gpus": 1 << 31}, ValueError, "num_gpus must be at most 100000"),
         ({"resources": ["tpu"]}, TypeError, r"resources must be a dict .* not \['tpu'\]"),
         ({"resources": 0}, TypeError, "resources must be a dict of quantities by name, not 0"),

@@ -71,6 +71,8 @@ def test_map_unordered_takes_no_more_items_than_it_may(rt):
 def test_wrong_arguments_fail_at_the_call(rt):
     with pytest.raises(ValueError, match="chunk_size must be 1 or more, not 0"):
         as_completed([], chunk_size=0)
+    with pytest.raises(TypeError, match="refs must be a list of ObjectRefs"):
+        as_completed(rsim.put(1))
     with pytest.raises(ValueError, match="backpressure_size must be 1 or more, not 0"):
         map_unordered(double, [], backpressure_size=0)
     with pytest.raises(TypeError, match="fn must be a remote function"):

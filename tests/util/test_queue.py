@@ -100,6 +100,8 @@ def test_options_of_the_actor(rt):
     assert items.get() == "value"
     with pytest.raises(ValueError, match="num_cpu"):
         Queue(actor_options={"num_cpu": 1})
+    with pytest.raises(TypeError, match="maxsize must be a number, not 'many'"):
+        Queue("many")
 
 
 @pytest.mark.parametrize("force", [False, True])

@@ -67,12 +67,12 @@ class Warden:
             path = [*self._code, *map(os.path.abspath, sys.path)]
             go = f"os.chdir({self._working_dir!r}); " if self._working_dir else ""
             code = (
-                f"import os, sys; sys.path[:] = {path!r}; {go}"
+                f"import os, sys; del sys.argv[0]; sys.path[:] = {path!r}; {go}"
                 f"from rsim.backends.local import guardian; guardian.main(*{arguments!r})"
             )
             pid = os.posix_spawn(
                 sys.executable,
-                [sys.executable, *_interpreter_options(), "-c", code],
+                [sys.executable, *_interpreter_options(), "-c", code, *sys.argv],
                 self._environment(),
                 file_actions=actions,
                 setsid=True,
