@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from rsim.core import ready, rows
+from rsim.core import events, ready, rows, waiting
 from rsim.core.choices import FirstChoice
 from rsim.core.config import NodeConfig
 from rsim.core.ids import driver_task_id
@@ -21,6 +21,7 @@ from rsim.core.resources import Pool
 from rsim.core.scheduler import LocalScheduler
 from rsim.core.work import BUSY, READY, STARTING, Task, Worker
 from tests.core.clients import Client
+from tests.core.cluster import Cluster
 
 TOTAL = (("CPU", 40_000), ("GPU", 20_000), ("mem", 100))
 
@@ -181,3 +182,12 @@ def test_few_of_many_queues_are_looked_at(pipeline: int, monkeypatch: pytest.Mon
             break
     assert ran == 3000
     assert looked_at[0] < 150 * ran  # 4500000, if each dispatch looked at all
+
+
+def test_a_report_names_some_of_the_tasks_that_wait() -> None:
+    cluster = Cluster(0, nodes=1, cpus=1)
+    for _ in range(100):
+        cluster.step("n0", events.TaskSubmitted(0, cluster.driver.spec((), (), 0)))
+    lines = waiting.report(cluster.nodes["n0"])
+    assert len(lines) == 21
+    assert lines[-1] == "n0: 80 more tasks are ready and wait"
