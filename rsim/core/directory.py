@@ -312,8 +312,9 @@ class Directory:
         """A borrower has, or no longer has, a copy of our object."""
         entry = self._node.objects.get(message.object_id)
         if entry is None or entry.owner:
-            return
-        if not message.present:
+            if message.present:  # the owner will not know of it: it stays while it is held there
+                self._delete_at(message.object_id, source)
+        elif not message.present:
             self.location_lost(entry, source)
         elif not entry.exists:  # it is being made again: that may turn out differently
             self._delete_at(entry.object_id, source)

@@ -2,46 +2,36 @@
 
 Decides in which order they are looked at. Tasks queue by demand and depth; deeper tasks go first,
 because shallower ones wait for them (a breadth-first order would block a worker for each inner node
-of a recursion). Within a queue: first come, first served. Must never hold a task that has a worker.
-Owns the queues.
+of a recursion). Within a queue: first come, first served. Where there are very many queues,
+``rows.py`` says which of them need not be looked at. Must never hold a task that has a worker. Owns
+the queues.
 """
 
 from __future__ import annotations
 
 from bisect import insort
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from rsim.core.records import Demand, TaskOptions
+from rsim.core.records import Demand
+from rsim.core.rows import Queue, Rows
 from rsim.core.work import READY, Task
 
 MANY = 64
 
 
-class Queue:
-    """Ready tasks of one demand and depth."""
-
-    __slots__ = ("demand", "depth", "options", "stalled", "tasks")
-
-    def __init__(self, demand: Demand, depth: int) -> None:
-        self.demand = demand
-        self.depth = depth
-        self.options: TaskOptions | None = None
-        """Of the last task that it was looked up for: the next one mostly has the same."""
-        self.tasks: deque[Task] = deque()
-        self.stalled = False
-        """Nothing can be dispatched from it until a worker's state changes."""
-
-
 class ReadyQueues:
-    """All queues of a node."""
+    """All queues of a node. ``in_rows`` makes rows of them, if there are many."""
 
-    def __init__(self) -> None:
+    def __init__(self, in_rows: Callable[[Sequence[Queue]], Rows]) -> None:
         self.queues: list[Queue] = []
         """In the order in which they are to be looked at."""
+        self.worth_a_look: Iterable[Queue] = self.queues
+        """Those from which perhaps something can be started: all, but where there are many."""
         self.count = 0
         """How many tasks there are."""
         self._by_shape: dict[tuple[Demand, int], Queue] = {}
+        self._in_rows = in_rows
+        self._rows: Rows | None = None
         self._many = MANY
         """So many queues, and the empty ones are forgotten."""
         self._latest: Queue | None = None
@@ -52,22 +42,33 @@ class ReadyQueues:
         queue = self._latest
         if queue is not None and queue.options is options and queue.depth == depth:
             return queue
-        shape = (options.demand, depth)
-        queue = self._by_shape.get(shape)
-        if queue is None:
-            if len(self.queues) >= self._many:
-                self._forget_empty()
-            queue = self._by_shape[shape] = Queue(*shape)
-            insort(self.queues, queue, key=lambda each: -each.depth)
+        queue = self._by_shape.get((options.demand, depth)) or self._add(options.demand, depth)
         queue.options = options
-        self._latest = queue
+        if queue.row is None:
+            self._latest = queue
+        else:
+            queue.row.changed()
         return queue
 
-    def _forget_empty(self) -> None:
-        """There have been many demands: look no more at queues in which nothing waits."""
-        self.queues = [queue for queue in self.queues if queue.tasks]
-        self._by_shape = {(queue.demand, queue.depth): queue for queue in self.queues}
-        self._many = 2 * len(self.queues) + MANY
+    def _add(self, demand: Demand, depth: int) -> Queue:
+        if len(self.queues) >= self._many:
+            self._keep([queue for queue in self.queues if queue.tasks])
+        queue = self._by_shape[demand, depth] = Queue(demand, depth)
+        insort(self.queues, queue, key=lambda each: -each.depth)
+        if self._rows is not None:
+            self._rows.add(queue)
+        return queue
+
+    def _keep(self, queues: list[Queue]) -> None:
+        """Look no more at others."""
+        self.queues = queues
+        self._by_shape = {(queue.demand, queue.depth): queue for queue in queues}
+        self._many = 2 * len(queues) + MANY
+        self._latest = None
+        for queue in queues:
+            queue.row = None
+        self._rows = self._in_rows(queues) if len(queues) >= MANY // 2 else None
+        self.worth_a_look = queues if self._rows is None else self._rows
 
     def append(self, tasks: Sequence[Task]) -> Queue:
         """Queue tasks of the same demand and depth; where they are now."""
@@ -91,11 +92,9 @@ class ReadyQueues:
     def drop(self, unwanted: Callable[[Demand], bool]) -> list[Task]:
         """Some resources are no more: forget the queues of such demands. The tasks in them."""
         dropped = [each for each in self.queues if unwanted(each.demand)]
-        for queue in dropped:
-            self.queues.remove(queue)
-            del self._by_shape[queue.demand, queue.depth]
-            self.count -= len(queue.tasks)
-        self._latest = None
+        if dropped:
+            self._keep([each for each in self.queues if not unwanted(each.demand)])
+        self.count -= sum(len(queue.tasks) for queue in dropped)
         return [task for queue in dropped for task in queue.tasks]
 
     def tasks(self) -> Iterator[Task]:

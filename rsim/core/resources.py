@@ -135,6 +135,19 @@ class Pool:
                 return False
         return not self._devices.free or self._devices.choose(demand) is not None
 
+    def lacks(self, demand: Demand) -> tuple[str, int] | None:
+        """A resource of which there is too little for the demand, and how much it asks for; None:
+        there is none, though perhaps no choice of devices fits.
+        """
+        for item in demand:
+            if self._available.get(item[0], 0) < item[1]:
+                return item
+        return None
+
+    def lacks_all(self, amounts: Mapping[str, int]) -> bool:
+        """Whether there is too little of each of these."""
+        return all(self._available.get(name, 0) < units for name, units in amounts.items())
+
     def take(self, demand: Demand) -> Grant:
         """Take what ``fits_now``; the devices among it. ValueError when it does not."""
         available = self._available

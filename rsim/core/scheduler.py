@@ -18,9 +18,10 @@ from rsim.core.devices import Grant
 from rsim.core.effects import RecallTasks, SetTimer, StartWorker, StopWorker
 from rsim.core.events import TaskDone
 from rsim.core.machine import Step
-from rsim.core.ready import Queue, ReadyQueues
+from rsim.core.ready import ReadyQueues
 from rsim.core.records import ActorOptions, Demand
 from rsim.core.resources import Pool, less
+from rsim.core.rows import Queue, Rows
 from rsim.core.work import (
     ACTOR,
     BUSY,
@@ -51,7 +52,10 @@ class LocalScheduler:
     ) -> None:
         self.pool = pool
         self.workers: dict[int, Worker] = {}
-        self.ready = ReadyQueues()
+        self._idle: list[Worker] = []
+        self.ready = ReadyQueues(
+            lambda queues: Rows(queues, pool, self.workers, self._idle, config)
+        )
         self.due = False
         """Tasks have been queued that could perhaps be dispatched; the step must not end so."""
         self.starts_failed = 0
@@ -61,7 +65,6 @@ class LocalScheduler:
         self._config = config
         self._choices = choices
         self._start = start
-        self._idle: list[Worker] = []
         self._starting = 0
         self._last_client = 0
         self._mean_ns: dict[bytes, int] = {}
@@ -98,7 +101,7 @@ class LocalScheduler:
         """Start all that can be started now."""
         self.due = False
         pipelines, most = self._config.pipeline_depth > 1, self._config.max_starting
-        for queue in self.ready.queues:
+        for queue in self.ready.worth_a_look:
             tasks, queue.stalled = queue.tasks, True
             while tasks:
                 if not (self._idle or pipelines) and self._starting >= min(len(tasks), most):

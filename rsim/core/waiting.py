@@ -6,6 +6,7 @@ state.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from rsim.core.ids import creator
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 _SHOWN = 5
 """How many of the objects that a client waits for are named."""
+
+_TASKS = 20
+"""How many of the tasks that wait for resources are named."""
 
 
 def report(node: Node) -> list[str]:
@@ -31,9 +35,11 @@ def report(node: Node) -> list[str]:
         name = node.tasks.table[task_id].spec.name
         lines.append(f"{name} (worker {client}) waits for its items to be consumed")
     free = format_demand(node.scheduler.pool.available())
-    for task in node.scheduler.ready.tasks():
+    for task in islice(node.scheduler.ready.tasks(), _TASKS):
         need = format_demand(task.spec.options.demand)
         lines.append(f"{task.spec.name} is ready and waits for {need} of {free}")
+    if node.scheduler.ready.count > _TASKS:
+        lines.append(f"{node.scheduler.ready.count - _TASKS} more tasks are ready and wait")
     lines += [f"infeasible: {line}" for line in infeasible(node)]
     return [f"{node.name}: {line}" for line in lines]
 
