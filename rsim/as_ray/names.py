@@ -87,10 +87,9 @@ _REFS: Names = {
 _RAY: Names = {
     **_in(
         "rsim",
-        "available_resources cluster_resources get_actor get_gpu_ids get_runtime_context kill "
-        "remote",
+        "available_resources cluster_resources get_actor get_gpu_ids get_runtime_context remote",
     ),
-    **_in(f"{_HERE}.calls", "cancel get nodes put timeline wait"),
+    **_in(f"{_HERE}.calls", "cancel get kill nodes put timeline wait"),
     **_in(
         f"{_HERE}.session",
         "init is_initialized shutdown SCRIPT_MODE WORKER_MODE RESTORE_WORKER_MODE "

@@ -351,7 +351,7 @@ class Executor:
             self._exited = True
             if self.calls is not None:
                 self.calls.close()
-            return ActorExited(number)
+            return ActorExited(number, task_id, context.started_ns, self._client.channel.now_ns())
         if task.kind == CREATION and isinstance(exception, ActorExit):
             self._exited = True  # it lived, if not for long
             return self.success(task, context, exception)

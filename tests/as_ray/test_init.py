@@ -146,6 +146,13 @@ def test_unless_the_environment_forbids_it(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("RAY_ENABLE_AUTO_CONNECT", "0")
     with pytest.raises(ray.exceptions.RaySystemError, match="RAY_ENABLE_AUTO_CONNECT"):
         ray.put(1)
+    for mistake in (ray.cancel, ray.kill):
+        with pytest.raises(ray.exceptions.RaySystemError, match="has not been started yet"):
+            mistake(None)
+    monkeypatch.delenv("RAY_ENABLE_AUTO_CONNECT")
+    with pytest.raises(TypeError, match="cancel"):
+        ray.cancel(None)
+    assert ray.is_initialized()
 
 
 def test_environment_variables_of_the_job() -> None:

@@ -47,6 +47,14 @@ _ERROR_TYPES = {
 }
 """Ray's names; others are told as they are."""
 
+_EXIT_TYPES = {
+    facts.ENDED_ITSELF: "INTENDED_USER_EXIT",
+    facts.SPENT: "INTENDED_USER_EXIT",
+    facts.FORCED: "INTENDED_USER_EXIT",
+    facts.UNMADE: "USER_ERROR",
+}
+"""By why a worker was told to end."""
+
 DEFAULT_TIMEOUT_S = 30
 
 _HEAD = "node:__internal_head__"
@@ -124,7 +132,7 @@ def _task(sheet: Sheet, fact: TaskFact, titles: dict[bytes, str]) -> TaskState:
         job_id=sheet.job_id,
         actor_id=fact.actor.hex() or None,
         type=kind,
-        func_or_class_name=fact.function or function,
+        func_or_class_name=function if fact.creates else fact.function or function,
         parent_task_id=fact.parent_id.hex(),
         node_id=fact.node or None,
         worker_id=state.worker_name(fact.node, worker) if worker else None,
@@ -224,15 +232,11 @@ def _driver(sheet: Sheet, addresses: dict[str, str]) -> WorkerState:
 
 
 def _worker(sheet: Sheet, fact: WorkerFact, addresses: dict[str, str]) -> WorkerState:
-    exit_type = None
-    if not fact.alive:
-        stopped = "INTENDED_SYSTEM_EXIT" if fact.stopped else "SYSTEM_ERROR"
-        exit_type = "INTENDED_USER_EXIT" if fact.reason == facts.ENDED_ITSELF else stopped
     return WorkerState(
         worker_id=state.worker_name(fact.node, fact.client),
         is_alive=fact.alive,
         worker_type="WORKER",
-        exit_type=exit_type,
+        exit_type=None if fact.alive else _exit_type(fact),
         node_id=fact.node,
         ip=addresses.get(fact.node, ""),
         pid=fact.pid,
@@ -242,6 +246,14 @@ def _worker(sheet: Sheet, fact: WorkerFact, addresses: dict[str, str]) -> Worker
         end_time_ms=sheet.ms(fact.ended_ns) or 0,
         held_resources=quantities(fact.demand),
     )
+
+
+def _exit_type(fact: WorkerFact) -> str:
+    """What has ended a worker, by Ray's names."""
+    if fact.reason.startswith(facts.SHORT):
+        return "NODE_OUT_OF_MEMORY"
+    other = "INTENDED_SYSTEM_EXIT" if fact.stopped else "SYSTEM_ERROR"
+    return _EXIT_TYPES.get(fact.reason, other)
 
 
 def _in_detail(fact: WorkerFact) -> str:
