@@ -304,6 +304,7 @@ class Executor:
         if task.kind == CREATION:
             title = _title_of(value)
             self._actor, self.title, value = value, title or task.name, None
+            self._stage.hosts(task.name)
         client, retryable, message = self._client, False, ""
         if kind is Broken:
             retryable, message = value

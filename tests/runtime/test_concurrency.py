@@ -22,6 +22,9 @@ class Stage:
     def __init__(self) -> None:
         self.threads: list[Callable[[], None]] = []
 
+    def hosts(self, name: str) -> None:
+        pass
+
     def spawn(self, work: Callable[[], None]) -> None:
         self.threads.append(work)
 
