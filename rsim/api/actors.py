@@ -218,4 +218,6 @@ def exit_actor() -> NoReturn:
         raise TypeError(
             "exit_actor API is called on a non-actor worker: it is for the methods of an actor"
         )
+    if client.exits is not None:
+        client.exits()
     raise ActorExit("exit_actor() was called")

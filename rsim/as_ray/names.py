@@ -342,6 +342,8 @@ MODULES: dict[str, Names] = {
 }
 
 _MOVED = {
+    "ray.experimental.state.common": "ray.util.state.common",
+    "ray.experimental.state.exception": "ray.util.state.exception",
     "ray.gcs_utils": "ray._private.gcs_utils",
     "ray.internal.internal_api": "ray._private.internal_api",
     "ray.ray_constants": "ray._private.ray_constants",
