@@ -63,6 +63,12 @@ def abandon(loop: asyncio.AbstractEventLoop) -> None:
             task.get_coro().close()
 
 
+def _see(task: asyncio.Task[Any]) -> None:
+    """What it has raised is known: asyncio need not tell."""
+    if not task.cancelled():
+        task.exception()
+
+
 def _tasks_of(loop: asyncio.AbstractEventLoop) -> list[asyncio.Task[Any]]:
     """Those that are not done, in the same order each time."""
     return sorted(asyncio.all_tasks(loop), key=lambda task: natural_key(task.get_name()))
@@ -89,7 +95,9 @@ class AsyncCalls(Calls):
         an asyncio task of the program's own.
         """
         with contextlib.suppress(RuntimeError):  # a thread of the program's own
-            if asyncio.current_task() not in self._tasks.values():
+            task = asyncio.current_task()
+            if task is not None and task not in self._tasks.values():
+                task.add_done_callback(_see)
                 self._executor.exit()
 
     def leave(self) -> None:
