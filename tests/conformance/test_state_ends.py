@@ -119,6 +119,9 @@ def test_why_workers_have_ended(rt, tmp_path):
         rsim.get(Unmade.remote().ready.remote())
     (pid,) = map(int, os.listdir(tmp_path))
     assert exit_type_of(pid) == "USER_ERROR"
+    assert ended("Unmade.__init__") == ("FAILED", "TASK_EXECUTION_EXCEPTION")
+    (worker,) = state.list_workers(filters=[("exit_type", "=", "USER_ERROR")], detail=True)
+    assert "ValueError: no" in worker.exit_detail
     assert exit_type_of(rsim.get(rsim.remote(max_calls=1)(os.getpid).remote())) == (
         "INTENDED_USER_EXIT"
     )

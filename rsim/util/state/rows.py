@@ -51,7 +51,6 @@ _EXIT_TYPES = {
     facts.ENDED_ITSELF: "INTENDED_USER_EXIT",
     facts.SPENT: "INTENDED_USER_EXIT",
     facts.FORCED: "INTENDED_USER_EXIT",
-    facts.UNMADE: "USER_ERROR",
 }
 """By why a worker was told to end."""
 
@@ -137,7 +136,7 @@ def _task(sheet: Sheet, fact: TaskFact, titles: dict[bytes, str]) -> TaskState:
         node_id=fact.node or None,
         worker_id=state.worker_name(fact.node, worker) if worker else None,
         worker_pid=fact.pid or None,
-        error_type=_ERROR_TYPES.get(error.kind, error.kind) if error is not None else None,
+        error_type=None if error is None else _error_type(fact, error.kind),
         language="PYTHON",
         required_resources=quantities(fact.demand),
         runtime_env_info={"serialized_runtime_env": sheet.runtime_env(fact.env_vars)},
@@ -152,6 +151,15 @@ def _task(sheet: Sheet, fact: TaskFact, titles: dict[bytes, str]) -> TaskState:
         end_time_ms=sheet.ms(fact.ended_ns),
         error_message=error.message or None if error is not None else None,
     )
+
+
+def _error_type(fact: TaskFact, kind: str) -> str:
+    """Why it failed, by Ray's names. To its callers an actor is dead whose constructor has run, and
+    raised.
+    """
+    if fact.creates and fact.started_ns >= 0 and kind == "ActorDiedError":
+        kind = USER_ERROR.kind
+    return _ERROR_TYPES.get(kind, kind)
 
 
 def actors(sheet: Sheet) -> list[ActorState]:
@@ -252,6 +260,8 @@ def _exit_type(fact: WorkerFact) -> str:
     """What has ended a worker, by Ray's names."""
     if fact.reason.startswith(facts.SHORT):
         return "NODE_OUT_OF_MEMORY"
+    if fact.reason.startswith(facts.UNMADE):
+        return "USER_ERROR"
     other = "INTENDED_SYSTEM_EXIT" if fact.stopped else "SYSTEM_ERROR"
     return _EXIT_TYPES.get(fact.reason, other)
 
