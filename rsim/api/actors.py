@@ -13,6 +13,7 @@ from rsim.api import checks, names
 from rsim.api.actor_options import ClassOptions, check_group
 from rsim.api.definitions import Definition, rebuilt
 from rsim.api.handles import ActorHandle, Described, Interface, is_async, methods_of
+from rsim.api.options import with_function
 from rsim.api.parameters import Parameters
 from rsim.api.session import running_client
 from rsim.runtime import current
@@ -35,6 +36,7 @@ class ActorClass:
     ) -> None:
         self._definition = definition
         self._options = options
+        self._task = with_function(options.task, definition.name, definition.qualified)
         self._methods = methods
         self._interface = Interface(
             definition.name,
@@ -93,7 +95,7 @@ class ActorClass:
             definition.name,
             args,
             kwargs,
-            self._options.task,
+            self._task,
             1,
             definition.parameters.names,
             creation=creation,
@@ -153,19 +155,22 @@ class ActorClass:
     def __reduce__(self) -> tuple[Any, ...]:
         definition = self._definition
         function_id = definition.id_here(self)
-        state = definition.name, definition.parameters, self._options, self._methods
-        return _rebuild, (function_id, *state, definition.captured)
+        names = definition.name, definition.qualified
+        state = definition.parameters, self._options, self._methods
+        return _rebuild, (function_id, *names, *state, definition.captured)
 
 
 def _rebuild(
     function_id: bytes,
     name: str,
+    qualified: str,
     parameters: Parameters,
     options: ClassOptions,
     methods: dict[str, Described],
     captured: tuple[ObjectRef[Any], ...],
 ) -> ActorClass:
     definition = rebuilt("actor class", name, parameters, function_id, captured)
+    definition.qualified = qualified
     return ActorClass(definition, options, methods)
 
 
@@ -179,7 +184,9 @@ def actor_class(cls: type, options: ClassOptions) -> ActorClass:
     methods = methods_of(cls)
     for _, given, _ in methods.values():
         check_group(given.get("concurrency_group", ""), options.groups)
-    return ActorClass(Definition(cls.__name__, Parameters.of(cls), cls), options, methods)
+    definition = Definition(cls.__name__, Parameters.of(cls), cls)
+    definition.qualified = cls.__qualname__
+    return ActorClass(definition, options, methods)
 
 
 def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:
@@ -211,4 +218,6 @@ def exit_actor() -> NoReturn:
         raise TypeError(
             "exit_actor API is called on a non-actor worker: it is for the methods of an actor"
         )
+    if client.exits is not None:
+        client.exits()
     raise ActorExit("exit_actor() was called")

@@ -45,12 +45,14 @@ class Definition:
         "function_id",
         "name",
         "parameters",
+        "qualified",
     )
 
     def __init__(
         self, name: str, parameters: Parameters, function: Callable[..., Any] | None = None
     ) -> None:
-        self.name = name
+        self.name = self.qualified = name
+        """The second: a class's name with those of what it is defined in."""
         self.parameters = parameters
         self.function = function
         """None: it is defined in another process."""

@@ -63,7 +63,7 @@ def uninstall() -> None:
 
 def _set_up(undo: ExitStack) -> None:
     from rsim.api import session as rsim_session
-    from rsim.as_ray import attributes, cluster, finder, options, session, words
+    from rsim.as_ray import attributes, cluster, finder, logs, options, session, words
     from rsim.runtime import errors, refs
 
     undo.callback(finder.remove)
@@ -72,6 +72,7 @@ def _set_up(undo: ExitStack) -> None:
     options.learn()
     undo.callback(words.forget)
     words.learn()
+    undo.callback(logs.forget)
     undo.callback(cluster.forget_all)
     undo.callback(attributes.detach)
     attributes.attach()
@@ -82,6 +83,7 @@ def _set_up(undo: ExitStack) -> None:
     undo.callback(setattr, rsim_session, "start_by_itself", rsim_session.start_by_itself)
     rsim_session.start_by_itself = session.start_by_itself
     _setenv(undo, "RSIM_PRELOAD", _with("rsim.as_ray.preload", os.environ.get("RSIM_PRELOAD"), " "))
+    _setenv(undo, "RSIM_PROCESS_PREFIX", "ray")
     if "RSIM_TIMER_SLACK_S" not in os.environ:
         _setenv(undo, "RSIM_TIMER_SLACK_S", _TIMER_SLACK_S)
     _setenv(undo, "PYTHONPATH", _with(str(_SHADOW), os.environ.get("PYTHONPATH"), os.pathsep))

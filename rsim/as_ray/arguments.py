@@ -16,7 +16,7 @@ from rsim.as_ray.constants import DEFAULT_RESOURCES
 
 _HARMLESS = frozenset(
     (
-        "include_dashboard configure_logging logging_level logging_format logging_config "
+        "include_dashboard configure_logging logging_level logging_format "
         "dashboard_host dashboard_port enable_resource_isolation cgroup_path system_reserved_cpu "
         "system_reserved_memory object_spilling_directory _temp_dir _node_name _node_ip_address "
         "_driver_object_store_memory _metrics_export_port _redis_username _redis_password "
@@ -110,6 +110,27 @@ def check_resources(names: Iterable[str]) -> None:
                 f"`{name}` cannot be a custom resource because it is one of the default resources "
                 f"({', '.join(sorted(DEFAULT_RESOURCES))}): use `{instead}` instead"
             )
+
+
+_ARGUMENTS = {"CPU": "num_cpus", "GPU": "num_gpus"}
+
+
+def override(given: dict[str, Any]) -> None:
+    """What RAY_OVERRIDE_RESOURCES says a node has goes before what ray.init was given. Raises
+    ValueError for anything but the JSON of a dict.
+    """
+    text = os.environ.get("RAY_OVERRIDE_RESOURCES")
+    if not text:
+        return
+    told = json.loads(text)
+    if not isinstance(told, dict):
+        raise ValueError(f"RAY_OVERRIDE_RESOURCES must be the JSON of a dict, not {text!r}")
+    custom = dict(given["resources"] or {})
+    for name, quantity in told.items():
+        argument = _ARGUMENTS[name] if name in _ARGUMENTS else str(name)
+        place = given if argument in given and argument not in ("resources", "labels") else custom
+        place[argument] = quantity
+    given["resources"] = custom
 
 
 def check_settings(config: object) -> dict[str, Any]:

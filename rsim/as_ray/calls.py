@@ -13,6 +13,7 @@ from typing import Any
 import rsim
 from rsim import util
 from rsim.api import groups
+from rsim.api.session import running_client
 from rsim.core.labels import NODE_ID
 from rsim.runtime import checks, current
 from rsim.runtime.refs import ForeignRefError
@@ -57,8 +58,15 @@ def wait(
 
 
 def cancel(ray_waitable: Any, *, force: bool = False, recursive: bool = True) -> None:
-    """As `rsim.cancel`."""
+    """As `rsim.cancel`; before ray.init, that is called first."""
+    running_client()
     rsim.cancel(ray_waitable, force=force, recursive=recursive)
+
+
+def kill(actor: Any, *, no_restart: bool = True) -> None:
+    """As `rsim.kill`; before ray.init, that is called first."""
+    running_client()
+    rsim.kill(actor, no_restart=no_restart)
 
 
 def nodes() -> list[dict[str, Any]]:

@@ -87,15 +87,15 @@ _REFS: Names = {
 _RAY: Names = {
     **_in(
         "rsim",
-        "available_resources cluster_resources get_actor get_gpu_ids get_runtime_context kill "
-        "remote",
+        "available_resources cluster_resources get_actor get_gpu_ids get_runtime_context remote",
     ),
-    **_in(f"{_HERE}.calls", "cancel get nodes put timeline wait"),
+    **_in(f"{_HERE}.calls", "cancel get kill nodes put timeline wait"),
     **_in(
         f"{_HERE}.session",
         "init is_initialized shutdown SCRIPT_MODE WORKER_MODE RESTORE_WORKER_MODE "
-        "SPILL_WORKER_MODE __version__ __commit__ LoggingConfig logger",
+        "SPILL_WORKER_MODE __version__ __commit__ logger",
     ),
+    **_in(f"{_HERE}.logs", "LoggingConfig"),
     **_in(f"{_HERE}.options", "method"),
     **_IDS,
     **_REFS,
@@ -117,8 +117,9 @@ _STATE = (
     "get_actor get_job get_log get_node get_objects get_placement_group get_task get_worker "
     "list_actors list_cluster_events list_jobs list_logs list_nodes list_objects "
     "list_placement_groups list_runtime_envs list_tasks list_workers summarize_actors "
-    "summarize_objects summarize_tasks StateApiClient"
+    "summarize_objects summarize_tasks"
 )
+_STATE_API = _in("rsim.util.state", _STATE) | _in(f"{_HERE}.state_client", "StateApiClient")
 
 _PLACEMENT_GROUPS = _in(
     "rsim.util.placement_group",
@@ -236,7 +237,7 @@ MODULES: dict[str, Names] = {
     "ray.runtime_env": _in(f"{_HERE}.runtime_env", "RuntimeEnv RuntimeEnvConfig"),
     "ray.runtime_env.runtime_env": _in(f"{_HERE}.runtime_env", "RuntimeEnv RuntimeEnvConfig"),
     "ray.job_config": _in(f"{_HERE}.runtime_env", "JobConfig")
-    | _in(f"{_HERE}.session", "LoggingConfig"),
+    | _in(f"{_HERE}.logs", "LoggingConfig"),
     "ray.cluster_utils": {
         **_in(f"{_HERE}.cluster", "Cluster cluster_not_supported"),
         "AutoscalingCluster": (),
@@ -271,12 +272,17 @@ MODULES: dict[str, Names] = {
     "ray.util.queue": _QUEUE,
     "ray.util.scheduling_strategies": _STRATEGIES,
     "ray.util.serialization": _in(f"{_HERE}.helpers", "register_serializer deregister_serializer"),
-    "ray.util.state": _in("rsim.util.state", _STATE),
-    "ray.util.state.api": _in("rsim.util.state", _STATE),
+    "ray.util.state": _STATE_API,
+    "ray.util.state.api": _STATE_API,
     "ray.util.state.common": _in(
         "rsim.util.state.schema",
         "StateSchema TaskState ActorState ObjectState WorkerState NodeState PlacementGroupState "
         "JobState",
+    )
+    | _in(
+        f"{_HERE}.state_client",
+        "StateResource SummaryResource ListApiOptions GetApiOptions SummaryApiOptions "
+        "DEFAULT_RPC_TIMEOUT DEFAULT_LIMIT RAY_MAX_LIMIT_FROM_API_SERVER",
     ),
     "ray.util.state.exception": _in(
         f"{_HERE}.exceptions", "DataSourceUnavailable RayStateApiException ServerUnavailable"
@@ -292,7 +298,7 @@ MODULES: dict[str, Names] = {
     "ray.experimental.tqdm_ray": _in(f"{_HERE}.progress", "instance safe_print tqdm"),
     "ray.experimental.ui": _in(f"{_HERE}.progress", "task_timeline"),
     "ray.experimental.state": {},
-    "ray.experimental.state.api": _in("rsim.util.state", _STATE),
+    "ray.experimental.state.api": _STATE_API,
     "ray.experimental.internal_kv": _in(f"{_HERE}.helpers", "_internal_kv_reset")
     | _in(
         f"{_HERE}.key_values",
@@ -336,6 +342,8 @@ MODULES: dict[str, Names] = {
 }
 
 _MOVED = {
+    "ray.experimental.state.common": "ray.util.state.common",
+    "ray.experimental.state.exception": "ray.util.state.exception",
     "ray.gcs_utils": "ray._private.gcs_utils",
     "ray.internal.internal_api": "ray._private.internal_api",
     "ray.ray_constants": "ray._private.ray_constants",

@@ -15,7 +15,7 @@ import rsim
 from rsim.api import options as rsim_options
 from rsim.runtime import checks
 
-_WITHOUT_EFFECT = ("_labels", "_metadata", "_num_objects_per_yield")
+_WITHOUT_EFFECT = ("_labels", "_metadata")
 """What is recorded of a task, not what it does."""
 
 _ACCELERATOR_SHARE = 0.001
@@ -68,6 +68,8 @@ def translated(given: Mapping[str, Any], what: str) -> dict[str, Any]:
     _check(options, what)
     for name in _WITHOUT_EFFECT:
         options.pop(name, None)
+    if options.get("_num_objects_per_yield") == 1:  # Ray's default
+        del options["_num_objects_per_yield"]
     for name, reason in _REFUSED.items():
         if options.pop(name, None):
             raise NotImplementedError(f"the option {name} of Ray is not in rsim: {reason}")

@@ -15,8 +15,9 @@ from typing import Any
 
 import rsim
 from rsim.as_ray import cluster
-from rsim.as_ray.arguments import check_others, check_resources, keeps_quiet
+from rsim.as_ray.arguments import check_others, check_resources, keeps_quiet, override
 from rsim.as_ray.exceptions import RaySystemError
+from rsim.as_ray.logs import LoggingConfig, configure
 from rsim.as_ray.runtime_env import JobConfig
 from rsim.exceptions import RsimTaskError
 from rsim.runtime import checks
@@ -36,33 +37,6 @@ _LOCAL_MODE = (
     "rsim.as_ray.install('sim'), `python -m rsim.as_ray --backend sim` or "
     "`pytest --rsim-as-ray=sim`"
 )
-
-
-_ENCODINGS = ("TEXT", "JSON")
-_RECORD_ATTRIBUTES = frozenset((*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"))
-
-
-class LoggingConfig:
-    """Ray's settings of logging; without effect, as rsim leaves logging alone. Raises ValueError
-    for those that Ray does not know.
-    """
-
-    def __init__(
-        self,
-        encoding: str = "TEXT",
-        log_level: str = "INFO",
-        additional_log_standard_attrs: Any = (),
-    ) -> None:
-        if encoding not in _ENCODINGS:
-            raise ValueError(
-                f"Invalid encoding type: {encoding}; valid are {', '.join(_ENCODINGS)}"
-            )
-        for name in additional_log_standard_attrs:
-            if name not in _RECORD_ATTRIBUTES:
-                raise ValueError(f"Unknown python logging standard attribute: {name}")
-        self.encoding = encoding
-        self.log_level = log_level
-        self.additional_log_standard_attrs = list(additional_log_standard_attrs)
 
 
 class RayContext(Mapping[str, Any]):
@@ -123,6 +97,7 @@ def init(
     local_mode: bool = False,
     ignore_reinit_error: bool = False,
     job_config: JobConfig | None = None,
+    logging_config: LoggingConfig | None = None,
     log_to_driver: bool | None = None,
     namespace: str | None = None,
     runtime_env: Any = None,
@@ -146,6 +121,7 @@ def init(
     check_resources(resources or ())
     if rsim.is_initialized():
         return _running(ignore_reinit_error)
+    configure(logging_config)
     job = job_config or JobConfig()
     given: dict[str, Any] = {
         "num_cpus": num_cpus,
@@ -165,8 +141,9 @@ def init(
         _refuse_sizes({**given, "_system_config": others.get("_system_config")})
         session = found.start(settings)
     else:
+        override(given)
         used = {name: value for name, value in given.items() if value is not None}
-        used["resources"] = cluster.head_resources(resources)
+        used["resources"] = cluster.head_resources(given["resources"])
         used["labels"] = cluster.labels_of(cluster.head_name(), labels)
         session = rsim.init(**used, **settings, **meant)
     where = found.address if found is not None else None

@@ -197,6 +197,9 @@ class Actors:
         if living is not None:
             living.ended = ENDED_ITSELF
             living.exited = True
+            call = self._node.scheduler.workers[event.client].calls.get(event.task_id)
+            if call is not None:
+                call.started_ns, call.ended_ns = event.started_ns, event.ended_ns
             self._node.scheduler.stop_worker(event.client, kill=False)
 
     def lives_here(self, actor_id: bytes) -> bool:

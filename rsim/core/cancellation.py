@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rsim.core.effects import InterruptTask
+from rsim.core.facts import FORCED
 from rsim.core.ids import creator, is_put
 from rsim.core.messages import CancelForward
 from rsim.core.work import DONE, FORWARDED, READY, SENT, Task, cancellation
@@ -113,6 +114,6 @@ class Cancellation:
             if not worker.recalled:
                 node.scheduler.recall(worker)
         elif force:
-            node.scheduler.stop_worker(client, kill=True)
+            node.scheduler.stop_worker(client, kill=True, why=FORCED)
         else:
             node.step.out.append(InterruptTask(client, task.spec.task_id))

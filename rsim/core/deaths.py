@@ -27,12 +27,12 @@ class Deaths:
     def worker_exited(self, event: WorkerExited) -> None:
         """A worker is gone."""
         node, client = self._node, event.client
-        worker = node.scheduler.workers.get(client)
+        worker, shortage = node.scheduler.workers.get(client), node.shortage.cause(event)
         if worker is not None:
             actor = node.actors.actor_at(client)
-            reason = node.actors.end_of(client) or event.reason
+            reason = shortage or node.actors.end_of(client) or worker.why or event.reason
             node.history.worker_ended(worker, actor, reason, node.step.now_ns)
-        self._end_worker(client, event.reason, node.shortage.cause(event))
+        self._end_worker(client, event.reason, shortage)
         node.scheduler.replace_workers()
         node.reserved.worker_gone(client)
 

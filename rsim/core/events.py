@@ -220,6 +220,10 @@ class ActorExited(Event, tag="e", frozen=True):
     """The actor of this worker has decided to end, after what it has begun."""
 
     client: int
+    task_id: bytes = b""
+    """The call that has decided so, and is over; empty: it was the actor's creation."""
+    started_ns: int = -1
+    ended_ns: int = -1
 
 
 class GroupsRequested(Event, tag="pg", frozen=True):

@@ -32,6 +32,12 @@ RESTARTING, DEAD = "RESTARTING", "DEAD"
 ENDED_ITSELF = "it ended itself by exit_actor() or sys.exit()"
 """Why an actor, and its worker, may be gone."""
 
+SPENT = "it has run a function as often as max_calls allows"
+FORCED = "its task was cancelled by force"
+UNMADE = "the constructor of its actor raised"
+SHORT = "its node ran out of memory"
+"""Why else a worker was told to end."""
+
 HANDLE, PINNED, USED = "ACTOR_HANDLE", "PINNED_IN_MEMORY", "USED_BY_PENDING_TASK"
 REFERENCE, CAPTURED, UNKNOWN = "LOCAL_REFERENCE", "CAPTURED_IN_OBJECT", "UNKNOWN_STATUS"
 """Why an object is kept."""

@@ -130,7 +130,7 @@ class History:
             ActorFact(
                 self._node,
                 actor_id,
-                task.spec.name,
+                task.spec.options.function or task.spec.name,
                 DEAD,
                 "",
                 0,

@@ -248,7 +248,7 @@ def actor_facts(node: Node) -> Iterator[ActorFact]:
         yield ActorFact(
             node.name,
             actor_id,
-            task.spec.name,
+            task.spec.options.function or task.spec.name,
             _actor_state(task, owned.at),
             owned.at,
             0,

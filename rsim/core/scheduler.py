@@ -17,6 +17,7 @@ from rsim.core.config import NodeConfig
 from rsim.core.devices import Grant
 from rsim.core.effects import RecallTasks, SetTimer, StartWorker, StopWorker
 from rsim.core.events import TaskDone
+from rsim.core.facts import SPENT, UNMADE
 from rsim.core.machine import Step
 from rsim.core.ready import ReadyQueues
 from rsim.core.records import ActorOptions, Demand
@@ -221,8 +222,10 @@ class LocalScheduler:
                 self._refill(worker, self.ready.queues[0])
         elif creates_actor and task.spec.creation is not None:
             self._settle_actor(worker, task.spec.creation)
+        elif task.spec.creation is not None:
+            self._retire(worker, UNMADE)
         elif task.spec.options.max_calls and self._used_up(worker, task):
-            self._retire(worker)
+            self._retire(worker, SPENT)
         else:
             self._vacate(worker)
         return task
@@ -268,11 +271,11 @@ class LocalScheduler:
         runs = worker.spent[function_id] = worker.spent.get(function_id, 0) + 1
         return runs >= task.spec.options.max_calls
 
-    def _retire(self, worker: Worker) -> None:
+    def _retire(self, worker: Worker, why: str) -> None:
         """End an idle worker, and use what it held."""
         self._free(worker)
         worker.state = DOOMED
-        self.stop_worker(worker.client, kill=False)
+        self.stop_worker(worker.client, kill=False, why=why)
         self.dispatch()
 
     def _settle_actor(self, worker: Worker, creation: ActorOptions) -> None:
@@ -454,11 +457,11 @@ class LocalScheduler:
                 self._start_worker()
         self.dispatch()
 
-    def stop_worker(self, client: int, kill: bool) -> None:
+    def stop_worker(self, client: int, kill: bool, why: str = "") -> None:
         """End a worker."""
         worker = self.workers.get(client)
         if worker is not None:
-            worker.stopped = True
+            worker.stopped, worker.why = True, worker.why or why
         self._step.out.append(StopWorker(client, kill))
 
     # -- checks ------------------------------------------------------------------------------------

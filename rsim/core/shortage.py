@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rsim.core.effects import SetTimer
+from rsim.core.facts import SHORT
 from rsim.core.records import ErrorInfo
 from rsim.core.work import ACTOR, BUSY, DONE, WAITING, Task, Worker, cancellation
 
@@ -57,7 +58,7 @@ class Shortage:
         if not scarcity:
             return ""
         who = f"pid {event.pid}, " if event.pid else ""
-        return f"its node ran out of memory: {scarcity} ({who}{event.reason})"
+        return f"{SHORT}: {scarcity} ({who}{event.reason})"
 
     def struck(self, task: Task, error: ErrorInfo) -> None:
         """A task died so: let it run again after a while, if it may; its owner decides."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from rsim.core.actors import actor_of
 from rsim.core.effects import CopyError, StartTask, StartTasks, StoreError
 from rsim.core.events import TaskFinished
+from rsim.core.facts import UNMADE
 from rsim.core.history import INPUT_ERROR, NO_ATTEMPT, user_error
 from rsim.core.ids import return_id
 from rsim.core.lineage import results_of
@@ -160,7 +161,7 @@ class Tasks:
         task.started_ns, task.ended_ns = event.started_ns, event.ended_ns
         if task.spec.creation is not None:
             if event.error:
-                self._creation_failed(task, event.message)
+                self._creation_failed(task, event)
                 return
             node.actors.settled(task, event.client)
             if event.title:
@@ -183,8 +184,10 @@ class Tasks:
         if task.spec.actor:
             node.actors.call_finished(task)
 
-    def _creation_failed(self, task: Task, message: str) -> None:
-        text = f"{task.spec.name} is dead: its constructor raised {message}"
+    def _creation_failed(self, task: Task, event: TaskFinished) -> None:
+        text = f"{task.spec.name} is dead: its constructor raised {event.message}"
+        worker = self._node.scheduler.workers[event.client]
+        worker.why = f"{UNMADE} {event.message}"
         self.fail(task, ErrorInfo("ActorDiedError", text, actor_of(task)))
 
     def outcome(self, task: Task, event: TaskFinished | TaskOutcome, executor: int | str) -> None:

@@ -90,6 +90,7 @@ class Worker:
         "stopped",
         "tasks",
         "title",
+        "why",
     )
 
     def __init__(self, client: int) -> None:
@@ -118,6 +119,8 @@ class Worker:
         self.started_ns = 0
         self.stopped = False
         """It was told to end."""
+        self.why = ""
+        """What for, unless that is its actor's end."""
 
     @property
     def lendable(self) -> Demand:

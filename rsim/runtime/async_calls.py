@@ -38,7 +38,7 @@ async def _live(
 ) -> None:
     if executor.perform(task, client.base, executor.run_alone):
         calls = executor.calls = AsyncCalls(executor, client, stage, options)
-        client.has_loop = True
+        client.has_loop, client.exits = True, calls.exits
         while not calls.ended.done():
             with contextlib.suppress(asyncio.CancelledError):  # by a method that cancels all tasks
                 await asyncio.shield(calls.ended)
@@ -63,6 +63,12 @@ def abandon(loop: asyncio.AbstractEventLoop) -> None:
             task.get_coro().close()
 
 
+def _see(task: asyncio.Task[Any]) -> None:
+    """What it has raised is known: asyncio need not tell."""
+    if not task.cancelled():
+        task.exception()
+
+
 def _tasks_of(loop: asyncio.AbstractEventLoop) -> list[asyncio.Task[Any]]:
     """Those that are not done, in the same order each time."""
     return sorted(asyncio.all_tasks(loop), key=lambda task: natural_key(task.get_name()))
@@ -83,6 +89,16 @@ class AsyncCalls(Calls):
         self._tasks: dict[bytes, asyncio.Task[None]] = {}
         self._begun: set[bytes] = set()
         """Calls whose asyncio tasks have run: only these can be cancelled by asyncio's means."""
+
+    def exits(self) -> None:
+        """The actor is to end: what a call raises then tells it, but nobody sees what is raised in
+        an asyncio task of the program's own.
+        """
+        with contextlib.suppress(RuntimeError):  # a thread of the program's own
+            task = asyncio.current_task()
+            if task is not None and task not in self._tasks.values():
+                task.add_done_callback(_see)
+                self._executor.exit()
 
     def leave(self) -> None:
         if not self.ended.done():

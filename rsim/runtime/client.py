@@ -67,6 +67,8 @@ class Client(Holdings):
         """Whether this is the client of an actor's worker."""
         self.has_loop = False
         """Whether that actor's calls run on an event loop, which no call should block."""
+        self.exits: Callable[[], None] | None = None
+        """To be told there that `exit_actor` was called."""
         self.consumer = Consumer(self)
         self.tenancy: wire.Tenancy | None = None
         """Of the task that its worker runs, or of the actor that lives there."""

@@ -46,6 +46,10 @@ class Calls:
         self._groups.update((name, _Group(limit)) for name, limit in options.groups)
         self._contexts: dict[bytes, TaskContext] = {}
         """Of the calls that have begun."""
+        self._again: dict[bytes, RunTask] = {}
+        """Calls that came to be run again before their last run was over: its end has been told,
+        but what it held is not all given back.
+        """
         self._closed = False
 
     @property
@@ -62,6 +66,9 @@ class Calls:
         with self._lock:
             if self._closed:
                 return  # the actor's end is the answer
+            if task.task_id in self._contexts:
+                self._again[task.task_id] = task
+                return
             if group.running >= group.limit:
                 group.waiting[task.task_id] = task
                 return
@@ -75,6 +82,9 @@ class Calls:
         group = self._group_of(task)
         with self._lock:
             del self._contexts[task.task_id]
+            again = self._again.pop(task.task_id, None)
+            if again is not None:
+                group.waiting[task.task_id] = again
             if group.waiting:
                 following = group.waiting.pop(next(iter(group.waiting)))
                 return following, self._enter(following)
@@ -88,9 +98,8 @@ class Calls:
         """Give back a call that waits, or tell one that runs. False: it is not here."""
         with self._lock:
             context = self._contexts.get(task_id)
-            waited = context is None and any(
-                group.waiting.pop(task_id, None) is not None for group in self._groups.values()
-            )
+            queues = (self._again, *(group.waiting for group in self._groups.values()))
+            waited = any([queue.pop(task_id, None) is not None for queue in queues])
         if waited:
             self._executor.give_back(task_id)
         elif context is not None:
@@ -102,6 +111,7 @@ class Calls:
         """The actor ends itself: what runs may end, and nothing begins any more."""
         with self._lock:
             self._closed = True
+            self._again.clear()
             for group in self._groups.values():
                 group.waiting.clear()
 

@@ -314,6 +314,7 @@ class Executor:
         if task.kind == CREATION:
             title = _title_of(value)
             self._actor, self.title, value = value, title or task.name, None
+            self._stage.hosts(task.name)
         client, retryable, message = self._client, False, ""
         if kind is Broken:
             retryable, message = value
@@ -358,10 +359,8 @@ class Executor:
         exception = errors.legible(exception)
         number, task_id = self._client.number, task.task_id
         if task.kind == CALL and _ends_actor(exception):
-            self._exited = True
-            if self.calls is not None:
-                self.calls.close()
-            return ActorExited(number)
+            self._close()
+            return ActorExited(number, task_id, context.started_ns, self._client.channel.now_ns())
         if task.kind == CREATION and isinstance(exception, ActorExit):
             self._exited = True  # it lived, if not for long
             return self.success(task, context, exception)
@@ -376,6 +375,16 @@ class Executor:
         message = _in_words(exception, task.kind == CREATION)
         results = errors_of(exception, task)
         return TaskFinished(number, task_id, results, True, retryable, message, False, *times)
+
+    def exit(self) -> None:
+        """The actor ends itself, by something else than a call."""
+        self._close()
+        self._client.channel.send(ActorExited(self._client.number))
+
+    def _close(self) -> None:
+        self._exited = True
+        if self.calls is not None:
+            self.calls.close()
 
     def called_off(self, task: RunTask, context: TaskContext, in_time: bool) -> Event:
         """What to report of a cancelled call of an asynchronous actor. What stops it, unless it was

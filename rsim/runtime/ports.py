@@ -150,6 +150,9 @@ class Ports:
 class Stage(Protocol):
     """What a worker runs the calls of its actor on. One per worker."""
 
+    def hosts(self, name: str) -> None:
+        """The worker is from now on that of an actor of this class. In its main thread."""
+
     def spawn(self, work: Callable[[], None]) -> None:
         """Run ``work`` in a thread of its own."""
 

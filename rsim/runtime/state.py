@@ -65,7 +65,7 @@ def tasks(found: Iterable[TaskFact]) -> list[TaskFact]:
     told: dict[tuple[bytes, int], list[TaskFact]] = {}
     for fact in sorted(found, key=lambda fact: fact.owner != fact.node):
         told.setdefault((fact.task_id, fact.attempt), []).append(fact)
-    merged = [_one_attempt(each) for each in told.values()]
+    merged = [_as_it_ended(_one_attempt(each)) for each in told.values()]
     return sorted(merged, key=lambda fact: fact.submitted_ns)
 
 
@@ -78,6 +78,16 @@ def _one_attempt(told: list[TaskFact]) -> TaskFact:
     if owner.state in (facts.FINISHED, facts.FAILED):
         state, error = owner.state, owner.error
     return msgspec.structs.replace(ran, state=state, error=error, submitted_ns=owner.submitted_ns)
+
+
+def _as_it_ended(fact: TaskFact) -> TaskFact:
+    """A task that was interrupted while it ran, and a call that has ended its actor, have FINISHED,
+    as in Ray, though their refs are errors.
+    """
+    ends_well = "ActorDiedError" if fact.actor else "TaskCancelledError"
+    if fact.error is None or fact.creates or fact.started_ns < 0 or fact.error.kind != ends_well:
+        return fact
+    return msgspec.structs.replace(fact, state=facts.FINISHED, error=None)
 
 
 def _where_it_ran(told: list[TaskFact], owner: TaskFact | None) -> TaskFact:

@@ -401,6 +401,9 @@ class Worker:
 
     # -- the stage -----------------------------------------------------------------------------
 
+    def hosts(self, name: str) -> None:
+        """No list of processes shows it."""
+
     def spawn(self, work: Callable[[], None]) -> None:
         self._threads += 1
         strand = self._new_strand(f"{self.strand.name}.thread-{self._threads}")

@@ -146,6 +146,13 @@ def test_unless_the_environment_forbids_it(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("RAY_ENABLE_AUTO_CONNECT", "0")
     with pytest.raises(ray.exceptions.RaySystemError, match="RAY_ENABLE_AUTO_CONNECT"):
         ray.put(1)
+    for mistake in (ray.cancel, ray.kill):
+        with pytest.raises(ray.exceptions.RaySystemError, match="has not been started yet"):
+            mistake(None)
+    monkeypatch.delenv("RAY_ENABLE_AUTO_CONNECT")
+    with pytest.raises(TypeError, match="cancel"):
+        ray.cancel(None)
+    assert ray.is_initialized()
 
 
 def test_environment_variables_of_the_job() -> None:
@@ -155,3 +162,18 @@ def test_environment_variables_of_the_job() -> None:
     ray.init(num_cpus=1, runtime_env=ray.runtime_env.RuntimeEnv(**variables))
     assert ray.get(ray.remote(os.getenv).remote("OF_THE_JOB")) == "yes"
     assert "OF_THE_JOB" not in os.environ
+
+
+def test_the_environment_may_say_what_the_node_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    told = '{"CPU": 3, "disk": 4, "own": 5, "object_store_memory": 100000000}'
+    monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", told)
+    ray.init(num_cpus=1, num_gpus=2, resources={"own": 1})
+    has = ray.cluster_resources()
+    assert (has["CPU"], has["GPU"], has["disk"], has["own"]) == (3, 2, 4, 5)
+    assert has["object_store_memory"] == 100_000_000
+    ray.shutdown()
+    monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", "[]")
+    with pytest.raises(ValueError, match="RAY_OVERRIDE_RESOURCES must be the JSON of a dict"):
+        ray.init()

@@ -24,6 +24,7 @@ def test_some_are_without_effect() -> None:
     ray.init(num_cpus=1)
     assert ray.get(ray.remote(_labels={"a": "b"})(f).remote()) == 1
     assert ray.get(ray.remote(f).options(runtime_env={}).remote()) == 1
+    assert ray.get(ray.remote(f).options(_num_objects_per_yield=1).remote()) == 1
 
 
 @pytest.mark.parametrize("value", ["no", None])
@@ -47,6 +48,7 @@ def test_whether_events_are_recorded_is_a_bool(value: object) -> None:
         ({"num_gpus": 1e-7}, ValueError, "resource num_gpus cannot go beyond 0.0001"),
         ({"resources": {"CPU": 1}}, ValueError, "keyword instead of 'CPU' and 'GPU'"),
         ({"resources": {"a": -1}}, ValueError, "resource a cannot be negative"),
+        ({"_num_objects_per_yield": 2}, NotImplementedError, "_num_objects_per_yield"),
         ({"no_such": 1}, ValueError, "no_such is no option"),
     ],
 )

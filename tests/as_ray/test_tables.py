@@ -22,7 +22,11 @@ def test_tables() -> None:
     actor = Actor.options(name="one").remote()
     node = ray.get(actor.ready.remote())
     (told,) = state.actors().values()
-    assert (told["Name"], told["State"], told["ActorClassName"]) == ("one", "ALIVE", "Actor")
+    assert (told["Name"], told["State"], told["ActorClassName"]) == (
+        "one",
+        "ALIVE",
+        "test_tables.<locals>.Actor",
+    )
     assert told["Address"]["NodeID"] == node
     assert state.actors(actor_id=told["ActorID"]) == told and state.actors("00" * 20) == {}
     assert state.actors(actor_state_name="DEAD") == {}

@@ -419,6 +419,45 @@ class Server:
             marks.leave(folder, "over")
 
 
+@rsim.remote
+class Leaver:
+    """Ends by an asyncio task of its own."""
+
+    def __init__(self, at_once=False):
+        if at_once:
+            self.background = asyncio.create_task(self.leave())
+
+    async def leave(self):
+        rsim.actor.exit_actor()
+
+    async def start(self):
+        self.background = asyncio.create_task(self.leave())
+        await asyncio.sleep(0)
+        return "started"
+
+    async def leave_within(self):
+        await asyncio.gather(asyncio.create_task(self.leave()))
+
+
+@pytest.mark.parametrize("way", ["start", "leave_within", "at_once"])
+def test_an_actor_exits_by_a_task_of_its_own(rt, way):
+    leaver = Leaver.remote(way == "at_once")
+    if way == "start":
+        assert rsim.get(leaver.start.remote()) == "started"
+    if way == "leave_within":
+        with pytest.raises(ActorDiedError, match=r"exit_actor\(\)"):
+            rsim.get(leaver.leave_within.remote())
+    marks.await_that(lambda: has_exited(leaver), "the actor's end")
+
+
+def has_exited(actor):
+    """A call that comes at the same moment may still be run."""
+    try:
+        return not rsim.get(actor.__ray_ready__.remote())
+    except ActorDiedError as error:
+        return "exit_actor()" in str(error)
+
+
 @pytest.mark.parametrize("method", ["leave", "__ray_terminate__"])
 def test_an_actor_that_exits_ends_what_it_has_begun(rt, tmp_path, method):
     server = Server.remote()

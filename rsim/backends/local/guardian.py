@@ -31,6 +31,7 @@ from typing import Final, NoReturn
 
 from rsim.backends.local import worker as program
 from rsim.backends.local.memory_monitor import MemoryMonitor
+from rsim.backends.local.naming import name_process
 from rsim.backends.local.warden import MESSAGE_BYTES
 
 _PR_SET_PDEATHSIG: Final = 1
@@ -110,6 +111,7 @@ class Guardian:
             if os.getppid() != guardian_pid:
                 os._exit(1)
             os.setsid()
+            name_process("worker")
             self._driver.close()
             os.close(self._driver_fd)
             for pidfd in self._children:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Coroutine
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from rsim.backends.local.naming import name_process
 from rsim.backends.local.rest import Rest
 from rsim.backends.local.spinning import Spinner
 from rsim.runtime.async_calls import abandon
@@ -40,6 +41,10 @@ class LocalStage:
         self._idle_threads = 0
 
     # -- Stage -------------------------------------------------------------------------------------
+
+    def hosts(self, name: str) -> None:
+        """Call the process after its actor."""
+        name_process(name)
 
     def spawn(self, work: Work) -> None:
         """Run ``work`` in a thread that is idle, or a new one."""

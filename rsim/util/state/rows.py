@@ -47,6 +47,13 @@ _ERROR_TYPES = {
 }
 """Ray's names; others are told as they are."""
 
+_EXIT_TYPES = {
+    facts.ENDED_ITSELF: "INTENDED_USER_EXIT",
+    facts.SPENT: "INTENDED_USER_EXIT",
+    facts.FORCED: "INTENDED_USER_EXIT",
+}
+"""By why a worker was told to end."""
+
 DEFAULT_TIMEOUT_S = 30
 
 _HEAD = "node:__internal_head__"
@@ -124,12 +131,12 @@ def _task(sheet: Sheet, fact: TaskFact, titles: dict[bytes, str]) -> TaskState:
         job_id=sheet.job_id,
         actor_id=fact.actor.hex() or None,
         type=kind,
-        func_or_class_name=fact.function or function,
+        func_or_class_name=function if fact.creates else fact.function or function,
         parent_task_id=fact.parent_id.hex(),
         node_id=fact.node or None,
         worker_id=state.worker_name(fact.node, worker) if worker else None,
         worker_pid=fact.pid or None,
-        error_type=_ERROR_TYPES.get(error.kind, error.kind) if error is not None else None,
+        error_type=None if error is None else _error_type(fact, error.kind),
         language="PYTHON",
         required_resources=quantities(fact.demand),
         runtime_env_info={"serialized_runtime_env": sheet.runtime_env(fact.env_vars)},
@@ -144,6 +151,15 @@ def _task(sheet: Sheet, fact: TaskFact, titles: dict[bytes, str]) -> TaskState:
         end_time_ms=sheet.ms(fact.ended_ns),
         error_message=error.message or None if error is not None else None,
     )
+
+
+def _error_type(fact: TaskFact, kind: str) -> str:
+    """Why it failed, by Ray's names. To its callers an actor is dead whose constructor has run, and
+    raised.
+    """
+    if fact.creates and fact.started_ns >= 0 and kind == "ActorDiedError":
+        kind = USER_ERROR.kind
+    return _ERROR_TYPES.get(kind, kind)
 
 
 def actors(sheet: Sheet) -> list[ActorState]:
@@ -224,15 +240,11 @@ def _driver(sheet: Sheet, addresses: dict[str, str]) -> WorkerState:
 
 
 def _worker(sheet: Sheet, fact: WorkerFact, addresses: dict[str, str]) -> WorkerState:
-    exit_type = None
-    if not fact.alive:
-        stopped = "INTENDED_SYSTEM_EXIT" if fact.stopped else "SYSTEM_ERROR"
-        exit_type = "INTENDED_USER_EXIT" if fact.reason == facts.ENDED_ITSELF else stopped
     return WorkerState(
         worker_id=state.worker_name(fact.node, fact.client),
         is_alive=fact.alive,
         worker_type="WORKER",
-        exit_type=exit_type,
+        exit_type=None if fact.alive else _exit_type(fact),
         node_id=fact.node,
         ip=addresses.get(fact.node, ""),
         pid=fact.pid,
@@ -242,6 +254,16 @@ def _worker(sheet: Sheet, fact: WorkerFact, addresses: dict[str, str]) -> Worker
         end_time_ms=sheet.ms(fact.ended_ns) or 0,
         held_resources=quantities(fact.demand),
     )
+
+
+def _exit_type(fact: WorkerFact) -> str:
+    """What has ended a worker, by Ray's names."""
+    if fact.reason.startswith(facts.SHORT):
+        return "NODE_OUT_OF_MEMORY"
+    if fact.reason.startswith(facts.UNMADE):
+        return "USER_ERROR"
+    other = "INTENDED_SYSTEM_EXIT" if fact.stopped else "SYSTEM_ERROR"
+    return _EXIT_TYPES.get(fact.reason, other)
 
 
 def _in_detail(fact: WorkerFact) -> str:

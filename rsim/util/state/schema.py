@@ -160,8 +160,9 @@ class WorkerState(StateSchema):
     worker_type: str = field(metadata=_PLAIN)
     """WORKER or DRIVER."""
     exit_type: str | None = field(metadata=_PLAIN)
-    """INTENDED_USER_EXIT (its actor ended itself), INTENDED_SYSTEM_EXIT (it was told to stop) or
-    SYSTEM_ERROR.
+    """INTENDED_USER_EXIT (its actor ended itself, it reached `max_calls`, or its task was cancelled
+    by force), USER_ERROR (its actor's constructor raised), INTENDED_SYSTEM_EXIT (it was told to
+    stop for another reason), NODE_OUT_OF_MEMORY or SYSTEM_ERROR.
     """
     node_id: str = field(metadata=_PLAIN)
     ip: str = field(metadata=_PLAIN)

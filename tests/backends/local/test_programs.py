@@ -64,3 +64,19 @@ def test_a_module_that_calls_itself_when_a_worker_imports_it_says_so(
     result = run(sys.executable, "-c", "import careless", env=environment)
     assert "if __name__ == '__main__':" in result.stderr
     assert 'careless.py", line 1' in result.stderr
+
+
+def test_processes_are_called_after_what_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    @rsim.remote
+    class Counter:
+        def pid(self) -> int:
+            return os.getpid()
+
+    for prefix in ("rsim", "ray"):
+        if prefix == "ray":
+            monkeypatch.setenv("RSIM_PROCESS_PREFIX", prefix)
+        with rsim.init("local", num_cpus=1):
+            counter = Counter.options(num_cpus=0).remote()
+            pids = rsim.get([counter.pid.remote(), rsim.remote(os.getpid).remote()])
+            names = [Path(f"/proc/{pid}/comm").read_text().strip() for pid in pids]
+        assert names == [f"{prefix}::Counter", f"{prefix}::worker"]
