@@ -16,7 +16,7 @@ import rsim
 from rsim.runtime import current
 
 _ENCODINGS = ("TEXT", "JSON")
-_VARIABLE = "RSIM_RAY_LOGGING"
+_VARIABLE = "_RSIM_RAY_LOGGING"
 """Tells worker processes what the driver has asked for."""
 
 _OWN = frozenset((*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"))

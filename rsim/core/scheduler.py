@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from rsim.core.choices import Choices
 from rsim.core.config import NodeConfig
+from rsim.core.depths import Depths
 from rsim.core.devices import Grant
 from rsim.core.effects import RecallTasks, SetTimer, StartWorker, StopWorker
 from rsim.core.events import TaskDone
@@ -68,13 +69,8 @@ class LocalScheduler:
         self._start = start
         self._starting = 0
         self._last_client = 0
-        self._mean_ns: dict[bytes, int] = {}
-        self._depths: dict[bytes, int] = {}
-        """Most tasks of a function at one worker; 1 until the function has run."""
+        self._depths = Depths(config)
         self._recall_timer = 0
-        self._deepest = config.pipeline_depth
-        self._tiniest_ns = config.tiny_task_ns // config.pipeline_depth
-        """So short are tasks of which a worker may have the most."""
 
     # -- what is to run ----------------------------------------------------------------------------
 
@@ -166,7 +162,7 @@ class LocalScheduler:
             spec = task.spec
             if spec.function_id != function_id:
                 function_id = spec.function_id
-                depth = self._depths.get(function_id, 1)
+                depth = self._depths.of.get(function_id, 1)
             if len(ahead) >= depth:
                 break
             if spec.deps or spec.creation is not None or spec.options.max_calls:
@@ -178,19 +174,6 @@ class LocalScheduler:
         if sent:
             self.ready.count -= len(sent)
             self._start(worker, sent)
-
-    def _learn(self, function_id: bytes, sample_ns: int) -> int:
-        """A run of a function took so long: how many of its tasks a worker may have from now on,
-        no more than it does in a tiny task's time.
-        """
-        depth = self._depths.get(function_id)
-        if depth == self._deepest and sample_ns < self._tiniest_ns:
-            return depth  # and a mean that would not change it
-        mean_ns = self._mean_ns.get(function_id, sample_ns)
-        mean_ns = self._mean_ns[function_id] = (3 * mean_ns + sample_ns) // 4
-        depth = min(self._deepest, max(1, self._config.tiny_task_ns // (mean_ns + 1)))
-        self._depths[function_id] = depth
-        return depth
 
     # -- the life of an assignment -----------------------------------------------------------------
 
@@ -212,7 +195,7 @@ class LocalScheduler:
         if worker.state == DOOMED:
             return task
         now_ns = self._step.now_ns
-        depth = self._learn(task.spec.function_id, took_ns or now_ns - worker.since_ns)
+        depth = self._depths.learn(task.spec.function_id, took_ns or now_ns - worker.since_ns)
         worker.stint += 1
         if worker.blocked:
             self._take_back(worker)
@@ -258,10 +241,10 @@ class LocalScheduler:
             function_id = task.spec.function_id
             took_ns = end.ended_ns - end.started_ns or now_ns - worker.since_ns
             worker.since_ns = now_ns
-            if took_ns >= self._tiniest_ns or depths.get(function_id) != self._deepest:
-                self._learn(function_id, took_ns)
+            if took_ns >= depths.tiniest_ns or depths.of.get(function_id) != depths.deepest:
+                depths.learn(function_id, took_ns)
         worker.stint += len(ended)
-        if ended and len(self.ready.queues) == 1 and len(ahead) * 2 <= depths[function_id]:
+        if ended and len(self.ready.queues) == 1 and len(ahead) * 2 <= depths.of[function_id]:
             self._refill(worker, self.ready.queues[0])
         return ended
 
