@@ -211,7 +211,7 @@ def exit_actor() -> NoReturn:
     The call that does it, and those that the actor has not begun, raise ActorDiedError. Raises
     TypeError outside of an actor.
     """
-    from rsim.runtime.executor import ActorExit
+    from rsim.runtime.methods import ActorExit
 
     client = current.client
     if client is None or not client.hosts_actor:

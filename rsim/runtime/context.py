@@ -7,6 +7,7 @@ greenlets each see their own. Must never be set in a driver. Owns that variable.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 class TaskContext:
     """What code creates is named after the task that it belongs to."""
 
-    __slots__ = ("cancelled", "depth", "puts", "started_ns", "submissions", "task", "task_id")
+    __slots__ = ("__dict__", "cancelled", "depth", "started_ns", "task", "task_id")
 
     def __init__(self, task_id: bytes, depth: int, task: RunTask | None = None) -> None:
         self.task_id = task_id
@@ -28,8 +29,15 @@ class TaskContext:
         """Somebody has asked to cancel it, and it has been told."""
         self.started_ns = -1
         """When, by the clock of the node."""
-        self.submissions = itertools.count()
-        self.puts = itertools.count()
+
+    def __getattr__(self, name: str) -> Iterator[int]:
+        """``submissions`` and ``puts`` count what code has created; made when they are first asked
+        for, as most tasks create nothing.
+        """
+        if name not in ("submissions", "puts"):
+            raise AttributeError(name)
+        counter: Iterator[int] = self.__dict__.setdefault(name, itertools.count())  # atomic
+        return counter
 
 
 RUNNING: ContextVar[TaskContext | None] = ContextVar("rsim_running", default=None)

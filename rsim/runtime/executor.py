@@ -13,7 +13,6 @@ import pickle
 import sys
 import traceback
 from collections.abc import Callable
-from functools import partial
 from types import GeneratorType
 from typing import Any, NoReturn
 
@@ -33,6 +32,7 @@ from rsim.runtime import checks, errors
 from rsim.runtime.client import Client
 from rsim.runtime.concurrency import Calls, ThreadedCalls
 from rsim.runtime.context import RUNNING, TaskContext
+from rsim.runtime.methods import ActorExit, method_of
 from rsim.runtime.ports import Stage
 from rsim.runtime.results import Results, errors_of, is_retryable
 from rsim.runtime.streaming import Broken, Declared, Kept, Production, collect, is_dynamic
@@ -51,41 +51,12 @@ _LONGEST_MESSAGE = 1000
 """Of what is remembered of an error beside the error itself, in characters."""
 
 
-class ActorExit(BaseException):
-    """Raised in a method of an actor that wants to end."""
+_UNFINISHED = frozenset({Declared, Kept, Broken})
+"""What `run_alone` gives for a generator, not for what it returned."""
 
 
 class CallCancelled(BaseException):
     """Raised in place of what a cancelled call returned."""
-
-
-def _terminate(_actor: object) -> None:
-    raise ActorExit
-
-
-def _apply(actor: object, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    return function(actor, *args, **kwargs)
-
-
-def _method(actor: object, name: str) -> Callable[..., Any]:
-    """A method of an actor's class: an attribute of the actor by the same name does not hide it."""
-    if name in getattr(actor, "__dict__", ()):
-        for cls in type(actor).__mro__:
-            if name in cls.__dict__:
-                found = cls.__dict__[name]
-                bind = getattr(type(found), "__get__", None)
-                method: Callable[..., Any] = bind(found, actor, type(actor)) if bind else found
-                return method
-    method = getattr(actor, name)
-    return method
-
-
-_HIDDEN: dict[str, Callable[..., Any]] = {
-    "__ray_ready__": lambda _actor: True,
-    "__ray_terminate__": _terminate,
-    "__ray_call__": _apply,
-}
-"""Methods that every actor has."""
 
 
 class Executor:
@@ -265,10 +236,7 @@ class Executor:
     def _function(self, task: RunTask) -> Callable[..., Any]:
         """What to call: a function, the class of an actor, or a method of this worker's actor."""
         if task.kind == CALL:
-            hidden = _HIDDEN.get(task.method)
-            if hidden is not None:
-                return partial(hidden, self._actor)
-            return _method(self._actor, task.method)
+            return method_of(self._actor, task.method)
         function = self._functions.get(task.function_id)
         if function is None:
             return self._loaded(task)
@@ -301,7 +269,26 @@ class Executor:
         """What to report of a function that returned ``value`` (of a generator whose items were
         sent: how it has broken, if it has). Raises what makes it a failure.
         """
-        kind = type(value)
+        client, kind = self._client, type(value)
+        if (
+            task.num_returns == 1
+            and task.kind != CREATION
+            and kind not in _UNFINISHED
+            and not context.cancelled
+        ):  # as mostly
+            result = self._results.one(task, 0, value)
+            ended_ns = client.channel.now_ns()
+            if result.payload is None or result.contained:
+                return TaskFinished(
+                    client.number,
+                    task.task_id,
+                    (result,),
+                    started_ns=context.started_ns,
+                    ended_ns=ended_ns,
+                )
+            return TaskDone(
+                client.number, task.task_id, result.payload, context.started_ns, ended_ns
+            )
         if context.cancelled and task.kind == CALL:
             if kind is Declared:
                 value.drop()
@@ -315,7 +302,7 @@ class Executor:
             title = _title_of(value)
             self._actor, self.title, value = value, title or task.name, None
             self._stage.hosts(task.name)
-        client, retryable, message = self._client, False, ""
+        retryable, message = False, ""
         if kind is Broken:
             retryable, message = value
             results: tuple[Result, ...] = (

@@ -33,7 +33,7 @@ class TaskStream(io.TextIOWrapper):
         self.task = ""
         """Name of the running task."""
         self._marked = ""
-        self._inside_line = False
+        self.inside_line = False
 
     def write(self, text: str) -> int:
         """Write, marked with the task's name where that is new."""
@@ -43,13 +43,13 @@ class TaskStream(io.TextIOWrapper):
             self.end_line()
             self._marked = self.task
             super().write(f"{_MARK}{self.task}{_MARK_END}")
-        self._inside_line = not text.endswith("\n")
+        self.inside_line = not text.endswith("\n")
         return super().write(text)
 
     def end_line(self) -> None:
         """Complete what a task has left without a line's end, so that it is shown."""
-        if self._inside_line:
-            self._inside_line = False
+        if self.inside_line:
+            self.inside_line = False
             super().write("\n")
 
 

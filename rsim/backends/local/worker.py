@@ -104,10 +104,12 @@ class WorkerChannel:
 
     def send(self, event: Event) -> None:
         """Hand an event to the node. Blocks while the socket is full."""
-        if type(event) is TaskDone or type(event) is TaskFinished:
+        kind = type(event)
+        if kind is TaskDone or kind is TaskFinished:
             title = self.executor.title
             for stream in self._streams:
-                stream.end_line()
+                if stream.inside_line:
+                    stream.end_line()
                 if title:  # an asynchronous actor is created and called in one run
                     stream.task = title
         with self.lock:
