@@ -144,3 +144,15 @@ def test_what_is_held_when_the_session_ends_is_dropped(rig: Rig) -> None:
     with rig.reactor.lock:
         rig.channel.take_in()
     assert rig.got == [[first]]
+
+
+def test_nothing_stays_behind_that_is_added_while_others_take_in(rig: Rig) -> None:
+    class Slow(list[Event]):
+        def append(self, event: Event) -> None:
+            rig.channel.take_in()  # another thread, just after this one has looked
+            super().append(event)
+
+    sent = rig.submit(3)
+    rig.channel._held = Slow(rig.channel._held)
+    sent += rig.submit(1, first=3)
+    assert [event for together in rig.got for event in together] == sent
