@@ -56,6 +56,13 @@ def test_each_is_one_object_within_a_value():
     assert annotations["return"] == typing.Callable[parameter, str]
 
 
+def test_none_is_blamed_for_what_it_is_beside():
+    parameter = script("P = ParamSpec('P')")["P"]
+    with pytest.raises(UnserializableError, match=r"value\[1\] is a generator") as caught:
+        serialize([parameter, (each for each in ())])
+    assert "ParamSpec" not in str(caught.value)
+
+
 @since_312
 def test_an_alias():
     copy = copy_of(script("type Row = dict[str, int]")["Row"])
