@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from rsim.api import checks, registry
 from rsim.api import runtime_env as environments
+from rsim.exceptions import RsimError
 from rsim.runtime import current, refs
 
 if TYPE_CHECKING:
@@ -370,7 +371,8 @@ def running_client() -> Client:
     if current.client is None:
         start_by_itself()
     client = current.client
-    assert client is not None, "the backend has set no client"
+    if client is None:  # init() has found a session which another thread is ending
+        raise RsimError("the session is being shut down")
     return client
 
 

@@ -59,8 +59,10 @@ def abandon(loop: asyncio.AbstractEventLoop) -> None:
     """The loop will not run again: end what is left in it now, and not whenever it is collected."""
     for task in _tasks_of(loop):
         task._log_destroy_pending = False  # type: ignore[attr-defined]
-        with contextlib.suppress(BaseException):
-            task.get_coro().close()
+        coroutine = task.get_coro()
+        if coroutine is not None:  # only a task that has ended may have none, since Python 3.12
+            with contextlib.suppress(BaseException):
+                coroutine.close()
 
 
 def _see(task: asyncio.Task[Any]) -> None:
@@ -105,9 +107,17 @@ class AsyncCalls(Calls):
             self.ended.set_result(None)
 
     def _begin(self, task: RunTask, context: TaskContext) -> None:
-        self._tasks[task.task_id] = self._loop.create_task(
-            self._perform(task, context), context=self._background.copy()
-        )
+        loop = self._loop
+        own = loop.get_task_factory()
+        if own is not None:  # the actor's is for its own tasks: that may begin them here and now
+            loop.set_task_factory(None)
+        try:
+            self._tasks[task.task_id] = loop.create_task(
+                self._perform(task, context), context=self._background.copy()
+            )
+        finally:
+            if own is not None:
+                loop.set_task_factory(own)
 
     async def _perform(self, task: RunTask, context: TaskContext) -> None:
         task_id = task.task_id

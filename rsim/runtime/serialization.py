@@ -27,7 +27,7 @@ import cloudpickle
 import msgspec
 
 from rsim.exceptions import UnserializableError
-from rsim.runtime import refs
+from rsim.runtime import refs, type_names
 from rsim.runtime.refs import ForeignRefError, ObjectRef, check_known, recipe
 from rsim.runtime.unpicklable import describe, find_unpicklable
 
@@ -167,10 +167,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             self.contained[obj.binary()] = None
             return recipe(obj)
         reduced = super().reducer_override(obj)
-        return _with_slots(obj, reduced) if type(obj) in _CLASSES else reduced
-
-
-_CLASSES = frozenset({type, ABCMeta})
+        better = _BETTER.get(type(obj))
+        return reduced if better is None else better(obj, reduced)
 
 
 def _with_slots(kind: type, reduced: Any) -> Any:
@@ -180,6 +178,14 @@ def _with_slots(kind: type, reduced: Any) -> Any:
     if type(reduced) is tuple and "__slots__" in vars(kind) and not issubclass(kind, tuple):
         reduced[1][_NAMESPACE]["__slots__"] = kind.__slots__  # type: ignore[attr-defined]
     return reduced
+
+
+_BETTER: dict[type, Callable[[Any, Any], Any]] = {
+    type: _with_slots,
+    ABCMeta: _with_slots,
+    **dict.fromkeys(type_names.KINDS, type_names.reduce_name),
+}
+"""What is better than cloudpickle's way with objects of a type."""
 
 
 class _OutOfBand:
@@ -358,8 +364,8 @@ class _ExportPickler(cloudpickle.Pickler):  # type: ignore[misc]
             self.captured[obj.binary()] = obj
             return recipe(obj)
         reduced = super().reducer_override(obj)
-        if type(obj) in _CLASSES:
-            reduced = _with_slots(obj, reduced)
+        if (better := _BETTER.get(type(obj))) is not None:
+            reduced = better(obj, reduced)
         if obj is not self.exported or not isinstance(obj, type) or type(reduced) is not tuple:
             return reduced
         make, arguments, *rest = reduced

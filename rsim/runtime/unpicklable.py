@@ -20,6 +20,7 @@ from typing import Any
 import cloudpickle
 
 from rsim.exceptions import text_of, type_name
+from rsim.runtime import type_names
 from rsim.runtime.refs import ObjectRef, recipe
 
 _MAX_DEPTH = 64
@@ -69,7 +70,10 @@ class _Trial(cloudpickle.Pickler):  # type: ignore[misc]
     """cloudpickle's, to find out whether it works: what it writes is never read."""
 
     def reducer_override(self, obj: Any) -> Any:
-        return recipe(obj) if type(obj) is ObjectRef else super().reducer_override(obj)
+        if type(obj) is ObjectRef:
+            return recipe(obj)
+        reduced = super().reducer_override(obj)
+        return type_names.reduce_name(obj, reduced) if type(obj) in type_names.KINDS else reduced
 
 
 def _failure(value: object) -> Exception | None:

@@ -170,3 +170,11 @@ def test_end_of_the_program_shuts_down() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert result.stdout == "down\n"
+
+
+def test_a_call_while_another_thread_shuts_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    rsim.init(num_cpus=1)
+    with monkeypatch.context() as midway:
+        midway.setattr(current, "client", None)
+        with pytest.raises(rsim.exceptions.RsimError, match="is being shut down"):
+            rsim.put(1)
