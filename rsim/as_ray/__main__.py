@@ -13,6 +13,7 @@ import runpy
 import sys
 
 from rsim.as_ray import install
+from rsim.runtime.script import run_script
 
 _USAGE = """python -m rsim.as_ray [options] script.py [args ...]
        python -m rsim.as_ray [options] -m module [args ...]
@@ -55,44 +56,16 @@ def main() -> None:
         if os.environ.get("RSIM_ADDRESS") != "sim":
             parser.error("--seed is for a simulation: add --backend sim")
         os.environ["RSIM_SEED"] = str(given.seed)
+    if os.environ.get("RSIM_ADDRESS") == "sim":
+        from rsim.sim.virtual import standing
+
+        standing.stand()
     sys.argv = [given.program, *given.args]
     if given.module:
         sys.path.insert(0, os.getcwd())
         runpy.run_module(given.program, run_name="__main__", alter_sys=True)
     else:
-        _run_script(given.program)
-
-
-def _run_script(path: str) -> None:
-    """Run a script as Python does: its folder on the path, its names in the module `__main__`."""
-    source: str | bytes
-    if path == "-":
-        sys.path.insert(0, "")
-        source, name = sys.stdin.read(), "<stdin>"
-    else:
-        sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
-        source, name = _source_of(path), path
-    module = type(sys)("__main__")
-    module.__file__ = name
-    module.__builtins__ = __builtins__  # type: ignore[attr-defined]
-    sys.modules["__main__"] = module
-    code = compile(source, name, "exec")
-    try:
-        exec(code, vars(module))
-    except Exception as error:
-        assert error.__traceback__ is not None
-        error.__traceback__ = error.__traceback__.tb_next  # without this frame
-        sys.excepthook(type(error), error, error.__traceback__)
-        sys.exit(1)
-
-
-def _source_of(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError as error:
-        print(f"{sys.executable}: can't open file {path!r}: {error.strerror}", file=sys.stderr)
-        sys.exit(2)
+        run_script(given.program)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """The command `rsim`.
 
 Decides how its options become the environment that a program's `rsim.init()` reads. Must never do
-anything to the program itself: it runs as `python script.py` would run it. Owns no state.
+anything to the program itself: it runs as `python script.py` would run it, but for the clocks that
+it reads outside its sessions when they are simulated. Owns no state.
 """
 
 from __future__ import annotations
@@ -45,4 +46,5 @@ def run(backend: str | None, seed: int | None, script: str, args: tuple[str, ...
         environment["RSIM_SEED"] = str(seed)
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execve(sys.executable, [sys.executable, script, *args], environment)
+    runner = ["-m", "rsim.sim"] if environment.get("RSIM_ADDRESS") == "sim" else []
+    os.execve(sys.executable, [sys.executable, *runner, script, *args], environment)

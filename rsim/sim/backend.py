@@ -33,7 +33,7 @@ from rsim.sim.process import DRIVER_PID, Processes
 from rsim.sim.sources import Replay, Source
 from rsim.sim.tape import Tape, source_of
 from rsim.sim.tracing import DRIVER_NAME, Names
-from rsim.sim.virtual import Patcher, VirtualContext, Virtualisation
+from rsim.sim.virtual import Patcher, VirtualContext, Virtualisation, standing
 from rsim.sim.virtual import install as install_virtualisation
 from rsim.sim.virtual.clock import DEFAULT_EPOCH_NS
 from rsim.sim.worker import Surroundings
@@ -78,6 +78,7 @@ class SimSession:
         self._collector = real_process.Collector()
         driver = Strand(DRIVER_NAME, driver_task, streams)
         self._hub = hub = Hub(world, driver, self._switched, self._stuck, self._tidy, self._bury)
+        hub.began_ns = standing.elapsed_ns()
         hub.timer_slack_ns = round(cluster.timer_slack_s * NS_PER_S)
         self._places = places.Places(config, self._running_worker)
         self._outputs = outputs_of(config)
@@ -102,7 +103,7 @@ class SimSession:
             config.namespace,
             cluster.members[0].name,
             DRIVER_PID,
-            DEFAULT_EPOCH_NS,
+            DEFAULT_EPOCH_NS + hub.began_ns,
             env_vars=config.env_vars,
         )
         self._machines = machines = Machines(config, cluster, world, tape, shared, facts)
@@ -216,6 +217,7 @@ class SimSession:
             for undo in reversed(self._undo):
                 undo()
             self._undo.clear()
+            standing.stop_at(self._hub.began_ns + self._world.now_ns)
         for output in self._outputs:
             output.attach(None)
         self._machines.close()

@@ -37,7 +37,7 @@ class StrandContext:
         return self._strand.client
 
     def now_ns(self) -> int:
-        return self._hub.world.now_ns
+        return self._hub.began_ns + self._hub.world.now_ns
 
     def sleep_ns(self, duration_ns: int) -> None:
         slack_ns = self._hub.timer_slack_ns

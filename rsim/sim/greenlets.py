@@ -98,6 +98,8 @@ class Hub:
         self.driver = driver
         self.running: Strand | None = driver
         self.closing = False
+        self.began_ns = 0
+        """Virtual time before the session."""
         self.timer_slack_ns = 0
         """By how much user code sleeps too long."""
         self._switched = switched

@@ -22,11 +22,15 @@ def _invoke(*arguments: str, **environment: str | None) -> Result:
 def script(tmp_path: Path) -> str:
     path = tmp_path / "script.py"
     path.write_text(
-        "import sys, rsim\n"
+        "import sys, time, rsim\n"
+        "start = time.time()\n"
         "length = rsim.remote(len)\n"
         "total = sum(rsim.get([length.remote(word) for word in sys.argv[1:]]))\n"
         "session = rsim.init(ignore_reinit_error=True)\n"
         "print(__name__, session.address, session['seed'], sys.argv[1:], total)\n"
+        "rsim.get(rsim.remote(lambda: time.sleep(5)).remote())\n"
+        "rsim.shutdown()\n"
+        "print(time.time() - start, sys.path.count(''), sys.path[0] in __file__)\n"
         "sys.exit(3)\n"
     )
     return str(path)
@@ -50,7 +54,7 @@ def test_version() -> None:
 
 def test_run_sets_the_environment(script: str, executed: dict[str, Any]) -> None:
     assert _invoke("run", "--backend", "sim", "--seed", "3", script, "a", "--seed").exit_code == 0
-    command = [sys.executable, script, "a", "--seed"]
+    command = [sys.executable, "-m", "rsim.sim", script, "a", "--seed"]
     assert executed == {"argv": command, "address": "sim", "seed": "3"}
     _invoke("run", script)
     assert executed == {"argv": [sys.executable, script], "address": None, "seed": None}
@@ -86,5 +90,5 @@ def test_run_runs_the_script_as_python_does(script: str) -> None:
         env=environment,
         check=False,
     )
-    assert result.stdout == "__main__ sim 9 ['one', '--two'] 8\n", result.stderr
+    assert result.stdout == "__main__ sim 9 ['one', '--two'] 8\n5.0 0 True\n", result.stderr
     assert result.returncode == 3

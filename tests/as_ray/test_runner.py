@@ -62,6 +62,19 @@ def test_the_seed_of_a_simulation(folder: Path) -> None:
     assert done.returncode == 2 and "--backend sim" in done.stderr
 
 
+def test_what_a_script_measures_of_a_simulation_is_virtual(folder: Path) -> None:
+    (folder / "measure.py").write_text(
+        "import time, ray\n"
+        "from timeit import default_timer\n"
+        "begin, started = time.time(), default_timer()\n"
+        "ray.get([ray.remote(lambda: time.sleep(60)).remote() for _ in range(2)])\n"
+        "ray.shutdown()\n"
+        "print(round(time.time() - begin), round(default_timer() - started))\n"
+    )
+    done = run("-m", "rsim.as_ray", "--backend", "sim", "measure.py", cwd=folder)
+    assert done.stdout == "60 60\n", done.stderr
+
+
 def test_a_traceback_shows_the_program_only(folder: Path) -> None:
     done = run("-m", "rsim.as_ray", "fails.py", cwd=folder)
     assert done.returncode == 1

@@ -44,7 +44,7 @@ class Aliases:
         """Exchange the aliases held by all imported user modules."""
         for module in _user_modules():
             _exchange(vars(module), self._patcher.stand_ins)
-            if not _installed(module):
+            if not _installed(vars(module)):
                 self._exchange_in_containers(module)
                 for owner in _owners(module):
                     self._exchange_within(owner)
@@ -131,19 +131,28 @@ def _exchange(namespace: dict[str, Any], table: dict[Key, Any]) -> None:
 def _user_modules() -> Iterator[ModuleType]:
     imported: list[tuple[str, Any]] = list(sys.modules.items())  # anything can be in there
     for name, module in imported:
-        root = name.partition(".")[0]
-        if (
-            isinstance(module, ModuleType)
-            and root not in IGNORED_ROOTS
-            and (root not in sys.stdlib_module_names or name in STDLIB_MODULES)
-            and not root.startswith(IGNORED_PREFIXES)
-        ):
+        if isinstance(module, ModuleType) and (name in STDLIB_MODULES or _is_user_code(name)):
             yield module
 
 
-def _installed(module: ModuleType) -> bool:
+def _is_user_code(name: str) -> bool:
+    """Whether the module of that name is a user's or a third party's."""
+    root = name.partition(".")[0]
+    return not (
+        root in IGNORED_ROOTS
+        or root in sys.stdlib_module_names
+        or root.startswith(IGNORED_PREFIXES)
+    )
+
+
+def is_own_code(namespace: dict[str, Any]) -> bool:
+    """Whether the globals are those of a module that is neither installed nor one of Python's."""
+    return _is_user_code(namespace.get("__name__") or "") and not _installed(namespace)
+
+
+def _installed(namespace: dict[str, Any]) -> bool:
     """Whether it is a third-party package: too many functions to look into each."""
-    return "-packages" in (vars(module).get("__file__") or "")
+    return "-packages" in (namespace.get("__file__") or "")
 
 
 def _owners(module: ModuleType) -> Iterator[type | FunctionType]:

@@ -16,8 +16,11 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime
 from typing import Any
 
-from rsim.sim.virtual.context import Current, VirtualContext
+from rsim.sim.virtual.context import TimedContext
 from rsim.sim.virtual.patching import Function, Patcher
+
+Timed = Callable[[], TimedContext | None]
+"""The context of the running code; None where the real clocks are meant."""
 
 SECOND_NS = 1_000_000_000
 DEFAULT_EPOCH_NS = 1_767_225_600 * SECOND_NS  # 2026-01-01T00:00:00Z
@@ -35,7 +38,7 @@ def to_ns(seconds: float) -> int:
     return round(float(seconds) * SECOND_NS)
 
 
-def install_clock(patcher: Patcher, current: Current, epoch_ns: int) -> None:
+def install_clock(patcher: Patcher, current: Timed, epoch_ns: int) -> None:
     """Replace the clocks of `time` and `datetime` and `time.sleep`."""
     read = _counting_reader()
     _replace_clocks(patcher, current, epoch_ns, read)
@@ -43,12 +46,12 @@ def install_clock(patcher: Patcher, current: Current, epoch_ns: int) -> None:
     _replace_datetime(patcher, current, epoch_ns, read)
 
 
-def _counting_reader() -> Callable[[VirtualContext], int]:
+def _counting_reader() -> Callable[[TimedContext], int]:
     """A reader of `now_ns` that lets time pass for a context that does nothing but read."""
-    reader: VirtualContext | None = None
+    reader: TimedContext | None = None
     instant = readings = 0
 
-    def read(context: VirtualContext) -> int:
+    def read(context: TimedContext) -> int:
         nonlocal reader, instant, readings
         now = context.now_ns()
         if now != instant or context is not reader:
@@ -65,7 +68,7 @@ def _counting_reader() -> Callable[[VirtualContext], int]:
 
 
 def _replace_clocks(
-    patcher: Patcher, current: Current, epoch_ns: int, read: Callable[[VirtualContext], int]
+    patcher: Patcher, current: Timed, epoch_ns: int, read: Callable[[TimedContext], int]
 ) -> None:
     def clock(offset_ns: int, in_seconds: bool) -> Callable[[Any], Function]:
         def make(real: Any) -> Function:
@@ -119,7 +122,7 @@ def _replace_clocks(
 
 
 def _replace_calendar(
-    patcher: Patcher, current: Current, epoch_ns: int, read: Callable[[VirtualContext], int]
+    patcher: Patcher, current: Timed, epoch_ns: int, read: Callable[[TimedContext], int]
 ) -> None:
     def of_seconds(real: Any) -> Function:
         def broken_down(seconds: float | None = None, /) -> Any:
@@ -148,9 +151,9 @@ def _replace_calendar(
 
 
 def _replace_datetime(
-    patcher: Patcher, current: Current, epoch_ns: int, read: Callable[[VirtualContext], int]
+    patcher: Patcher, current: Timed, epoch_ns: int, read: Callable[[TimedContext], int]
 ) -> None:
-    def virtual_now(context: VirtualContext, cls: Any, tz: Any) -> Any:
+    def virtual_now(context: TimedContext, cls: Any, tz: Any) -> Any:
         seconds, rest_ns = divmod(epoch_ns + read(context), SECOND_NS)
         return cls.fromtimestamp(seconds, tz).replace(microsecond=rest_ns // 1000)
 

@@ -13,7 +13,19 @@ from collections.abc import Callable
 from typing import Protocol
 
 
-class VirtualContext(Protocol):
+class TimedContext(Protocol):
+    """What has a time of its own."""
+
+    def now_ns(self) -> int:
+        """Virtual nanoseconds since virtual time began."""
+        ...
+
+    def sleep_ns(self, duration_ns: int) -> None:
+        """Park the calling greenlet for `duration_ns` of virtual time; 0 only lets others run."""
+        ...
+
+
+class VirtualContext(TimedContext, Protocol):
     """What simulated user code sees of its world; one object per running driver or task.
 
     State (random streams, the current event loop) is kept per object, so the engine hands out
@@ -23,14 +35,6 @@ class VirtualContext(Protocol):
     @property
     def name(self) -> str:
         """A stable path, such as "d" or "d/0/3"."""
-        ...
-
-    def now_ns(self) -> int:
-        """Virtual nanoseconds since the session began."""
-        ...
-
-    def sleep_ns(self, duration_ns: int) -> None:
-        """Park the calling greenlet for `duration_ns` of virtual time; 0 only lets others run."""
         ...
 
     def entropy_seed(self) -> int:

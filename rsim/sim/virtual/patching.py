@@ -35,17 +35,24 @@ def key_of(value: Any) -> Key:
 class BoundStandIn:
     """Stands for a C function or a bound method: not a descriptor, pickled by its name."""
 
-    def __reduce__(self) -> str:
-        return self.__qualname__  # type: ignore[no-any-return, attr-defined]
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        home, name = self.__module__, self.__qualname__  # type: ignore[attr-defined]
+        return name if named(home, name) is self else (named, (home, name))
 
     def __repr__(self) -> str:
         return f"<virtual {self.__module__}.{self.__qualname__}>"  # type: ignore[attr-defined]
 
 
+def named(module: str, name: str) -> Any:
+    """The function of that name."""
+    __import__(module)
+    return getattr(sys.modules[module], name)
+
+
 def _stand_in(original: Any, function: Function, module: str, qualname: str) -> Any:
     """`function`, dressed as `original` found at `module`.`qualname`."""
     dressed: Any = function
-    if isinstance(original, BuiltinFunctionType | MethodType):
+    if isinstance(original, BuiltinFunctionType | MethodType | BoundStandIn):
         # A Python function would bind when it becomes a class attribute; a builtin does not.
         dressed = type("stand_in", (BoundStandIn,), {"__call__": staticmethod(function)})()
     update_wrapper(dressed, original)

@@ -10,13 +10,12 @@ in any module. Pickling would refuse them, as `time.sleep` is another function m
 from __future__ import annotations
 
 import copyreg
-import sys
 from types import BuiltinFunctionType, MethodType
 from typing import Any
 
 import cloudpickle
 
-from rsim.sim.virtual.patching import BoundStandIn, Function, Patcher, key_of
+from rsim.sim.virtual.patching import BoundStandIn, Function, Patcher, key_of, named
 
 
 def install_references(patcher: Patcher) -> None:
@@ -34,9 +33,3 @@ def install_references(patcher: Patcher) -> None:
     plain, cloud = copyreg.dispatch_table, cloudpickle.Pickler.dispatch_table
     for table, kind in ((plain, BuiltinFunctionType), (plain, MethodType), (cloud, MethodType)):
         patcher.set_item(table, kind, reducer(table.get(kind)))
-
-
-def named(module: str, name: str) -> Any:
-    """The function of that name."""
-    __import__(module)
-    return getattr(sys.modules[module], name)
