@@ -30,22 +30,17 @@ class Bulk:
         the short way, if there is one: they only queue here, or for an actor that lives here.
         """
         node = self._node
-        first, client, now_ns = together[0].spec, together[0].client, node.step.now_ns
-        actor, options, depth = first.actor, first.options, first.depth
+        template, client = together[0].spec.template, together[0].client
+        actor, options, now_ns = template.actor, template.options, node.step.now_ns
+        is_short = template.num_returns == 1 and template.creation is None
         is_open = node.lanes.is_open(actor) if actor else options is node.unbound
         table = node.tasks.table
         tasks: list[Task] = []
-        for event in together if is_open and not node.peers.watched else ():
+        for event in together if is_open and is_short and not node.peers.watched else ():
             spec = event.spec
-            if (
-                spec.options is not options
-                or spec.actor != actor
-                or spec.depth != depth
-                or spec.deps
-                or spec.borrows
-                or spec.num_returns != 1
-                or spec.creation is not None
-            ):
+            if spec.template is not template and not spec.template.queues_like(template):
+                break
+            if spec.deps or spec.borrows:
                 break
             task = Task(
                 spec=spec,
