@@ -48,6 +48,7 @@ from rsim.runtime.wire import (
     Nudge,
     Recall,
     RunTask,
+    RunTasks,
     Stop,
     decode_deliveries,
 )
@@ -228,10 +229,13 @@ class WorkerChannel:
     # -- tasks -------------------------------------------------------------------------------------
 
     def _take(self, delivery: AnyDelivery) -> None:
-        if self.stage.has_loop and isinstance(delivery, RunTask | Stop):
+        if self.stage.has_loop and isinstance(delivery, RunTask | RunTasks | Stop):
             self._take_on_loop(delivery)
-        elif isinstance(delivery, RunTask):
-            self.tasks.append(delivery)
+        elif isinstance(delivery, RunTask | RunTasks):
+            if isinstance(delivery, RunTask):
+                self.tasks.append(delivery)
+            else:
+                self.tasks.extend(delivery.each())
             if self._blocked or self._awaiting:
                 self.give_back()
             else:
@@ -252,9 +256,12 @@ class WorkerChannel:
         if parking.awaits(_IDLE) or threading.get_ident() != self.stage.main_thread:
             parking.deliver(_IDLE, delivery)
 
-    def _take_on_loop(self, delivery: RunTask | Stop) -> None:
+    def _take_on_loop(self, delivery: RunTask | RunTasks | Stop) -> None:
         if isinstance(delivery, RunTask):
             self.stage.hand(self.executor.run, delivery)
+        elif isinstance(delivery, RunTasks):
+            for task in delivery.each():
+                self.stage.hand(self.executor.run, task)
         else:
             self.stopping = True
             self.stage.hand(self.executor.leave)
