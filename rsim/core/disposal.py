@@ -7,7 +7,7 @@ to forget when the step ends.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from rsim.core.effects import ForgetValues
@@ -59,7 +59,7 @@ class Disposal:
         if entry.is_error and not (entry.seen or entry.owner):
             self._unseen.append(entry.object_id)
 
-    def forget(self, object_ids: Sequence[bytes]) -> None:
+    def forget(self, object_ids: Iterable[bytes]) -> None:
         """The shell was given inline values that nobody wants any more."""
         self._forgotten += object_ids
 

@@ -306,16 +306,17 @@ class ObjectTable:
                 continue
             if entry.lent > count:
                 entry.lent -= count
-                continue
-            entry.lent = 0
-            entry.holds -= 1
-            if entry.holds:
-                continue
-            if entry.plain is None or entry.state != INLINE or entry.lineage_holds:
-                self._garbage.append(entry)
-            else:  # nothing that is still to come in this step can want it
+            elif (
+                entry.plain is not None
+                and entry.holds == 1
+                and entry.state == INLINE
+                and not entry.lineage_holds
+            ):  # nothing that is still to come in this step can want it
                 del entries[object_id]
                 plain.append(entry)
+            else:
+                entry.lent = 0
+                self.release_entry(entry)
         if plain:
             self._on_plain_removed(plain)
 

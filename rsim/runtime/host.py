@@ -18,7 +18,7 @@ import msgspec
 
 from rsim.core import effects as fx
 from rsim.core import events
-from rsim.core.ids import FIRST_RETURN, consecutive, return_id
+from rsim.core.ids import consecutive, return_id
 from rsim.core.messages import ItemReport, ObjectLocation, TaskOutcome
 from rsim.core.node import Node
 from rsim.core.records import (
@@ -62,7 +62,6 @@ class Host:
         self._sent_functions: dict[int, set[bytes]] = {}
         transport, timers, workers = ports.transport, ports.timers, ports.workers
         self._keepers: dict[type[events.Event], Callable[[Any], bool]] = {
-            events.TaskDone: self._task_done,
             events.TaskFinished: self._task_finished,
             events.ItemYielded: self._item_yielded,
             events.ObjectPut: self._object_put,
@@ -77,6 +76,7 @@ class Host:
         self._actions: dict[type[fx.Effect], Callable[[Any], None]] = {
             fx.StartTask: self._start_task,
             fx.StartTasks: self._start_tasks,
+            fx.KeepValues: lambda e: self.values.update(e.values),
             fx.RecallTasks: lambda e: self._deliver(e.client, wire.Recall()),
             fx.InterruptTask: lambda e: self._deliver(
                 e.client, wire.Interrupt(e.task_id, e.recursive)
@@ -169,9 +169,7 @@ class Host:
         for kind, group in groupby(together, type):
             alike: list[Any] = list(group)
             keep = self._keepers.get(kind)
-            if kind is events.TaskDone:
-                self.values.update(self.machine.bulk.values_of(alike))
-            elif keep is not None:
+            if keep is not None:
                 alike = [event for event in alike if keep(event)]
             kept += alike
         self._stepping = True
@@ -181,11 +179,6 @@ class Host:
             self._stepping = False
         if self._inbox:
             self.handle(self._inbox.popleft())
-
-    def _task_done(self, event: events.TaskDone) -> bool:
-        if self.machine.wants_results(event.client, event.task_id):
-            self.values[event.task_id + FIRST_RETURN] = event.payload
-        return True
 
     def _task_finished(self, event: events.TaskFinished) -> bool:
         if self.machine.wants_results(event.client, event.task_id):
