@@ -195,8 +195,8 @@ class LocalScheduler:
         task = worker.tasks.popleft()
         if worker.state == DOOMED:
             return task
-        now_ns = self._step.now_ns
-        depth = self._depths.learn(task.spec.function_id, took_ns or now_ns - worker.since_ns)
+        template, now_ns = task.spec.template, self._step.now_ns
+        depth = self._depths.learn(template.function_id, took_ns or now_ns - worker.since_ns)
         worker.stint += 1
         if worker.blocked:
             self._take_back(worker)
@@ -204,11 +204,11 @@ class LocalScheduler:
             worker.since_ns = now_ns
             if len(self.ready.queues) == 1 and len(worker.tasks) * 2 <= depth:
                 self._refill(worker, self.ready.queues[0])
-        elif creates_actor and task.spec.creation is not None:
-            self._settle_actor(worker, task.spec.creation)
-        elif task.spec.creation is not None:
+        elif creates_actor and template.creation is not None:
+            self._settle_actor(worker, template.creation)
+        elif template.creation is not None:
             self._retire(worker, UNMADE)
-        elif task.spec.options.max_calls and self._used_up(worker, task):
+        elif template.options.max_calls and self._used_up(worker, task):
             self._retire(worker, SPENT)
         else:
             self._vacate(worker)
