@@ -184,8 +184,10 @@ class Node:
         while scheduler.due:
             scheduler.dispatch()
             self.settle()
-        self.objects.collect()
-        self.disposal.end_step()
+        if self.objects.garbage:
+            self.objects.collect()
+        if self.disposal.forgotten:
+            self.disposal.end_step()
         if self.peers.watched or self.peers.unplaced:  # else nobody needs to know what is free
             self.peers.end_step()
         return step.take()

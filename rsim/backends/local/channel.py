@@ -113,7 +113,10 @@ class DriverChannel:
             raise RsimError(self.closed)
         self._sent += 1 + len(self._held)
         last = self._last
-        self.take_in()
+        if self._held or self._late:
+            self.take_in()
+        else:
+            self._last = self._alike = None
         if type(event) is TaskSubmitted:
             template = self._last = event.spec.template
             if last is not None and template.queues_like(last) and self._would_queue(event.spec):
