@@ -90,17 +90,11 @@ class ActorClass:
         index: int = -1,
     ) -> ActorHandle:
         definition = self._definition
-        (ref,) = client.submit(
-            definition.function_id,
-            definition.name,
-            args,
-            kwargs,
-            self._task,
-            1,
-            definition.parameters.names,
-            creation=creation,
-            index=index,
+        context = client.context
+        template = client.template(
+            context, definition.function_id, definition.name, self._task, creation=creation
         )
+        (ref,) = client.submit(context, template, args, kwargs, definition.parameters.names, index)
         return ActorHandle(ref, self._interface)
 
     def options(self, **options: Any) -> ActorClass:

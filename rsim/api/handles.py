@@ -19,9 +19,11 @@ from rsim.api.returning import returned
 from rsim.api.session import running_client
 from rsim.exceptions import PendingCallsLimitExceeded
 from rsim.runtime import current
+from rsim.runtime.context import RUNNING, TaskContext
 from rsim.runtime.refs import ObjectRef
 
 if TYPE_CHECKING:
+    from rsim.core.records import TaskTemplate
     from rsim.runtime.client import Client
 
 __tracebackhide__ = True  # pytest shows the caller's line instead
@@ -179,6 +181,7 @@ class ActorMethod:
 
     __slots__ = (
         "_actor",
+        "_bound",
         "_described",
         "_fewest",
         "_interface",
@@ -206,6 +209,7 @@ class ActorMethod:
             self._ref = handle._ref
             self._interface, self._pending = handle._interface, handle._pending
         self._actor = self._ref.binary()
+        self._bound: tuple[TaskContext, TaskTemplate] | None = None
         self._name = name
         self._described = described
         self._options = options
@@ -236,17 +240,20 @@ class ActorMethod:
                 raise checks.foreign(value)
         if self._pending is not None:
             self._pending.make_room(client, self._qualified)
-        refs = client.submit(
-            b"",
-            self._qualified,
-            args,
-            kwargs,
-            self._task,
-            self._results,
-            self._described[0].names,
-            actor=self._actor,
-            method=self._name,
-        )
+        context = RUNNING.get() or client.base
+        bound = self._bound
+        if bound is None or bound[0] is not context:
+            template = client.template(
+                context,
+                b"",
+                self._qualified,
+                self._task,
+                self._results,
+                actor=self._actor,
+                method=self._name,
+            )
+            self._bound = bound = context, template
+        refs = client.submit(context, bound[1], args, kwargs, self._described[0].names)
         if self._pending is not None:
             self._pending.calls += refs[:1]
         return refs[0] if self._results == 1 else returned(refs, self._results, self._task.extras)

@@ -19,10 +19,15 @@ from rsim.api.parameters import Parameters
 from rsim.api.returning import number_of, returned
 from rsim.api.session import running_client
 from rsim.runtime import current
+from rsim.runtime.context import RUNNING, TaskContext
 from rsim.runtime.refs import ObjectRef
 
 if TYPE_CHECKING:
+    from rsim.core.records import TaskTemplate
+    from rsim.runtime.client import Client
     from rsim.runtime.generators import ObjectRefGenerator
+
+    Bound = tuple[TaskContext, TaskTemplate]
 
 __tracebackhide__ = True  # pytest shows the caller's line instead
 
@@ -39,6 +44,7 @@ class RemoteFunction(Generic[T_co]):
 
     __slots__ = (  # a little quicker than attributes of __dict__, which holds the description
         "__dict__",
+        "_bound",
         "_definition",
         "_fewest",
         "_most",
@@ -55,6 +61,7 @@ class RemoteFunction(Generic[T_co]):
         self._definition = definition
         self._options = options
         self._streams = streams
+        self._bound: Bound | None = None
         self._task = with_function(options.task, options.name, definition.name)
         self._name = options.name or definition.name
         backpressure = options.backpressure > 0
@@ -79,18 +86,11 @@ class RemoteFunction(Generic[T_co]):
         for value in args:
             if type(value) is ObjectRef and value._counter is not client:
                 raise checks.foreign(value)
-        definition = self._definition
-        if definition.client() is not client:
-            definition.bind(client)
-        refs = client.submit(
-            definition.function_id,
-            self._name,
-            args,
-            kwargs,
-            self._task,
-            self._num_returns,
-            self._parameters,
-        )
+        context = RUNNING.get() or client.base
+        bound = self._bound
+        if bound is None or bound[0] is not context:
+            bound = self._bind(client, context)
+        refs = client.submit(context, bound[1], args, kwargs, self._parameters)
         made: Any = (
             refs[0]
             if self._num_returns == 1
@@ -105,6 +105,15 @@ class RemoteFunction(Generic[T_co]):
     def options(self, **options: Any) -> RemoteFunction[Any]:
         """The same function with some options changed. They are those of `remote`."""
         return RemoteFunction(self._definition, self._options.changed(options), self._streams)
+
+    def _bind(self, client: Client, context: TaskContext) -> Bound:
+        definition = self._definition
+        if definition.client() is not client:
+            definition.bind(client)
+        function_id = definition.function_id
+        template = client.template(context, function_id, self._name, self._task, self._num_returns)
+        self._bound = bound = context, template
+        return bound
 
     def _check(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self._options.refusal is not None:

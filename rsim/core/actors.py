@@ -91,17 +91,17 @@ class Actors:
 
     def arrive_all(self, tasks: Sequence[Task]) -> None:
         """Calls, alike but for their arguments, come to an actor that lives here."""
-        living = self._living[tasks[0].spec.actor]
+        living = self._living[tasks[0].spec.template.actor]
         queue = living.queue_of(tasks[0])
         queue.arrived.extend(tasks)
         self._feed(living, queue)
 
     def would_queue(self, spec: TaskSpec) -> bool:
         """Whether a call would find as many others at the worker as can run at a time."""
-        living = self._living.get(spec.actor)
+        living = self._living.get(spec.template.actor)
         if living is None or living.ended:
             return False
-        queue = living.queues.get(spec.options.group) or living.queues[""]
+        queue = living.queues.get(spec.template.options.group) or living.queues[""]
         return queue.room <= CALLS_AHEAD
 
     def withdraw(self, task: Task) -> None:
@@ -162,7 +162,7 @@ class Actors:
 
     def calls_finished(self, tasks: Sequence[Task]) -> None:
         """The worker has answered calls of this node's own, of which nothing more will come."""
-        actor_id = tasks[0].spec.actor
+        actor_id = tasks[0].spec.template.actor
         self._node.objects.release_one(actor_id, len(tasks))
         living = self._living.get(actor_id)
         if living is None:

@@ -7,16 +7,19 @@ Decides what is short to say of most tasks. Must never mean anything else than w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice, zip_longest
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
+from rsim.core.effects import KeepValues
 from rsim.core.events import TaskDone, TaskSubmitted
 from rsim.core.ids import FIRST_RETURN
 from rsim.core.objects import INLINE, PENDING, Entry
-from rsim.core.work import DONE, READY, SENT, Task
+from rsim.core.work import DONE, READY, Task
 
 if TYPE_CHECKING:
     from rsim.core.node import Node
+
+_id_of = attrgetter("object_id")
 
 
 class Bulk:
@@ -30,22 +33,17 @@ class Bulk:
         the short way, if there is one: they only queue here, or for an actor that lives here.
         """
         node = self._node
-        first, client, now_ns = together[0].spec, together[0].client, node.step.now_ns
-        actor, options, depth = first.actor, first.options, first.depth
+        template, client = together[0].spec.template, together[0].client
+        actor, options, now_ns = template.actor, template.options, node.step.now_ns
+        is_short = template.num_returns == 1 and template.creation is None
         is_open = node.lanes.is_open(actor) if actor else options is node.unbound
         table = node.tasks.table
         tasks: list[Task] = []
-        for event in together if is_open and not node.peers.watched else ():
+        for event in together if is_open and is_short and not node.peers.watched else ():
             spec = event.spec
-            if (
-                spec.options is not options
-                or spec.actor != actor
-                or spec.depth != depth
-                or spec.deps
-                or spec.borrows
-                or spec.num_returns != 1
-                or spec.creation is not None
-            ):
+            if spec.template is not template and not spec.template.queues_like(template):
+                break
+            if spec.deps or spec.borrows:
                 break
             task = Task(
                 spec=spec,
@@ -77,14 +75,21 @@ class Bulk:
         now_ns = node.step.now_ns
         ended = node.scheduler.finished_all(together)
         calls: list[Task] = []
+        values: list[tuple[bytes, bytes]] = []
         for event, task in zip(together, ended, strict=True):
             entry = None if task is None else task.result
             if task is None or entry is None or task.attempt or task.state == DONE:
+                if node.wants_results(event.client, event.task_id):
+                    values.append((event.task_id + FIRST_RETURN, event.payload))
+                self._keep(values)
+                values = []
                 node.tasks.ended(task, event.in_full())
                 node.settle()
                 continue
             if entry.state == PENDING:
-                entry.size_bytes = len(event.payload)
+                payload = event.payload
+                values.append((entry.object_id, payload))
+                entry.size_bytes = len(payload)
                 entry.state = INLINE
                 if task.plain:
                     entry.plain = task
@@ -97,39 +102,24 @@ class Bulk:
             task.result = None
             if not task.plain:
                 node.tasks.let_go_of_inputs(task)
-            if task.spec.actor:
+            if task.spec.template.actor:
                 calls.append(task)
             if not task.live:
                 node.lineage.forget(task)
+        self._keep(values)
         if calls:
             node.actors.calls_finished(calls)
 
-    def values_of(self, together: Sequence[TaskDone]) -> list[tuple[bytes, bytes]]:
-        """The ids and the values of the results that these bring, as far as they are wanted (as in
-        ``Node.wants_results``).
-        """
-        table = self._node.tasks.table
-        worker = self._node.scheduler.workers.get(together[0].client)
-        ahead = () if worker is None else worker.tasks
-        values: list[tuple[bytes, bytes]] = []
-        for event, next_one in zip_longest(together, islice(ahead, len(together))):
-            task = next_one
-            if task is None or task.spec.task_id != event.task_id:
-                task = table.get(event.task_id)
-            if task is None or task.state != SENT or task.executor != event.client:
-                continue
-            if task.result is not None:
-                values.append((task.result.object_id, event.payload))
-            elif self._node.wants_results(event.client, event.task_id):
-                values.append((event.task_id + FIRST_RETURN, event.payload))
-        return values
+    def _keep(self, values: list[tuple[bytes, bytes]]) -> None:
+        if values:
+            self._node.step.out.append(KeepValues(values))
 
     def removed(self, entries: Sequence[Entry]) -> None:
         """The results of plain tasks are gone, and the tasks with them, if they have not put
         anything that is still known.
         """
         table = self._node.tasks.table
-        self._node.disposal.forget([entry.object_id for entry in entries])
+        self._node.disposal.forget(map(_id_of, entries))
         for entry in entries:
             task = entry.plain
             if task is not None and task.live == 1 and task.state == DONE and not task.recorded:

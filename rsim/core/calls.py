@@ -56,7 +56,7 @@ class LocalActor(msgspec.Struct, gc=False, eq=False):
 
     def queue_of(self, task: Task) -> CallQueue:
         """That of a call's concurrency group."""
-        return self.queues.get(task.spec.options.group) or self.queues[""]
+        return self.queues.get(task.spec.template.options.group) or self.queues[""]
 
 
 def _follows(task: Task, other: Task) -> bool:

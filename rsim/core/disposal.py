@@ -7,7 +7,7 @@ to forget when the step ends.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from rsim.core.effects import ForgetValues
@@ -22,16 +22,16 @@ class Disposal:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._forgotten: list[bytes] = []
+        self.forgotten: list[bytes] = []
+        """What the shell is to forget when the step ends."""
         self._unseen: list[bytes] = []
         """Those of them that are errors for which nobody has asked."""
 
     def end_step(self) -> None:
         """Tell the shell what to forget."""
-        if self._forgotten:
-            forgotten, unseen = tuple(self._forgotten), tuple(self._unseen)
-            self._node.step.out.append(ForgetValues(forgotten, unseen))
-            self._forgotten, self._unseen = [], []
+        forgotten, unseen = tuple(self.forgotten), tuple(self._unseen)
+        self._node.step.out.append(ForgetValues(forgotten, unseen))
+        self.forgotten, self._unseen = [], []
 
     def freed(self, entry: Entry) -> bool:
         """Let go of a value that lineage may want; one that cannot be made again stays."""
@@ -55,13 +55,13 @@ class Disposal:
         return stays
 
     def _forget_inline(self, entry: Entry) -> None:
-        self._forgotten.append(entry.object_id)
+        self.forgotten.append(entry.object_id)
         if entry.is_error and not (entry.seen or entry.owner):
             self._unseen.append(entry.object_id)
 
-    def forget(self, object_ids: Sequence[bytes]) -> None:
+    def forget(self, object_ids: Iterable[bytes]) -> None:
         """The shell was given inline values that nobody wants any more."""
-        self._forgotten += object_ids
+        self.forgotten += object_ids
 
     def unheld(self, entry: Entry) -> None:
         """The entry stays, though nobody here holds it."""

@@ -44,6 +44,12 @@ class StartTasks(Effect, frozen=True):
     specs: tuple[TaskSpec, ...]
 
 
+class KeepValues(Effect, frozen=True):
+    """Small values that workers have sent are objects from now on: their ids, and they."""
+
+    values: list[tuple[bytes, bytes]]
+
+
 class RecallTasks(Effect, frozen=True):
     """Ask a worker to give back the tasks it has not begun (``TasksReturned``)."""
 

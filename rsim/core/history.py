@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from rsim.core.facts import DEAD, ActorFact, NodeFact, WorkerFact
-from rsim.core.records import ActorOptions, Demand, ErrorInfo, TaskOptions
+from rsim.core.records import Demand, ErrorInfo, TaskTemplate
 
 if TYPE_CHECKING:
     from rsim.core.actors import OwnedActor
@@ -41,15 +41,11 @@ class Attempt(msgspec.Struct, gc=False):
     """One attempt to run a task that is over."""
 
     task_id: bytes
+    template: TaskTemplate
     attempt: int
-    name: str
-    parent_id: bytes
-    actor: bytes
     owner: str
     executor: int | str
     error: ErrorInfo | None
-    options: TaskOptions
-    creation: ActorOptions | None
     submitted_ns: int
     started_ns: int
     ended_ns: int
@@ -74,15 +70,11 @@ class History:
         self.attempts.append(
             Attempt(
                 spec.task_id,
+                spec.template,
                 task.attempt,
-                spec.name,
-                spec.parent_id,
-                spec.actor,
                 task.owner,
                 task.executor,
                 error,
-                spec.options,
-                spec.creation,
                 task.submitted_ns,
                 task.started_ns,
                 now_ns if task.ended_ns < 0 else task.ended_ns,
@@ -98,14 +90,10 @@ class History:
         self.attempts.append(
             Attempt(
                 spec.task_id,
+                spec.template,
                 0,
-                spec.name,
-                spec.parent_id,
-                spec.actor,
                 "",
                 task.executor,
-                None,
-                spec.options,
                 None,
                 task.submitted_ns,
                 started_ns,

@@ -172,7 +172,7 @@ def task_facts(node: Node) -> Iterator[TaskFact]:
     """Attempts that are over, then tasks that are not, but for those that are not to be told."""
     glance = _Glance(node)
     for attempt in node.history.attempts:
-        if not attempt.options.untold:
+        if not attempt.template.options.untold:
             yield _ended_attempt(node.name, attempt, glance.pids)
     for task in node.tasks.table.values():
         if task.state != DONE and not task.spec.options.untold:
@@ -180,27 +180,28 @@ def task_facts(node: Node) -> Iterator[TaskFact]:
 
 
 def _ended_attempt(node: str, attempt: Attempt, pids: dict[int | str, int]) -> TaskFact:
-    creates = attempt.creation is not None
+    template = attempt.template
+    options, creates = template.options, template.creation is not None
     return TaskFact(
         node,
         attempt.task_id,
         attempt.attempt,
-        attempt.name,
-        attempt.options.function,
+        template.name,
+        options.function,
         facts.FINISHED if attempt.error is None else facts.FAILED,
-        attempt.parent_id,
+        template.parent_id,
         creates,
-        return_id(attempt.task_id, 0) if creates else attempt.actor,
+        return_id(attempt.task_id, 0) if creates else template.actor,
         attempt.owner or node,
         attempt.executor,
         pids.get(attempt.executor, 0),
         attempt.error,
-        attempt.options.demand,
+        options.demand,
         attempt.submitted_ns,
         attempt.started_ns,
         attempt.ended_ns,
-        attempt.options.strategy.group,
-        attempt.options.env_vars,
+        options.strategy.group,
+        options.env_vars,
     )
 
 

@@ -32,34 +32,34 @@ class Intake:
         """A client of this node submits a task: the node owns it and its results."""
         node = self._node
         client, spec = event.client, event.spec
-        task_id = spec.task_id
+        task_id, template = spec.task_id, spec.template
         table = node.tasks.table
         known = table.get(task_id)
         if (known is not None or node.peers.watched) and self._submitted_again(client, spec, known):
             return
         task = table[task_id] = Task(
             spec=spec,
-            retries_left=spec.options.max_retries,
-            live=abs(spec.num_returns) + (0 if known is None else self.superseded(known)),
+            retries_left=template.options.max_retries,
+            live=abs(template.num_returns) + (0 if known is None else self.superseded(known)),
             client=client,
             submitted_ns=node.step.now_ns,
         )
-        if spec.num_returns == 1:
+        if template.num_returns == 1:
             entry = node.objects.promise(client, return_id(task_id, 0))
-            if spec.creation is None:
+            if template.creation is None:
                 task.result = entry
                 task.plain = not (spec.deps or spec.borrows)
-            if task.plain and not spec.actor:
+            if task.plain and not template.actor:
                 node.place(task)
                 return
         else:
             for object_id in results_of(spec):
                 node.objects.promise(client, object_id)
-            if spec.num_returns == STREAMING:
+            if template.num_returns == STREAMING:
                 node.streams.opened(task)
-        if spec.creation is not None:
+        if template.creation is not None:
             node.actors.own(task)
-        elif spec.actor:
+        elif template.actor:
             node.lanes.enlist(task)
         self._begin(task)
 
@@ -164,12 +164,12 @@ class Intake:
         return live
 
     def _begin(self, task: Task) -> None:
-        spec = task.spec
+        spec, actor = task.spec, task.spec.template.actor
         if spec.deps or spec.borrows:
             self._node.objects.hold(spec.deps + spec.borrows)
-        if spec.actor:
-            self._node.objects.hold((spec.actor,))
-        if spec.deps and not (spec.actor and task.owner):
+        if actor:
+            self._node.objects.hold((actor,))
+        if spec.deps and not (actor and task.owner):
             self._node.tasks.await_inputs(task)
         else:  # the owner of a call has waited; another wait here could let a later call overtake
             self._node.place(task)

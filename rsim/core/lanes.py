@@ -41,14 +41,15 @@ class Lanes:
 
     def enlist(self, task: Task) -> None:
         """A client of this node calls an actor: the call has its place from now on."""
-        spec = task.spec
-        if spec.options.out_of_order:
+        template = task.spec.template
+        if template.options.out_of_order:
             return
         self._calls += 1
         task.order = self._calls
-        if spec.deps or spec.actor in self._lanes:  # else it is sent before there can be another
+        actor = template.actor
+        if task.spec.deps or actor in self._lanes:  # else it is sent before there can be another
             task.queued = True
-            self._lane(spec.actor).queues.setdefault(task.client, deque()).append(task)
+            self._lane(actor).queues.setdefault(task.client, deque()).append(task)
 
     def is_open(self, actor_id: bytes) -> bool:
         """Whether calls of the actor can pass: it lives here, and none waits to be sent to it."""
@@ -58,7 +59,7 @@ class Lanes:
 
     def pass_through(self, actor_id: bytes, tasks: Sequence[Task]) -> None:
         """Calls of this node's own pass, as the lane is open, and they have no inputs."""
-        if not tasks[0].spec.options.out_of_order:
+        if not tasks[0].spec.template.options.out_of_order:
             for task in tasks:
                 self._calls += 1
                 task.order = self._calls
@@ -78,7 +79,7 @@ class Lanes:
         if task.owner:
             self._node.actors.arrive(task)
             return
-        actor_id = task.spec.actor
+        actor_id = task.spec.template.actor
         if actor_id not in self._lanes:
             entry = self._node.objects.entries.get(actor_id)
             if entry is not None and entry.exists:

@@ -184,8 +184,10 @@ class Node:
         while scheduler.due:
             scheduler.dispatch()
             self.settle()
-        self.objects.collect()
-        self.disposal.end_step()
+        if self.objects.garbage:
+            self.objects.collect()
+        if self.disposal.forgotten:
+            self.disposal.end_step()
         if self.peers.watched or self.peers.unplaced:  # else nobody needs to know what is free
             self.peers.end_step()
         return step.take()
@@ -249,8 +251,8 @@ class Node:
 
     def place(self, task: Task) -> None:
         """A task's inputs exist: queue it here, ask the global scheduler, or both."""
-        options = task.spec.options
-        if task.spec.actor:
+        options = task.spec.template.options
+        if task.spec.template.actor:
             self.lanes.call_ready(task)
             return
         far = bool(task.spec.deps) and self._is_drawn_away(task)
@@ -357,11 +359,11 @@ class Node:
         """Whether a task that the driver submitted now would only wait, behind others on this node,
         until one of them ends.
         """
-        options = spec.options
-        if spec.actor:
+        options = spec.template.options
+        if spec.template.actor:
             return self.actors.would_queue(spec)
         return (
-            spec.creation is None
+            spec.template.creation is None
             and options.strategy.kind == "DEFAULT"
             and self._fits.get(options.demand, False)
             and not self.peers.others

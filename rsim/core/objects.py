@@ -105,7 +105,8 @@ class ObjectTable:
     ) -> None:
         self.entries: dict[bytes, Entry] = {}
         self._loans: dict[int | str, dict[bytes, int]] = {}
-        self._garbage: list[Entry] = []
+        self.garbage: list[Entry] = []
+        """What ``collect`` is to look at."""
         self._on_freed = on_freed
         self._on_unheld = on_unheld
         self._on_removed = on_removed
@@ -127,7 +128,7 @@ class ObjectTable:
         entry = self.entries.get(object_id)
         if entry is None:
             entry = self.entries[object_id] = Entry(object_id)
-            self._garbage.append(entry)
+            self.garbage.append(entry)
         return entry
 
     def declare_foreign(self, object_id: bytes, owner: str) -> Entry:
@@ -135,7 +136,7 @@ class ObjectTable:
         entry = self.entries.get(object_id)
         if entry is None:
             entry = self.entries[object_id] = Entry(object_id, owner)
-            self._garbage.append(entry)
+            self.garbage.append(entry)
         return entry
 
     # -- holds -------------------------------------------------------------------------------------
@@ -164,7 +165,7 @@ class ObjectTable:
         if entry is not None:
             entry.holds -= count
             if entry.holds == 0:
-                self._garbage.append(entry)
+                self.garbage.append(entry)
 
     def set_contained(self, entry: Entry, contained: tuple[bytes, ...]) -> None:
         """The entry's value holds these refs (an earlier value of the same object may have held
@@ -180,7 +181,7 @@ class ObjectTable:
         """Take back one hold on an entry."""
         entry.holds -= 1
         if entry.holds == 0:
-            self._garbage.append(entry)
+            self.garbage.append(entry)
 
     def hold_lineage(self, object_ids: Iterable[bytes]) -> None:
         """A finished task may have to read these again."""
@@ -196,7 +197,7 @@ class ObjectTable:
             if entry is not None and entry.lineage_holds:
                 entry.lineage_holds -= 1
                 if entry.lineage_holds == 0 and entry.holds == 0:
-                    self._garbage.append(entry)
+                    self.garbage.append(entry)
 
     def revive(self, object_ids: Iterable[bytes]) -> None:
         """A task is to read these again, and what they contain."""
@@ -295,7 +296,7 @@ class ObjectTable:
                 entry = entries[object_id]
                 entry.holds -= 1
                 if not entry.holds:
-                    self._garbage.append(entry)
+                    self.garbage.append(entry)
 
     def _returned_by_driver(self, object_ids: Iterable[bytes], counts: Iterable[int]) -> None:
         entries = self.entries
@@ -306,16 +307,17 @@ class ObjectTable:
                 continue
             if entry.lent > count:
                 entry.lent -= count
-                continue
-            entry.lent = 0
-            entry.holds -= 1
-            if entry.holds:
-                continue
-            if entry.plain is None or entry.state != INLINE or entry.lineage_holds:
-                self._garbage.append(entry)
-            else:  # nothing that is still to come in this step can want it
+            elif (
+                entry.plain is not None
+                and entry.holds == 1
+                and entry.state == INLINE
+                and not entry.lineage_holds
+            ):  # nothing that is still to come in this step can want it
                 del entries[object_id]
                 plain.append(entry)
+            else:
+                entry.lent = 0
+                self.release_entry(entry)
         if plain:
             self._on_plain_removed(plain)
 
@@ -365,11 +367,11 @@ class ObjectTable:
 
     def touch(self, entry: Entry) -> None:
         """Look at the entry again when the step ends: it may be free to go."""
-        self._garbage.append(entry)
+        self.garbage.append(entry)
 
     def collect(self) -> None:
         """Free what nobody holds any more. Called once, at the end of a step."""
-        garbage, entries = self._garbage, self.entries
+        garbage, entries = self.garbage, self.entries
         plain: list[Entry] = []
         while garbage:
             entry = garbage.pop()

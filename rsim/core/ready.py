@@ -37,8 +37,8 @@ class ReadyQueues:
         self._latest: Queue | None = None
 
     def _queue_of(self, task: Task) -> Queue:
-        spec = task.spec
-        options, depth = spec.options, spec.depth
+        template = task.spec.template
+        options, depth = template.options, template.depth
         queue = self._latest
         if queue is not None and queue.options is options and queue.depth == depth:
             return queue

@@ -147,23 +147,15 @@ class ActorOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return self.max_concurrency + sum(limit for _, limit in self.groups)
 
 
-class TaskSpec(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Everything needed to run a task, on any node, any number of times."""
+class TaskTemplate(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What the tasks have in common that one task submits by one remote function or method: they
+    share it, so that what is the same for all of them is stored, compared and sent once.
+    """
 
-    task_id: bytes
     parent_id: bytes
-    index: int
     depth: int
     function_id: bytes
     name: str
-    payload: bytes
-    """The packed arguments; opaque here."""
-    deps: tuple[bytes, ...]
-    """Objects passed as top-level arguments: they must exist before the task starts, and are
-    resolved.
-    """
-    borrows: tuple[bytes, ...]
-    """Objects whose refs are nested inside the arguments: kept alive, not resolved."""
     num_returns: int
     options: TaskOptions
     creation: ActorOptions | None = None
@@ -172,6 +164,68 @@ class TaskSpec(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The task is a call of this actor (the object id of the creation's first result)."""
     method: str = ""
     """The method called."""
+
+    def queues_like(self, other: TaskTemplate) -> bool:
+        """Whether tasks of both wait in the same place, and for the same."""
+        return self is other or (
+            self.options is other.options
+            and self.actor == other.actor
+            and self.depth == other.depth
+            and self.num_returns == other.num_returns
+            and self.creation is other.creation is None
+        )
+
+
+class TaskSpec(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Everything needed to run a task, on any node, any number of times."""
+
+    task_id: bytes
+    index: int
+    payload: bytes
+    """The packed arguments; opaque here."""
+    deps: tuple[bytes, ...]
+    """Objects passed as top-level arguments: they must exist before the task starts, and are
+    resolved.
+    """
+    borrows: tuple[bytes, ...]
+    """Objects whose refs are nested inside the arguments: kept alive, not resolved."""
+    template: TaskTemplate
+
+    @property
+    def parent_id(self) -> bytes:
+        return self.template.parent_id
+
+    @property
+    def depth(self) -> int:
+        return self.template.depth
+
+    @property
+    def function_id(self) -> bytes:
+        return self.template.function_id
+
+    @property
+    def name(self) -> str:
+        return self.template.name
+
+    @property
+    def num_returns(self) -> int:
+        return self.template.num_returns
+
+    @property
+    def options(self) -> TaskOptions:
+        return self.template.options
+
+    @property
+    def creation(self) -> ActorOptions | None:
+        return self.template.creation
+
+    @property
+    def actor(self) -> bytes:
+        return self.template.actor
+
+    @property
+    def method(self) -> str:
+        return self.template.method
 
 
 class GroupSpec(msgspec.Struct, frozen=True, array_like=True, tag="G", gc=False):

@@ -150,22 +150,23 @@ class LocalScheduler:
     def _refill(self, worker: Worker, queue: Queue) -> None:
         """Send tiny tasks ahead to a busy worker."""
         first = worker.tasks[0].spec
-        if worker.blocked or worker.recalled or first.deps or first.creation is not None:
+        template = first.template
+        if worker.blocked or worker.recalled or first.deps or template.creation is not None:
             return  # the first would be overtaken if its inputs were still on their way
-        if first.options.max_calls:
+        if template.options.max_calls:
             return  # the worker may end with it
         tasks, ahead, client = queue.tasks, worker.tasks, worker.client
         sent: list[Task] = []
-        function_id, depth = b"", 0
+        depth = self._depths.of.get(template.function_id, 1)
         while tasks:
             task = tasks[0]
             spec = task.spec
-            if spec.function_id != function_id:
-                function_id = spec.function_id
-                depth = self._depths.of.get(function_id, 1)
-            if len(ahead) >= depth:
-                break
-            if spec.deps or spec.creation is not None or spec.options.max_calls:
+            if spec.template is not template:
+                template = spec.template
+                if template.creation is not None or template.options.max_calls:
+                    break
+                depth = self._depths.of.get(template.function_id, 1)
+            if len(ahead) >= depth or spec.deps:
                 break
             task.state = SENT
             task.executor = client
@@ -194,8 +195,8 @@ class LocalScheduler:
         task = worker.tasks.popleft()
         if worker.state == DOOMED:
             return task
-        now_ns = self._step.now_ns
-        depth = self._depths.learn(task.spec.function_id, took_ns or now_ns - worker.since_ns)
+        template, now_ns = task.spec.template, self._step.now_ns
+        depth = self._depths.learn(template.function_id, took_ns or now_ns - worker.since_ns)
         worker.stint += 1
         if worker.blocked:
             self._take_back(worker)
@@ -203,11 +204,11 @@ class LocalScheduler:
             worker.since_ns = now_ns
             if len(self.ready.queues) == 1 and len(worker.tasks) * 2 <= depth:
                 self._refill(worker, self.ready.queues[0])
-        elif creates_actor and task.spec.creation is not None:
-            self._settle_actor(worker, task.spec.creation)
-        elif task.spec.creation is not None:
+        elif creates_actor and template.creation is not None:
+            self._settle_actor(worker, template.creation)
+        elif template.creation is not None:
             self._retire(worker, UNMADE)
-        elif task.spec.options.max_calls and self._used_up(worker, task):
+        elif template.options.max_calls and self._used_up(worker, task):
             self._retire(worker, SPENT)
         else:
             self._vacate(worker)
@@ -233,18 +234,23 @@ class LocalScheduler:
         """
         ahead, depths, now_ns = worker.tasks, self._depths, self._step.now_ns
         ended: list[Task] = []
+        template, since_ns, depth = None, worker.since_ns, 0
         for end in ends:
-            if len(ahead) < 2 or ahead[0].spec.task_id != end.task_id:
+            spec = ahead[0].spec
+            if spec.task_id != end.task_id or len(ahead) < 2:
                 break
-            task = ahead.popleft()
-            ended.append(task)
-            function_id = task.spec.function_id
-            took_ns = end.ended_ns - end.started_ns or now_ns - worker.since_ns
-            worker.since_ns = now_ns
-            if took_ns >= depths.tiniest_ns or depths.of.get(function_id) != depths.deepest:
-                depths.learn(function_id, took_ns)
+            ended.append(ahead.popleft())
+            if spec.template is not template:
+                template = spec.template
+                function_id = template.function_id
+                depth = depths.of.get(function_id, 0)
+            took_ns = end.ended_ns - end.started_ns or now_ns - since_ns
+            since_ns = now_ns
+            if took_ns >= depths.tiniest_ns or depth != depths.deepest:
+                depth = depths.learn(function_id, took_ns)
+        worker.since_ns = since_ns
         worker.stint += len(ended)
-        if ended and len(self.ready.queues) == 1 and len(ahead) * 2 <= depths.of[function_id]:
+        if ended and len(self.ready.queues) == 1 and len(ahead) * 2 <= depth:
             self._refill(worker, self.ready.queues[0])
         return ended
 

@@ -27,14 +27,23 @@ class Task(Waiter, gc=False, eq=False, kw_only=True):
 
     spec: TaskSpec
     retries_left: int
-    owner: str = ""
-    """The owning node; empty: this one."""
-    state: int = WAITING
-    attempt: int = 0
-    live: int = 0
-    """How many entries of its results and puts there are."""
     client: int = 0
     """Who submitted it, on the owning node."""
+    submitted_ns: int = 0
+    state: int = WAITING
+    live: int = 0
+    """How many entries of its results and puts there are."""
+    plain: bool = False
+    """It is this node's own, has no inputs, one result, and creates no actor: as most tasks, of
+    which little can become.
+    """
+    result: Entry | None = None
+    """What it is to make, if it is this node's own, has one result and creates no actor; until it
+    is over, as the result then knows the task.
+    """
+    owner: str = ""
+    """The owning node; empty: this one."""
+    attempt: int = 0
     order: int = 0
     """The place of a call of an actor among those of this node; 0: not queued for it."""
     queued: bool = False
@@ -46,19 +55,10 @@ class Task(Waiter, gc=False, eq=False, kw_only=True):
     answer was this node, ``STAYS``: it can run nowhere else.
     """
     cancelled: bool = False
-    plain: bool = False
-    """It is this node's own, has no inputs, one result, and creates no actor: as most tasks, of
-    which little can become.
-    """
-    result: Entry | None = None
-    """What it is to make, if it is this node's own, has one result and creates no actor; until it
-    is over, as the result then knows the task.
-    """
     recorded: bool = False
     """Its lineage is in the control store."""
     shortages: int = 0
     """How often it died because its node ran out of memory."""
-    submitted_ns: int = 0
     started_ns: int = -1
     ended_ns: int = -1
     """When its last attempt ran, if the worker said so; negative: it did not."""

@@ -22,6 +22,7 @@ from rsim.core.records import (
     Located,
     TaskOptions,
     TaskSpec,
+    TaskTemplate,
     Value,
 )
 from rsim.exceptions import GetTimeoutError
@@ -107,62 +108,62 @@ class Client(Holdings):
 
     # -- functions and tasks -----------------------------------------------------------------------
 
-    def submit(
+    def template(
         self,
+        context: TaskContext,
         function: bytes,
         name: str,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
         options: TaskOptions,
         num_returns: int = 1,
-        parameters: Sequence[str] = (),
         *,
         creation: ActorOptions | None = None,
         actor: bytes = b"",
         method: str = "",
+    ) -> TaskTemplate:
+        """What the calls of a function have in common that the task of ``context`` submits.
+
+        ValueError when they stay in a placement group without a bundle large enough for them. With
+        ``creation`` each creates an actor, which its first ref stands for; with ``actor`` and
+        ``method`` it is a call of that actor.
+        """
+        if self.tenancy is not None and not actor:
+            options, creation = inherited(self, name, options, creation)
+        depth = context.depth + 1
+        return TaskTemplate(
+            context.task_id, depth, function, name, num_returns, options, creation, actor, method
+        )
+
+    def submit(
+        self,
+        context: TaskContext,
+        template: TaskTemplate,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        parameters: Sequence[str] = (),
         index: int = -1,
     ) -> list[ObjectRef[Any]]:
         """Submit a task; return its refs at once.
 
         UnserializableError when an argument cannot be pickled (``parameters``: the function's, for
-        that message), ValueError when the task stays in a placement group without a bundle large
-        enough for it. With ``creation`` the task creates an actor, which its first ref stands for;
-        with ``actor`` and ``method`` it is a call of that actor. ``index``: what ``reserve`` gave.
+        that message). ``context``: what runs now; ``template``: what that method has given for it.
+        ``index``: what ``reserve`` gave.
         """
-        if self.tenancy is not None and not actor:
-            options, creation = inherited(self, name, options, creation)
         if args or kwargs:
-            packed, deps, borrows, held = self._arguments(args, kwargs, name, parameters)
+            packed, deps, borrows, held = self._arguments(args, kwargs, template.name, parameters)
         else:
             packed, deps, borrows, held = NO_ARGUMENTS, (), (), None
-        if self.captured and function in self.captured:
-            borrows = tuple(dict.fromkeys((*borrows, *self.captured[function])))
-        context = RUNNING.get() or self.base
+        if self.captured and (captured := self.captured.get(template.function_id)):
+            borrows = tuple(dict.fromkeys((*borrows, *captured)))
         if index < 0:
             index = next(context.submissions)
-        task_id = child_task_id(context.task_id, index)
-        count = OWN_CALL if actor else OWN
-        if num_returns == 1:
+        task_id = child_task_id(template.parent_id, index)
+        count = OWN_CALL if template.actor else OWN
+        if template.num_returns == 1:
             refs = [self.own_ref(task_id + FIRST_RETURN, count)]
         else:
-            results = range(abs(num_returns))
+            results = range(abs(template.num_returns))
             refs = [self.own_ref(return_id(task_id, which), count) for which in results]
-        spec = TaskSpec(
-            task_id,
-            context.task_id,
-            index,
-            context.depth + 1,
-            function,
-            name,
-            packed,
-            deps,
-            borrows,
-            num_returns,
-            options,
-            creation,
-            actor,
-            method,
-        )
+        spec = TaskSpec(task_id, index, packed, deps, borrows, template)
         self.channel.send(events.TaskSubmitted(self.number, spec))
         del held
         if len(self._dropped) >= BATCH:

@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 import msgspec
 
 from rsim.core import effects as fx
 from rsim.core import events
-from rsim.core.ids import FIRST_RETURN, consecutive, return_id
+from rsim.core.ids import consecutive, return_id
 from rsim.core.messages import ItemReport, ObjectLocation, TaskOutcome
 from rsim.core.node import Node
 from rsim.core.records import (
@@ -28,7 +29,7 @@ from rsim.core.records import (
     NamedActor,
     Result,
     TaskOptions,
-    TaskSpec,
+    TaskTemplate,
     Value,
 )
 from rsim.runtime import errors, wire
@@ -38,6 +39,9 @@ Stored = bytes | Inline | ErrorInfo
 """An inline value: plain bytes where there is nothing else to know about it (no nested refs, no
 error).
 """
+
+_id_of, _payload_of = attrgetter("task_id"), attrgetter("payload")
+_template_of = attrgetter("template")
 
 _VALUES_WITH_ITEMS_BYTES = 64 * 1024
 """Most bytes of values that a consumer is sent together with the items of a stream."""
@@ -58,7 +62,6 @@ class Host:
         self._sent_functions: dict[int, set[bytes]] = {}
         transport, timers, workers = ports.transport, ports.timers, ports.workers
         self._keepers: dict[type[events.Event], Callable[[Any], bool]] = {
-            events.TaskDone: self._task_done,
             events.TaskFinished: self._task_finished,
             events.ItemYielded: self._item_yielded,
             events.ObjectPut: self._object_put,
@@ -73,6 +76,7 @@ class Host:
         self._actions: dict[type[fx.Effect], Callable[[Any], None]] = {
             fx.StartTask: self._start_task,
             fx.StartTasks: self._start_tasks,
+            fx.KeepValues: lambda e: self.values.update(e.values),
             fx.RecallTasks: lambda e: self._deliver(e.client, wire.Recall()),
             fx.InterruptTask: lambda e: self._deliver(
                 e.client, wire.Interrupt(e.task_id, e.recursive)
@@ -165,9 +169,7 @@ class Host:
         for kind, group in groupby(together, type):
             alike: list[Any] = list(group)
             keep = self._keepers.get(kind)
-            if kind is events.TaskDone:
-                self.values.update(self.machine.bulk.values_of(alike))
-            elif keep is not None:
+            if keep is not None:
                 alike = [event for event in alike if keep(event)]
             kept += alike
         self._stepping = True
@@ -177,11 +179,6 @@ class Host:
             self._stepping = False
         if self._inbox:
             self.handle(self._inbox.popleft())
-
-    def _task_done(self, event: events.TaskDone) -> bool:
-        if self.machine.wants_results(event.client, event.task_id):
-            self.values[event.task_id + FIRST_RETURN] = event.payload
-        return True
 
     def _task_finished(self, event: events.TaskFinished) -> bool:
         if self.machine.wants_results(event.client, event.task_id):
@@ -296,66 +293,60 @@ class Host:
         return Inline(value) if isinstance(value, bytes) else value
 
     def _start_task(self, effect: fx.StartTask) -> None:
-        client, spec = effect.client, effect.spec
-        options = spec.options
+        client, spec, template = effect.client, effect.spec, effect.spec.template
+        options = template.options
         kind = wire.CALL
-        if not spec.actor:
-            kind = wire.TASK if spec.creation is None else wire.CREATION
+        if not template.actor:
+            kind = wire.TASK if template.creation is None else wire.CREATION
         task = wire.RunTask(
             spec.task_id,
             spec.payload,
-            spec.depth,
-            spec.name,
-            spec.function_id,
-            self._unsent_function(client, spec),
+            template.depth,
+            template.name,
+            template.function_id,
+            self._unsent_function(client, template),
             options.extras,
             kind,
-            spec.method,
+            template.method,
             options.group,
             _tenancy(options, effect.devices),
-            spec.num_returns,
+            template.num_returns,
             effect.attempt,
-            spec.creation,
+            template.creation,
             spec.deps,
             tuple(map(self.value, spec.deps)),
             effect.lent,
         )
-        self.ports.workers.run(client, (task,))
+        self.ports.workers.run(client, task)
 
     def _start_tasks(self, effect: fx.StartTasks) -> None:
-        client = effect.client
-        tasks: list[wire.RunTask] = []
-        options: TaskOptions | None = None
-        function_id = b""
-        for spec in effect.specs:
-            function = None
-            if spec.options is not options or spec.function_id != function_id:
-                options, function_id = spec.options, spec.function_id
-                extras, group, tenancy = options.extras, options.group, _tenancy(options)
-                kind = wire.CALL if spec.actor else wire.TASK
-                function = self._unsent_function(client, spec)
-            tasks.append(
-                wire.RunTask(
-                    spec.task_id,
-                    spec.payload,
-                    spec.depth,
-                    spec.name,
-                    function_id,
-                    function,
-                    extras,
-                    kind,
-                    spec.method,
-                    group,
-                    tenancy,
-                )
+        for template, group in groupby(effect.specs, _template_of):
+            first, *others = group
+            options = template.options
+            task = wire.RunTask(
+                first.task_id,
+                first.payload,
+                template.depth,
+                template.name,
+                template.function_id,
+                self._unsent_function(effect.client, template),
+                options.extras,
+                wire.CALL if template.actor else wire.TASK,
+                template.method,
+                options.group,
+                _tenancy(options),
             )
-        self.ports.workers.run(client, tasks)
+            message: wire.RunTask | wire.RunTasks = task
+            if others:
+                task_ids, payloads = map(_id_of, others), map(_payload_of, others)
+                message = wire.RunTasks(task, tuple(task_ids), tuple(payloads))
+            self.ports.workers.run(effect.client, message)
 
-    def _unsent_function(self, client: int, spec: TaskSpec) -> bytes | None:
-        """The task's function, if the worker has not been sent it yet."""
-        if spec.actor:
+    def _unsent_function(self, client: int, template: TaskTemplate) -> bytes | None:
+        """The tasks' function, if the worker has not been sent it yet."""
+        if template.actor:
             return None
-        function_id = spec.function_id
+        function_id = template.function_id
         sent = self._sent_functions.get(client)
         if sent is None:
             sent = self._sent_functions[client] = set()

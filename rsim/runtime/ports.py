@@ -16,7 +16,7 @@ import msgspec
 
 from rsim.core.events import Event
 from rsim.core.records import ActorName, ErrorInfo, Inline, NamedActor, TaskSpec
-from rsim.runtime.wire import Delivery, RunTask, SessionFacts
+from rsim.runtime.wire import Delivery, RunTask, RunTasks, SessionFacts
 
 
 class Timers(Protocol):
@@ -56,7 +56,7 @@ class Workers(Protocol):
     def deliver(self, client: int, message: Delivery) -> None:
         """Send a message to a client; never blocks; a client that is gone is ignored."""
 
-    def run(self, client: int, tasks: Sequence[RunTask]) -> None:
+    def run(self, client: int, tasks: RunTask | RunTasks) -> None:
         """The same for tasks, and a worker."""
 
 

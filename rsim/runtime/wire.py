@@ -8,7 +8,7 @@ clients" of ``rsim.core.events``.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -74,6 +74,32 @@ class RunTask(Delivery, tag="R", frozen=True):
     """Every ref that the payload and the deps contain, once per containing value: counted as lent
     to the client.
     """
+
+
+class RunTasks(Delivery, tag="B", frozen=True):
+    """Run tasks: the ``first``, and others that are like it but for their ids and payloads."""
+
+    first: RunTask
+    task_ids: tuple[bytes, ...]
+    payloads: tuple[bytes, ...]
+
+    def each(self) -> Iterator[RunTask]:
+        """One by one; only the first has the function."""
+        first = self.first
+        yield first
+        shared = (
+            first.depth,
+            first.name,
+            first.function_id,
+            None,
+            first.extras,
+            first.kind,
+            first.method,
+            first.group,
+            first.tenancy,
+        )
+        for task_id, payload in zip(self.task_ids, self.payloads, strict=True):
+            yield RunTask(task_id, payload, *shared)
 
 
 class ObjectsReply(Delivery, tag="O", frozen=True):
@@ -224,7 +250,7 @@ Reply = (
 )
 """The answer to a request, which carries the request's number."""
 
-AnyDelivery = RunTask | Reply | Recall | Interrupt | Stop
+AnyDelivery = RunTask | RunTasks | Reply | Recall | Interrupt | Stop
 
 
 class FunctionExported(events.Event, tag="x", frozen=True):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, NoReturn, TextIO, cast
 
@@ -23,7 +23,7 @@ from rsim.runtime.async_calls import abandon
 from rsim.runtime.client import Client
 from rsim.runtime.executor import Executor
 from rsim.runtime.trace import BLOCKED, DIED, FAILED, FINISHED, Trace
-from rsim.runtime.wire import Delivery, RunTask
+from rsim.runtime.wire import Delivery, RunTask, RunTasks
 from rsim.sim.channel import REQUESTS, SimChannel
 from rsim.sim.context import CALL_CONTEXT, StrandContext
 from rsim.sim.departures import Departure, depart
@@ -116,8 +116,8 @@ class SimWorkers:
             key = message.task_id if isinstance(message, RunTask) else worker.strand.key
             world.post(worker.channel.inbox, key, worker.deliver, message)
 
-    def run(self, client: int, tasks: Sequence[RunTask]) -> None:
-        for task in tasks:
+    def run(self, client: int, tasks: RunTask | RunTasks) -> None:
+        for task in (tasks,) if isinstance(tasks, RunTask) else tasks.each():
             self.deliver(client, task)
 
     def die(self) -> None:

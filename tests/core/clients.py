@@ -9,6 +9,7 @@ from rsim.core import events
 from rsim.core.bundles import demand_in, placed_in
 from rsim.core.ids import child_task_id, consecutive
 from rsim.core.records import ActorOptions, Strategy, TaskOptions, TaskSpec
+from tests.core.specs import task_spec
 
 CPU = (("CPU", 10_000),)
 
@@ -67,7 +68,7 @@ class Client:
             group = kind.groups[0][0] if kind and kind.groups and self.submitted % 2 else ""
             options = TaskOptions((), retries, out_of_order=loose, group=group)
         options = _known.setdefault(options, options)  # as calls of a remote function share theirs
-        return TaskSpec(
+        return task_spec(
             task_id, self.task_id, self.submitted - 1, self.depth + 1, function,
             f"t{task_id.hex()[:6]}", b"x", deps, borrows, num_returns, options, creation, actor,
             "method",

@@ -10,6 +10,7 @@ from rsim.core.ids import creator, put_id, return_id
 from rsim.core.objects import REMOTE
 from rsim.core.records import ActorOptions
 from tests.core.cluster import Cluster
+from tests.core.specs import like
 
 
 def submit(
@@ -245,7 +246,7 @@ def test_what_a_call_had_submitted_when_it_was_told_of_its_cancellation_goes_wit
     parent = node.tasks.table[creator(call)]
     child, other = submit(cluster, (call,)), submit(cluster, (call,))
     task = node.tasks.table[creator(child)]
-    task.spec = msgspec.structs.replace(task.spec, parent_id=parent.spec.task_id)
+    task.spec = like(task.spec, parent_id=parent.spec.task_id)
     cluster.step("n0", events.CallInterrupted(int(parent.executor), parent.spec.task_id))
     assert error_of(cluster, child) == "TaskCancelledError"
     assert error_of(cluster, other) == ""

@@ -12,6 +12,7 @@ from rsim.core import events
 from rsim.core.ids import put_id, return_id
 from rsim.core.records import ActorOptions, Strategy
 from tests.core.cluster import MIB, Cluster
+from tests.core.specs import like
 
 
 def run_program(
@@ -285,7 +286,7 @@ def test_demands_that_nobody_has_any_more_are_forgotten() -> None:
         spec = driver.spec((), (), 0)
         options = msgspec.structs.replace(spec.options, demand=(("CPU", units),))
         driver.lent((return_id(spec.task_id, 0),))
-        spec = msgspec.structs.replace(spec, options=options)
+        spec = like(spec, options=options)
         cluster.step("n0", events.TaskSubmitted(0, spec))
         cluster.run()
         cluster.step("n0", driver.give_up(list(driver.loans)))

@@ -13,9 +13,10 @@ from rsim.core.facts import AnyFact, TaskFact
 from rsim.core.ids import child_task_id, driver_task_id, put_id, return_id
 from rsim.core.messages import StateAnswer, StateQuery
 from rsim.core.node import Node
-from rsim.core.records import DRIVER, ActorOptions, ErrorInfo, Result, TaskOptions, TaskSpec
+from rsim.core.records import DRIVER, ActorOptions, ErrorInfo, Result, TaskOptions
 from rsim.runtime import state
 from tests.core.cluster import CPU, MIB, Cluster
+from tests.core.specs import task_spec
 from tests.core.test_cluster import run_program
 
 DRIVER_TASK = driver_task_id(0)
@@ -52,12 +53,17 @@ class Bench:
         self.step(
             events.TaskSubmitted(
                 DRIVER,
-                TaskSpec(
-                    task_id, DRIVER_TASK, index, 0, b"f" * 16, f"t{index}", b"", deps, (), 1,
-                    options, **more,
+                task_spec(
+                    task_id,
+                    DRIVER_TASK,
+                    index,
+                    name=f"t{index}",
+                    deps=deps,
+                    options=options,
+                    **more,
                 ),
             )
-        )  # fmt: skip
+        )
         return return_id(task_id, 0)
 
     def finish(self, object_id: bytes, client: int = 1, **more: Any) -> None:

@@ -16,6 +16,7 @@ from rsim.core.effects import SetTimer
 from rsim.core.ids import child_task_id, driver_task_id, put_id, return_id
 from rsim.core.node import Node
 from rsim.core.records import STREAMING, OwnedRef, Result, Strategy, TaskOptions, TaskSpec
+from tests.core.specs import task_spec
 
 ROOT = driver_task_id(0)
 TASKS = [child_task_id(ROOT, index) for index in range(4)]
@@ -45,7 +46,7 @@ def specs(draw: Any) -> TaskSpec:
     num_returns = draw(st.sampled_from([1, STREAMING]))
     cpus = draw(st.sampled_from([10_000, 20_000, 90_000]))
     options = TaskOptions((("CPU", cpus),), draw(st.integers(-1, 2)), False, strategy)
-    return TaskSpec(
+    return task_spec(
         TASKS[index],
         ROOT,
         index,

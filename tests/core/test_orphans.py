@@ -11,9 +11,10 @@ from rsim.core.events import MessageArrived, NodeDied, NodeJoined
 from rsim.core.global_scheduler import GlobalScheduler
 from rsim.core.ids import put_id, return_id
 from rsim.core.messages import Adoption, Inheritance, OrphanReport
-from rsim.core.records import TaskOptions, TaskSpec
+from rsim.core.records import TaskSpec
 from rsim.core.resources import demand_of
 from tests.core.desk import Desk, task_id
+from tests.core.specs import task_spec
 
 small = st.integers(0, 11)
 
@@ -44,9 +45,7 @@ def test_the_first_holder_in_join_order_adopts_all_objects_of_a_task() -> None:
 
 
 def spec(number: int, *deps: bytes, borrows: tuple[bytes, ...] = ()) -> TaskSpec:
-    return TaskSpec(
-        task_id(number), b"", number, 1, b"f", "f", b"", deps, borrows, 1, TaskOptions()
-    )
+    return task_spec(task_id(number), b"", number, 1, deps=deps, borrows=borrows)
 
 
 def test_the_owner_gets_the_lineage_down_to_the_inputs() -> None:

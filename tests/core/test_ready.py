@@ -22,6 +22,7 @@ from rsim.core.scheduler import LocalScheduler
 from rsim.core.work import BUSY, READY, STARTING, Task, Worker
 from tests.core.clients import Client
 from tests.core.cluster import Cluster
+from tests.core.specs import like
 
 TOTAL = (("CPU", 40_000), ("GPU", 20_000), ("mem", 100))
 
@@ -85,8 +86,7 @@ class Site:
         depth, number = self.rng.choice((0, 0, 0, 1, 2)), self.rng.choice((1, 1, 1, 5))
         specs = [spec] + [self.client.spec((), (), 0) for _ in range(number - 1)]
         return [
-            Task(spec=msgspec.structs.replace(each, options=options, depth=depth), retries_left=0)
-            for each in specs
+            Task(spec=like(each, options=options, depth=depth), retries_left=0) for each in specs
         ]
 
     def turn(self) -> None:
@@ -167,7 +167,7 @@ def test_few_of_many_queues_are_looked_at(pipeline: int, monkeypatch: pytest.Mon
     for number in range(3000):
         spec = site.client.spec((), (), 0)
         options = msgspec.structs.replace(spec.options, demand=(("CPU", 10_000 + number),))
-        task = Task(spec=msgspec.structs.replace(spec, options=options), retries_left=0, attempt=1)
+        task = Task(spec=like(spec, options=options), retries_left=0, attempt=1)
         scheduler.enqueue(task)
         scheduler.dispatch()
     ran = 0

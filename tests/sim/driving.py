@@ -42,7 +42,9 @@ def submit(
     function_id = blake2b(blob, digest_size=16).digest()
     mine.channel.export_function(function_id, blob)
     name = function.__name__
-    (ref,) = mine.submit(function_id, name, args, {}, TaskOptions(demand=demand, **options))
+    context = mine.context
+    template = mine.template(context, function_id, name, TaskOptions(demand=demand, **options))
+    (ref,) = mine.submit(context, template, args, {})
     return ref
 
 

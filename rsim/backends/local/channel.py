@@ -17,7 +17,7 @@ from rsim.backends.local.pump import Pump
 from rsim.backends.local.reactor import Reactor
 from rsim.backends.local.segment import Segment
 from rsim.core.events import CancelRequested, Event, TaskSubmitted
-from rsim.core.records import DRIVER, TaskSpec
+from rsim.core.records import DRIVER, TaskTemplate
 from rsim.exceptions import RsimError
 from rsim.runtime.host import Host
 from rsim.runtime.late import give_back
@@ -57,10 +57,10 @@ class DriverChannel:
         self._would_queue = host.machine.would_queue
         self._settle = settle
         self._held: list[Event] = []
-        self._last: TaskSpec | None = None
-        """The last submission, if nothing else has happened since."""
-        self._alike: TaskSpec | None = None
-        """What such submissions are like as would only queue now, if the node was asked."""
+        self._last: TaskTemplate | None = None
+        """Of the last submission, if nothing else has happened since."""
+        self._alike: TaskTemplate | None = None
+        """Of such submissions as would only queue now, if the node was asked."""
         self._segment = segment
         self._late: deque[Event] = deque()
         self._sent = 0
@@ -72,13 +72,12 @@ class DriverChannel:
         if (
             alike is not None
             and type(event) is TaskSubmitted
-            and (spec := event.spec).options is alike.options
-            and spec.actor == alike.actor
+            and ((spec := event.spec).template is alike or spec.template.queues_like(alike))
         ):
             held = self._held
             held.append(event)
             if self._alike is not alike or len(held) >= _SENDS_PER_TURN:
-                self._take_turn(spec)
+                self._take_turn(spec.template)
             return
         if self._stepping():
             self._late.append(event)  # a finaliser, run in the middle of a step
@@ -92,7 +91,7 @@ class DriverChannel:
         elif self._parking.interrupted:
             self._parking.see_to_interrupt()
 
-    def _take_turn(self, last: TaskSpec | None) -> None:
+    def _take_turn(self, last: TaskTemplate | None) -> None:
         """Let the node have what is held back, and the event loop take a turn. ``last``: as it was,
         for another one like that is to be expected.
         """
@@ -114,11 +113,14 @@ class DriverChannel:
             raise RsimError(self.closed)
         self._sent += 1 + len(self._held)
         last = self._last
-        self.take_in()
+        if self._held or self._late:
+            self.take_in()
+        else:
+            self._last = self._alike = None
         if type(event) is TaskSubmitted:
-            spec = self._last = event.spec
-            if last is not None and spec.options is last.options and spec.actor == last.actor:
-                self._alike = spec if self._would_queue(spec) else None
+            template = self._last = event.spec.template
+            if last is not None and template.queues_like(last) and self._would_queue(event.spec):
+                self._alike = template
         if self._alike is not None:
             self._held.append(event)
         else:

@@ -35,8 +35,6 @@ class Outlet:
         """Of frames, what is not sent yet."""
         self.append = self._unsent.append
         """Add a message to what is to be sent."""
-        self.extend = self._unsent.extend
-        """Add several."""
 
     def send_all(self) -> None:
         """Send all, however long it takes, if ``write`` waits for room. OSError when the other side

@@ -72,6 +72,8 @@ class Parking:
         self._asleep = False
         self._abandoned: dict[int, None] = {}
         self._spinner = Spinner()
+        self._spun = False
+        """The thread that is about to lead has looked out before."""
         self._main_thread = threading.main_thread().ident
         self._main_waiter: _Waiter | None = None
 
@@ -135,6 +137,17 @@ class Parking:
                 raise
         return reply
 
+    def look_out(self) -> bool:
+        """Run the loop for a moment, if no thread does: whether anything happened. For a thread
+        that is about to wait, and need not if something comes at once; no answer may be due to it.
+        """
+        if self._leader is not None:
+            return False
+        turn = self._loop.turn
+        happened = turn(0) or self._spinner.spin(lambda: turn(0))
+        self._spun = not happened
+        return bool(happened)
+
     def relieve(self) -> None:
         """A user's thread takes over from the background thread."""
         self.background_leads = False
@@ -190,7 +203,8 @@ class Parking:
         turn = self._loop.turn
         if turn(0):
             return True
-        if self._spinner.spin(lambda: turn(0)):
+        spun, self._spun = self._spun, False
+        if not spun and self._spinner.spin(lambda: turn(0)):
             return True
         self._asleep = True
         try:

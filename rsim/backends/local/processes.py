@@ -13,7 +13,6 @@ import select
 import socket
 from collections.abc import Callable, Sequence
 from itertools import groupby
-from operator import attrgetter
 from time import monotonic_ns
 from typing import Any, Final
 
@@ -30,6 +29,7 @@ from rsim.runtime.wire import (
     Interrupt,
     Recall,
     RunTask,
+    RunTasks,
     Stop,
     decode_client_events,
 )
@@ -43,7 +43,6 @@ next turn, up to so many bytes.
 """
 _SEND: Final = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 _ENDS: Final = {TaskDone, TaskFinished}
-_payload_of = attrgetter("payload")
 
 
 class _Worker:
@@ -197,17 +196,20 @@ class WorkerProcesses:
             worker.pending = True
             self._pending.append(worker)
 
-    def run(self, client: int, tasks: Sequence[RunTask]) -> None:
+    def run(self, client: int, tasks: RunTask | RunTasks) -> None:
         """Send tasks to a worker; one that is gone is ignored."""
         worker = self._workers.get(client)
         if worker is None or worker.gone:
             return
-        worker.outlet.extend(tasks)
-        worker.tasks += len(tasks)
-        worker.unsent_bytes += sum(map(len, map(_payload_of, tasks)))
-        creation = tasks[0].creation  # which comes alone
-        if creation is not None:
-            worker.enough = _LAZY_TASKS + creation.calls_at_a_time - 1
+        worker.outlet.append(tasks)
+        if isinstance(tasks, RunTask):
+            worker.tasks += 1
+            worker.unsent_bytes += len(tasks.payload)
+            if tasks.creation is not None:
+                worker.enough = _LAZY_TASKS + tasks.creation.calls_at_a_time - 1
+        else:
+            worker.tasks += 1 + len(tasks.payloads)
+            worker.unsent_bytes += len(tasks.first.payload) + sum(map(len, tasks.payloads))
         if worker.tasks <= worker.enough or worker.unsent_bytes >= _LAZY_BYTES:
             self._urgent = True
         if not worker.pending:

@@ -17,7 +17,7 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from time import monotonic_ns
 from types import FrameType
@@ -48,6 +48,7 @@ from rsim.runtime.wire import (
     Nudge,
     Recall,
     RunTask,
+    RunTasks,
     Stop,
     decode_deliveries,
 )
@@ -228,17 +229,16 @@ class WorkerChannel:
     # -- tasks -------------------------------------------------------------------------------------
 
     def _take(self, delivery: AnyDelivery) -> None:
-        if self.stage.has_loop and isinstance(delivery, RunTask | Stop):
-            self._take_on_loop(delivery)
-        elif isinstance(delivery, RunTask):
-            self.tasks.append(delivery)
-            if self._blocked or self._awaiting:
-                self.give_back()
-            else:
-                self._rouse(delivery)
+        if isinstance(delivery, RunTask):
+            self._take_tasks((delivery,))
+        elif isinstance(delivery, RunTasks):
+            self._take_tasks(delivery.each())
         elif isinstance(delivery, Stop):
             self.stopping = True
-            self._rouse(delivery)
+            if self.stage.has_loop:
+                self.stage.hand(self.executor.leave)
+            else:
+                self._rouse()
         elif not isinstance(delivery, Recall | Interrupt):
             if type(delivery) is AllocationReply:
                 self._allocated = delivery.offset
@@ -246,18 +246,22 @@ class WorkerChannel:
                 self._fetched.came(delivery)
             self.parking.deliver(delivery.op, delivery)
 
-    def _rouse(self, delivery: Delivery) -> None:
+    def _take_tasks(self, tasks: Iterable[RunTask]) -> None:
+        if self.stage.has_loop:
+            for task in tasks:
+                self.stage.hand(self.executor.run, task)
+            return
+        self.tasks.extend(tasks)
+        if self._blocked or self._awaiting:
+            self.give_back()
+        else:
+            self._rouse()
+
+    def _rouse(self) -> None:
         """Let the main thread see what has come, unless it was that which read it, for a task."""
         parking = self.parking
         if parking.awaits(_IDLE) or threading.get_ident() != self.stage.main_thread:
-            parking.deliver(_IDLE, delivery)
-
-    def _take_on_loop(self, delivery: RunTask | Stop) -> None:
-        if isinstance(delivery, RunTask):
-            self.stage.hand(self.executor.run, delivery)
-        else:
-            self.stopping = True
-            self.stage.hand(self.executor.leave)
+            parking.deliver(_IDLE, Nudge(_IDLE))
 
     def give_back(self) -> None:
         """Return the tasks that were not begun, but not calls of an actor. The lock is held."""
@@ -284,7 +288,8 @@ class WorkerChannel:
                 if self.stopping and not self.executor.busy:
                     return None
                 self.rest.begin()
-                self.parking.wait(_IDLE)
+                if not self.parking.look_out():
+                    self.parking.wait(_IDLE)
                 self.rest.end()
                 continue
             self.rest.ran()

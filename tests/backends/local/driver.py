@@ -36,7 +36,9 @@ class Driver:
             blob = serialize_function(function)
             function_id = self._functions[function] = blake2b(blob, digest_size=16).digest()
             self.client.channel.export_function(function_id, blob)
-        return self.client.submit(function_id, function.__name__, args, {}, options)[0]
+        context = self.client.context
+        template = self.client.template(context, function_id, function.__name__, options)
+        return self.client.submit(context, template, args, {})[0]
 
     def get(self, *refs: ObjectRef[Any], timeout_s: float | None = 30) -> Any:
         """The values; the value of one ref."""

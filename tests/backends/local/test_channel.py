@@ -12,8 +12,9 @@ from rsim.backends.local.patience import Patience
 from rsim.backends.local.reactor import Reactor
 from rsim.core.events import CancelRequested, Event, ObjectsRequested, TaskSubmitted
 from rsim.core.ids import child_task_id
-from rsim.core.records import DRIVER, TaskOptions, TaskSpec
+from rsim.core.records import DRIVER, TaskOptions
 from rsim.exceptions import RsimError
+from tests.core.specs import task_spec
 
 F, G = TaskOptions(), TaskOptions(function="g")
 ASKED = ObjectsRequested(DRIVER, 1, ())
@@ -21,9 +22,7 @@ ASKED = ObjectsRequested(DRIVER, 1, ())
 
 def submitted(index: int, options: TaskOptions = F, actor: bytes = b"") -> TaskSubmitted:
     task_id = child_task_id(b"driver", index)
-    spec = TaskSpec(
-        task_id, b"driver", index, 0, b"f", "f", b"", (), (), 1, options, None, actor, ""
-    )
+    spec = task_spec(task_id, b"driver", index, options=options, actor=actor)
     return TaskSubmitted(DRIVER, spec)
 
 
