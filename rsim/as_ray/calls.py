@@ -29,8 +29,8 @@ def put(value: Any, *, _owner: Any = None, _tensor_transport: str | None = None)
 
 
 def get(object_refs: Any, *, timeout: float | None = None) -> Any:
-    """As `rsim.get`."""
-    return rsim.get(object_refs, timeout=timeout)
+    """As `rsim.get`; a timeout of -1 is none."""
+    return rsim.get(object_refs, timeout=None if timeout == -1 else timeout)
 
 
 def wait(

@@ -85,6 +85,7 @@ _REFS: Names = {
 }
 
 _RAY: Names = {
+    "ray": ("ray",),  # `from ray import ray` of some programs
     **_in(
         "rsim",
         "available_resources cluster_resources get_actor get_gpu_ids get_runtime_context remote",

@@ -27,22 +27,24 @@ class Results:
         self._client = client
 
     def all_of(self, task: RunTask, value: Any) -> tuple[Result, ...]:
-        """What a function has returned. ValueError when it is not as many values as declared."""
+        """What a function has returned. TypeError when it is no collection although more values
+        than one were declared, ValueError when it is not that many.
+        """
         if type(value) is Declared:
             return tuple(value.results)
         if task.num_returns == 1:
             return (self.one(task, 0, value),)
         if task.num_returns == 0:
             return ()
+        wrong = f"{task.name} was declared with num_returns={task.num_returns}, but returned"
+        kind = type(value).__name__
         try:
+            count = len(value)  # so that no endless iterator is listed
             values = list(value)
-        except TypeError:
-            values = [value]
+        except TypeError as error:
+            raise TypeError(f"{wrong} {kind}, which is no collection: {error}") from None
         if isinstance(value, dict | str | bytes) or len(values) != task.num_returns:
-            raise ValueError(
-                f"{task.name} was declared with num_returns={task.num_returns}, but returned "
-                f"{type(value).__name__} with {len(values)} value(s)"
-            )
+            raise ValueError(f"{wrong} {kind} with {count} value(s)")
         declared = self.declared(task)
         try:
             for each in values:

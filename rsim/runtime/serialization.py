@@ -20,7 +20,7 @@ import struct
 import warnings
 from abc import ABCMeta
 from collections.abc import Callable, Mapping, Sequence
-from types import NoneType
+from types import FunctionType, NoneType
 from typing import Any
 
 import cloudpickle
@@ -353,7 +353,8 @@ def deserialize_call(
 
 class _ExportPickler(cloudpickle.Pickler):  # type: ignore[misc]
     """cloudpickle's, noting the refs it meets, less the random mark by which it knows a class
-    again: whoever loads the class that is exported gets one of its own.
+    again: whoever loads the class that is exported gets one of its own. So its methods go by value,
+    too, although its module has them: under its name is an actor class, which passes them on.
     """
 
     exported: object
@@ -364,6 +365,8 @@ class _ExportPickler(cloudpickle.Pickler):  # type: ignore[misc]
             self.captured[obj.binary()] = obj
             return recipe(obj)
         reduced = super().reducer_override(obj)
+        if reduced is NotImplemented and type(obj) is FunctionType and self._is_method(obj):
+            return self._dynamic_function_reduce(obj)
         if (better := _BETTER.get(type(obj))) is not None:
             reduced = better(obj, reduced)
         if obj is not self.exported or not isinstance(obj, type) or type(reduced) is not tuple:
@@ -373,6 +376,14 @@ class _ExportPickler(cloudpickle.Pickler):  # type: ignore[misc]
             make,
             tuple(None if index == _MARK else each for index, each in enumerate(arguments)),
             *rest,
+        )
+
+    def _is_method(self, function: FunctionType) -> bool:
+        exported = self.exported
+        return (
+            isinstance(exported, type)
+            and function.__module__ == exported.__module__
+            and function.__qualname__.startswith(f"{exported.__qualname__}.")
         )
 
 

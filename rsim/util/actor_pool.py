@@ -2,19 +2,17 @@
 
 Decides which actor makes the next call: the one that has been idle longest. Must never give an
 actor a second call before the result of its first was taken or given up. Owns the calls that wait
-for an actor.
+for an actor. Its fields are called as those of Ray's pool, of which libraries derive pools.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import rsim
 from rsim.exceptions import ActorDiedError
 
-Refs = tuple["rsim.ObjectRef[Any]", ...]
 Call = Callable[[Any, Any], "rsim.ObjectRef[Any] | list[rsim.ObjectRef[Any]]"]
 
 
@@ -27,14 +25,14 @@ class ActorPool:
     """
 
     def __init__(self, actors: Iterable[Any]) -> None:
-        self._idle: deque[Any] = deque(actors)
-        self._busy: dict[Refs, tuple[int, Any, bool]] = {}
-        """The calls under way: their number, the actor, and whether they return a list of refs."""
-        self._by_number: dict[int, Refs] = {}
-        self._pending_submits: deque[tuple[int, Call, Any]] = deque()
+        self._idle_actors = list(actors)
+        self._future_to_actor: dict[Any, tuple[int, Any]] = {}
+        """The calls under way: their number and actor, by their ref, or the tuple of their refs."""
+        self._index_to_future: dict[int, Any] = {}
+        self._pending_submits: list[tuple[Call, Any]] = []
         """The calls that wait for an actor."""
-        self._submissions = 0
-        self._next = 0
+        self._next_task_index = 0
+        self._next_return_index = 0
         """The number of the call whose result `get_next` is to return."""
         self._unordered = False
         """The results since the pool was last empty are taken in any order."""
@@ -61,13 +59,12 @@ class ActorPool:
         """
         if not self.has_next():
             self._unordered = False
-        self._pending_submits.append((self._submissions, fn, value))
-        self._submissions += 1
+        self._pending_submits.append((fn, value))
         self._hand_out()
 
     def has_next(self) -> bool:
         """Whether there are results to be taken."""
-        return bool(self._busy or self._pending_submits)
+        return bool(self._future_to_actor or self._pending_submits)
 
     def get_next(self, timeout: float | None = None, ignore_if_timedout: bool = False) -> Any:
         """The result of the earliest submission whose result was not taken yet.
@@ -80,7 +77,8 @@ class ActorPool:
         self._check_next()
         if self._unordered:
             raise ValueError("get_next() cannot be called after get_next_unordered()")
-        return self._take(self._by_number[self._next], timeout, ignore_if_timedout)
+        future = self._index_to_future[self._next_return_index]
+        return self._take(future, timeout, ignore_if_timedout)
 
     def get_next_unordered(
         self, timeout: float | None = None, ignore_if_timedout: bool = False
@@ -88,31 +86,35 @@ class ActorPool:
         """The next result that is there; arguments and errors as those of `get_next`."""
         self._check_next()
         self._unordered = True
-        ready, _ = rsim.wait([refs[0] for refs in self._busy], timeout=timeout)
-        first = next((refs for refs in self._busy if refs[0] in ready), next(iter(self._busy)))
-        return self._take(first, None if ready else 0, ignore_if_timedout)
+        firsts = {_refs_of(future)[0]: future for future in self._future_to_actor}
+        ready, _ = rsim.wait(list(firsts), timeout=timeout)
+        future = firsts[ready[0]] if ready else next(iter(self._future_to_actor))
+        return self._take(future, None if ready else 0, ignore_if_timedout)
 
     def has_free(self) -> bool:
         """Whether an actor is idle and nothing waits for one."""
-        return bool(self._idle) and not self._pending_submits
+        return bool(self._idle_actors) and not self._pending_submits
 
     def pop_idle(self) -> Any:
         """Remove an idle actor from the pool and return it; None when all are busy."""
-        return self._idle.popleft() if self.has_free() else None
+        return self._idle_actors.pop(0) if self.has_free() else None
 
     def push(self, actor: Any) -> None:
         """Add an actor. Raises ValueError when it is in the pool already."""
-        if actor in self._idle or any(actor == busy for _, busy, _ in self._busy.values()):
+        busy = (other for _, other in self._future_to_actor.values())
+        if actor in self._idle_actors or actor in busy:
             raise ValueError(f"{actor!r} is in the pool already")
-        self._idle.append(actor)
+        self._return_actor(actor)
+
+    def _return_actor(self, actor: Any) -> None:
+        self._idle_actors.append(actor)
         self._hand_out()
 
     def _restart(self, fn: Call, values: Iterable[Any]) -> None:
         self._pending_submits.clear()
-        for _, actor, _ in self._busy.values():
-            self._idle.append(actor)
-        self._busy.clear()
-        self._by_number.clear()
+        self._idle_actors += [actor for _, actor in self._future_to_actor.values()]
+        self._future_to_actor.clear()
+        self._index_to_future.clear()
         for value in values:
             self.submit(fn, value)
 
@@ -123,45 +125,54 @@ class ActorPool:
     def _check_next(self) -> None:
         if not self.has_next():
             raise StopIteration("there are no results to get")
-        if not self._busy:
+        if not self._future_to_actor:
             raise ValueError("the pool has no actors left to make the calls that wait for one")
 
     def _hand_out(self) -> None:
-        while self._idle and self._pending_submits:
-            number, fn, value = self._pending_submits.popleft()
-            actor = self._idle.popleft()
+        while self._idle_actors and self._pending_submits:
+            fn, value = self._pending_submits.pop(0)
+            actor = self._idle_actors.pop(0)
             try:
                 given = fn(actor, value)
-                refs = tuple(given) if isinstance(given, list) else (given,)
+                future = tuple(given) if isinstance(given, list) else given
+                refs = _refs_of(future)
                 if not refs or not all(isinstance(ref, rsim.ObjectRef) for ref in refs):
                     raise TypeError(
                         f"fn must return a ref, or a list of refs, such as actor.f.remote(), not "
                         f"{given!r}"
                     )
             except BaseException:
-                self._idle.appendleft(actor)
+                self._idle_actors.insert(0, actor)
                 raise
-            if not self._busy:
-                self._next = number
-            self._busy[refs] = number, actor, isinstance(given, list)
-            self._by_number[number] = refs
+            index = self._next_task_index
+            self._next_task_index += 1
+            if not self._future_to_actor:
+                self._next_return_index = index
+            self._future_to_actor[future] = index, actor
+            self._index_to_future[index] = future
 
-    def _take(self, refs: Refs, timeout: float | None, give_up: bool) -> Any:
-        late = bool(rsim.wait(list(refs), num_returns=len(refs), timeout=timeout)[1])
+    def _take(self, future: Any, timeout: float | None, give_up: bool) -> Any:
+        refs = _refs_of(future)
+        late = bool(rsim.wait(refs, num_returns=len(refs), timeout=timeout)[1])
         if late and not give_up:
             raise TimeoutError(f"the next result is not there after {timeout} s")
-        number, actor, in_list = self._busy.pop(refs)
-        del self._by_number[number]
-        self._next = number + 1
+        index, actor = self._future_to_actor.pop(future)
+        del self._index_to_future[index]
+        self._next_return_index = index + 1
         alive = True
         try:
             if late:
                 raise TimeoutError(f"the next result was given up after {timeout} s")
-            return rsim.get(list(refs)) if in_list else rsim.get(refs[0])
+            return rsim.get(refs if isinstance(future, tuple) else future)
         except ActorDiedError:
             alive = False
             raise
         finally:
             if alive:
-                self._idle.append(actor)
-            self._hand_out()
+                self._return_actor(actor)
+            else:
+                self._hand_out()
+
+
+def _refs_of(future: Any) -> list[Any]:
+    return list(future) if isinstance(future, tuple) else [future]

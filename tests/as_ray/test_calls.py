@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,9 @@ def test_arguments_by_name() -> None:
     ray.init(num_cpus=1)
     one, never = ray.put(value=1), ray.remote(resources={"none": 1})(abs).remote(1)
     assert ray.get(object_refs=one) == ray.get(object_refs=[one], timeout=1)[0] == 1
+    assert ray.get(ray.remote(time.sleep).remote(0.01), timeout=-1) is None
+    with pytest.raises(ValueError, match="timeout must be 0 or more, not -2"):
+        ray.get(one, timeout=-2)
     assert ray.wait(ray_waitables=[one, never], num_returns=1) == ([one], [never])
     ray.cancel(ray_waitable=never, force=False, recursive=True)
     with pytest.raises(ray.exceptions.TaskCancelledError):

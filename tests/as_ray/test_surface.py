@@ -71,6 +71,13 @@ def test_an_absent_name_is_no_use_for_anything() -> None:
     assert "ray.java_function" in repr(absent)
 
 
+def test_the_module_is_a_name_of_its_own() -> None:
+    import ray as module
+    from ray import ray
+
+    assert ray is module
+
+
 def test_an_absent_class_can_be_a_base_and_an_annotation() -> None:
     from ray import dag
 

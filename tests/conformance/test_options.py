@@ -31,7 +31,7 @@ def test_a_remote_function_is_known_by_its_name(rt):
 
 def test_options_change_the_call_only(rt):
     two = add.options(num_returns=2, name="pair")
-    with pytest.raises(ValueError):
+    with pytest.raises(TypeError, match="pair was declared with num_returns=2"):
         rsim.get(two.remote(1)[0])
     assert rsim.get(add.remote(1)) == 2
 

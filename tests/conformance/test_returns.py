@@ -1,5 +1,7 @@
 """How many objects a task gives back: none, one, several."""
 
+import itertools
+
 import pytest
 
 import rsim
@@ -70,13 +72,11 @@ def test_another_number_than_declared_is_an_error_of_each(rt, values):
         assert isinstance(caught.value, rsim.exceptions.RsimTaskError)
 
 
-def test_what_cannot_be_iterated_is_an_error_too(rt):
-    @rsim.remote(num_returns=2)
-    def number():
-        return 7
-
-    with pytest.raises(ValueError, match="num_returns=2"):
-        rsim.get(number.remote()[1])
+@pytest.mark.parametrize("value", [7, None, itertools.count()])
+def test_what_is_no_collection_is_an_error_too(rt, value):
+    refs = rsim.remote(num_returns=2)(lambda: value).remote()
+    with pytest.raises(TypeError, match=r"num_returns=2, .*has no len\(\)"):
+        rsim.get(refs[1])
 
 
 def test_an_error_is_each_of_the_results(rt):

@@ -119,9 +119,26 @@ def test_a_dead_actor_is_left_out(pool):
 def test_push_and_pop(pool):
     actor = pool.pop_idle()
     with pytest.raises(ValueError, match="already"):
-        pool.push(pool._idle[0])
+        pool.push(pool._idle_actors[0])
     pool.push(actor)
     assert pool.pop_idle() != actor and pool.pop_idle() == actor
+
+
+def test_a_derived_pool_can_do_without_its_methods(pool):
+    """As those of libraries for Ray do, which know its fields."""
+
+    class Keyed(ActorPool):
+        def take(self, key):
+            index, actor = self._future_to_actor.pop(key)
+            self._return_actor(actor)
+            return index, rsim.get(self._index_to_future.pop(index))
+
+    derived = Keyed([pool.pop_idle()])
+    for number in range(3):
+        derived.submit(double, number)
+    assert len(derived._pending_submits) == 2 and derived._idle_actors == []
+    taken = [derived.take(next(iter(derived._future_to_actor))) for _ in range(3)]
+    assert taken == [(0, 0), (1, 2), (2, 4)] and not derived.has_next()
 
 
 def test_what_must_return_a_ref(pool):
