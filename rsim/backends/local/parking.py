@@ -72,6 +72,8 @@ class Parking:
         self._asleep = False
         self._abandoned: dict[int, None] = {}
         self._spinner = Spinner()
+        self._lookout = _Waiter(0, 0)
+        """Stands for a thread that looks out, while it leads."""
         self._spun = False
         """The thread that is about to lead has looked out before."""
         self._main_thread = threading.main_thread().ident
@@ -141,10 +143,16 @@ class Parking:
         """Run the loop for a moment, if no thread does: whether anything happened. For a thread
         that is about to wait, and need not if something comes at once; no answer may be due to it.
         """
-        if self._leader is not None:
-            return False
+        with self._lock:
+            if self._leader is not None:
+                return False
+            self._leader = self._lookout
         turn = self._loop.turn
-        happened = turn(0) or self._spinner.spin(lambda: turn(0))
+        try:
+            happened = turn(0) or self._spinner.spin(lambda: turn(0))
+        finally:
+            with self._lock:
+                self._hand_over()
         self._spun = not happened
         return bool(happened)
 
@@ -190,13 +198,18 @@ class Parking:
                 self._abandoned[me.op] = None
             if me is not self._leader:
                 self._followers.remove(me)
-            elif not self._followers:
-                self._leader = None
             else:
-                self._leader = successor = self._followers.pop(0)
-                gate, successor.gate = successor.gate, None
-                assert gate is not None
-                gate.put(None)
+                self._hand_over()
+
+    def _hand_over(self) -> None:
+        """The leader leaves. The lock is held."""
+        if not self._followers:
+            self._leader = None
+            return
+        self._leader = successor = self._followers.pop(0)
+        gate, successor.gate = successor.gate, None
+        assert gate is not None
+        gate.put(None)
 
     def _lead(self, me: _Waiter, rounds: int) -> bool:
         """Run the loop until something happens. False: nothing did while patience lasted."""
