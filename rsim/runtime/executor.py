@@ -351,14 +351,17 @@ class Executor:
         if task.kind == CREATION and isinstance(exception, ActorExit):
             self._exited = True  # it lived, if not for long
             return self.success(task, context, exception)
+        retryable = is_retryable(exception, task.extras)
         if context.cancelled and isinstance(exception, KeyboardInterrupt | SystemExit):
             exception = _cancelled(task).with_traceback(exception.__traceback__)
         elif task.kind != CREATION and isinstance(exception, SystemExit):
             _crash(exception.code)
+        elif task.kind != CREATION and isinstance(exception, KeyboardInterrupt):
+            why = f"raised {exception!r}, as if it were cancelled"
+            exception = _cancelled(task, why).with_traceback(exception.__traceback__)
         times = context.started_ns, self._client.channel.now_ns()
         if isinstance(exception, CallCancelled):
             return TaskFinished(number, task_id, (), True, False, "", True, *times)
-        retryable = is_retryable(exception, task.extras)
         message = _in_words(exception, task.kind == CREATION)
         results = errors_of(exception, task)
         return TaskFinished(number, task_id, results, True, retryable, message, False, *times)
@@ -479,5 +482,5 @@ def _without_arguments(task: RunTask) -> RunTask:
     return replace(task, function=None, payload=b"", dep_ids=(), deps=(), lent=())
 
 
-def _cancelled(task: RunTask) -> TaskCancelledError:
-    return TaskCancelledError(f"{task.name} was cancelled", task_id=task.task_id.hex())
+def _cancelled(task: RunTask, what: str = "was cancelled") -> TaskCancelledError:
+    return TaskCancelledError(f"{task.name} {what}", task_id=task.task_id.hex())
