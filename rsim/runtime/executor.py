@@ -27,8 +27,8 @@ from rsim.core.events import (
     TasksReturned,
 )
 from rsim.core.records import STREAMING, Result
-from rsim.exceptions import TaskCancelledError, text_of
-from rsim.runtime import checks, errors
+from rsim.exceptions import RuntimeEnvSetupError, TaskCancelledError, text_of
+from rsim.runtime import checks, errors, setup
 from rsim.runtime.client import Client
 from rsim.runtime.concurrency import Calls, ThreadedCalls
 from rsim.runtime.context import RUNNING, TaskContext
@@ -83,6 +83,13 @@ class Executor:
         """
         self._exited = False
         """The actor has ended itself: nobody is left to answer what it was sent before."""
+        self._unfit: RuntimeEnvSetupError | None = None
+        """Why nothing can run here."""
+
+    def begin(self) -> None:
+        """The worker begins: its environment is its own now, and what the driver wants is done."""
+        self._unfit = setup.run()
+        self._client.environment.begin()
 
     @property
     def hosts_actor(self) -> bool:
@@ -250,6 +257,8 @@ class Executor:
         pickled = task.function or self._unloadable.get(function_id)
         assert pickled is not None, f"{task.name} came without its function"
         self._unloadable[function_id] = pickled
+        if self._unfit is not None:
+            raise self._unfit
         function = self._functions[function_id] = self._client.load_function(function_id, pickled)
         del self._unloadable[function_id]
         return function

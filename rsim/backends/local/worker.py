@@ -393,13 +393,13 @@ def main(
     inlet = Inlet(data_fd, memoryview(bytearray(READ_BYTES)), decode_deliveries)
     channel = WorkerChannel(number, inlet, events_fd, Segment.attach(segment_fd), streams)
     client = current.client = Client(channel, number, b"")
-    client.environment.begin()
     refs.set_factory(client.make_ref)
     executor = channel.executor = Executor(client, channel.stage)
     channel.rest = Rest(client, lambda: executor.busy, channel.stage.rouse)
     signal.signal(signal.SIGINT, channel.handle_sigint)
     threading.Thread(target=control, args=(channel, control_fd), daemon=True).start()
     channel.send(WorkerStarted(number, os.getpid()))
+    executor.begin()
     while (task := channel.next_task()) is not None:
         for stream in streams:
             stream.task = executor.title or task.name
