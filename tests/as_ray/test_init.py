@@ -192,7 +192,7 @@ def test_a_hook_makes_the_environment(monkeypatch: pytest.MonkeyPatch, skipped: 
     monkeypatch.setenv("RAY_RUNTIME_ENV_HOOK", f"{__name__}.greet")
     if skipped:
         ray.init(num_cpus=1, _skip_env_hook=True)
-    greeting = ray.get(ray.remote(os.environ.get).remote("RSIM_GREETING"))
+    greeting = ray.get(ray.remote(os.getenv).remote("RSIM_GREETING"))
     assert greeting == (None if skipped else "hello")
 
 
@@ -201,7 +201,8 @@ def test_a_state_that_cannot_be_asked_is_pickled(monkeypatch: pytest.MonkeyPatch
 
     starlette = ModuleType("starlette.datastructures")
     exec(_STATE, vars(starlette))
-    monkeypatch.setitem(sys.modules, "starlette.datastructures", starlette)
+    for name in ("starlette", "starlette.datastructures"):
+        monkeypatch.setitem(sys.modules, name, starlette)
     ray.init(num_cpus=1)
     assert ray.get(ray.put(starlette.State({"x": 1}))).x == 1
 
@@ -211,5 +212,8 @@ class State:
     def __init__(self, state):
         self._state = state
     def __getattr__(self, name):
-        return self._state[name]
+        try:
+            return self._state[name]
+        except KeyError:
+            raise AttributeError(name) from None
 """
