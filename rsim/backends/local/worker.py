@@ -10,6 +10,7 @@ events go by a pipe, which takes a third of the time that a socket does.
 from __future__ import annotations
 
 import atexit
+import faulthandler
 import math
 import os
 import select
@@ -390,6 +391,7 @@ def main(
     os.register_at_fork(after_in_child=partial(_close, link_fds))
     streams = TaskStream(1), TaskStream(2)
     sys.stdout, sys.stderr = streams
+    faulthandler.enable(2, all_threads=False)  # a segmentation fault tells where it was
     inlet = Inlet(data_fd, memoryview(bytearray(READ_BYTES)), decode_deliveries)
     channel = WorkerChannel(number, inlet, events_fd, Segment.attach(segment_fd), streams)
     client = current.client = Client(channel, number, b"")
