@@ -1,8 +1,8 @@
 """The environments in which tasks, actors and whole jobs run.
 
 Decides which fields of a runtime environment are there: environment variables, packages that are
-installed, the driver's own Python, and for a job a working directory and folders of modules. Must
-never accept a field that has no effect. Owns no state.
+installed, the driver's own Python, and for a job a working directory, folders of modules and what
+its workers begin with. Must never accept a field that has no effect. Owns no state.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _WITHOUT_EFFECT = ("config", "excludes")
 """How Ray prepares an environment, and what it need not copy; here nothing is."""
 _PACKAGES = ("pip", "uv")
+_HOOK = "worker_process_setup_hook"
 _ARCHIVES = (".zip", ".whl", ".jar")
 
 
@@ -60,25 +61,30 @@ def runtime_env(name: str, value: object) -> RuntimeEnv:
 
 
 def job_env(name: str, value: object) -> RuntimeEnv:
-    """The runtime environment of a job: `env_vars`, `working_dir`, `py_modules`, the last two as
-    absolute paths: a folder to be in, and folders with modules.
+    """The runtime environment of a job: `env_vars`, `working_dir`, `py_modules`, those two as
+    absolute paths: a folder to be in, and folders with modules; `worker_process_setup_hook`.
 
     Raises as `runtime_env`; ValueError for a folder that is not there.
     """
     fields = _fields(name, value)
     for field, given in fields.items():
-        if field not in ("env_vars", "working_dir", "py_modules"):
+        if field not in ("env_vars", "working_dir", "py_modules", _HOOK):
             raise NotImplementedError(
                 f"{name}={{{field!r}: {given!r}}} is not there: a job's runtime environment "
-                "consists of env_vars, working_dir and py_modules; packages are the driver's"
+                f"consists of env_vars, working_dir, py_modules and {_HOOK}; packages are the "
+                "driver's"
             )
     folder, modules = fields.get("working_dir"), fields.get("py_modules", ())
     if isinstance(modules, str) or not isinstance(modules, Iterable):
         raise TypeError(f"{name}['py_modules'] must be a list of paths or modules, not {modules!r}")
+    hook = fields.get(_HOOK)
+    if hook is not None and not (callable(hook) or _is_path(hook)):
+        raise TypeError(f"{name}[{_HOOK!r}] must be a function or 'module.name', not {hook!r}")
     return RuntimeEnv(
         env_vars=fields.get("env_vars"),
         working_dir=_folder(f"{name}['working_dir']", folder) if folder else None,
         py_modules=[_parent(f"{name}['py_modules']", module) for module in modules] or None,
+        worker_process_setup_hook=hook,
     )
 
 
@@ -146,6 +152,11 @@ def _parent(what: str, given: object) -> str:
     return os.path.dirname(os.path.abspath(path))
 
 
+def _is_path(hook: object) -> bool:
+    names = hook.split(".") if isinstance(hook, str) else []
+    return len(names) > 1 and all(name.isidentifier() for name in names)
+
+
 def _is_module(path: str) -> bool:
     return path.endswith(".py") and os.path.isfile(path)
 
@@ -198,8 +209,14 @@ def settings(given: RuntimeEnv | None) -> dict[str, Any]:
     folder = (given or RuntimeEnv()).get("working_dir")
     modules = (given or RuntimeEnv()).get("py_modules", ())
     code = [folder, *modules] if folder else modules
+    hook = (given or RuntimeEnv()).get(_HOOK)
+    if hook is not None:
+        from rsim.runtime.setup import pack
+
+        hook = pack(hook)
     return {
         "env_vars": variables_of(given),
         "working_dir": folder,
         "code": tuple(dict.fromkeys(code)),
+        "setup": hook or "",
     }

@@ -200,8 +200,8 @@ def init(
     labels: of the node. namespace: where names of actors are unique; by default this session's own.
     object_store_memory: bytes of shared memory for objects. spill_limit_bytes: how much of them
         may go to disk when that is full; None: no limit. memory: bytes that tasks can ask for.
-    runtime_env: of all workers. {"env_vars": {"NAME": "value"}}: beside the driver's environment;
-        "working_dir": the folder they are in; "py_modules": what they can import besides.
+    runtime_env: of workers. {"env_vars": {"NAME": "value"}}: beside the driver's environment;
+        "working_dir", "py_modules": more to import; "worker_process_setup_hook": called first.
     log_to_driver: print what workers print. log_dir: a folder to keep their output in.
     seed, cluster, faults, policy, tape: for a simulation. The seed (by default RSIM_SEED) decides
         every free choice; in its place, a tape (a path, an rsim.sim.Tape or Replay) has choices to

@@ -68,7 +68,8 @@ _HARMLESS_SETTINGS = frozenset(
         "put_small_object_in_memory_store ping_gcs_rpc_server_max_retries "
         "num_candidate_nodes_for_scheduling gcs_actor_scheduling_enabled "
         "worker_niceness worker_oom_score_adjustment gcs_storage "
-        "kill_child_processes_on_worker_exit"
+        "kill_child_processes_on_worker_exit object_manager_max_bytes_in_flight "
+        "num_workers_soft_limit"
     ).split()
 )
 """Where and how large, what is recorded, and how many dead things are remembered."""

@@ -7,6 +7,7 @@ Owns no state.
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import rsim
@@ -15,7 +16,7 @@ from rsim.api.state import node_facts
 from rsim.as_ray.absent import Partial
 from rsim.as_ray.ids import ActorID, JobID, TaskID, current_job
 from rsim.core import facts
-from rsim.core.facts import ObjectFact
+from rsim.core.facts import NodeFact, ObjectFact
 from rsim.runtime import state
 
 _MIB = 1024 * 1024
@@ -99,20 +100,47 @@ def memory_summary(
             "memory_summary() without stats_only=True of Ray is not in rsim: use "
             "ray.util.state.list_objects()"
         )
-    nodes = [node for node in node_facts(session.running_client()) if node.alive]
-    used = sum(node.used_bytes for node in nodes)
-    capacity = sum(node.capacity_bytes for node in nodes)
-    count = sum(node.stored for node in nodes)
+    stats = get_memory_info_reply().store_stats
+    used, capacity = stats.object_store_bytes_used, stats.object_store_bytes_avail
     full = round(100 * used / capacity, 2) if capacity else 0.0
     lines = [
         "--- Aggregate object store stats across all nodes ---",
-        f"Plasma memory usage {used // _MIB} MiB, {count} objects, {full}% full",
+        f"Plasma memory usage {used // _MIB} MiB, {stats.num_local_objects} objects, {full}% full",
     ]
-    for what, disk in (
-        ("Spilled", [node.spilled for node in nodes]),
-        ("Restored", [node.restored for node in nodes]),
+    for what, objects, size in (
+        ("Spilled", stats.spilled_objects_total, stats.spilled_bytes_total),
+        ("Restored", stats.restored_objects_total, stats.restored_bytes_total),
     ):
-        objects = sum(each[0] for each in disk)
         if objects:
-            lines.append(f"{what} {sum(each[1] for each in disk) // _MIB} MiB, {objects} objects")
+            lines.append(f"{what} {size // _MIB} MiB, {objects} objects")
     return "\n".join(lines) + "\n"
+
+
+class StoreStats(Partial):
+    """The object stores of all nodes that live, taken together."""
+
+    PATH = "ray._private.internal_api.get_memory_info_reply().store_stats"
+
+    def __init__(self, nodes: list[NodeFact]) -> None:
+        self.object_store_bytes_used = sum(node.used_bytes for node in nodes)
+        self.object_store_bytes_avail = sum(node.capacity_bytes for node in nodes)
+        self.num_local_objects = sum(node.stored for node in nodes)
+        self.spilled_objects_total = sum(node.spilled[0] for node in nodes)
+        self.spilled_bytes_total = sum(node.spilled[1] for node in nodes)
+        self.restored_objects_total = sum(node.restored[0] for node in nodes)
+        self.restored_bytes_total = sum(node.restored[1] for node in nodes)
+
+
+def get_state_from_address(address: str | None = None) -> None:
+    """What ``get_memory_info_reply`` wants to be given; here it needs nothing."""
+
+
+def get_memory_info_reply(
+    state: None = None,
+    node_manager_address: str | None = None,
+    node_manager_port: int | None = None,
+    timeout_seconds: float = 60.0,
+) -> SimpleNamespace:
+    """How full the object stores are, as numbers: ``.store_stats``."""
+    nodes = [node for node in node_facts(session.running_client()) if node.alive]
+    return SimpleNamespace(store_stats=StoreStats(nodes))

@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import copyreg
 import gc
+import operator
 import os
+import sys
 import time
 import warnings
 from collections.abc import Callable, Coroutine, Iterator
@@ -84,6 +86,17 @@ def register_serializer(
 def deregister_serializer(cls: type) -> None:
     """Pickle instances of `cls` as before."""
     copyreg.dispatch_table.pop(cls, None)
+
+
+def learn_serializers() -> None:
+    """Pickle what Ray can, and pickle by itself cannot: applications of Starlette (FastAPI), whose
+    state cannot be asked anything before it is whole. Where the program has not imported that,
+    there is none.
+    """
+    starlette = sys.modules.get("starlette.datastructures")
+    if starlette is not None:
+        kind = starlette.State
+        register_serializer(kind, serializer=operator.attrgetter("_state"), deserializer=kind)
 
 
 is_client_mode_enabled = False

@@ -333,7 +333,7 @@ MODULES: dict[str, Names] = {
         "client_mode_hook client_mode_should_convert disable_client_hook is_client_mode_enabled",
     ),
     "ray._private.internal_api": _in(f"{_HERE}.helpers", "global_gc")
-    | _in(f"{_HERE}.core_worker", "memory_summary"),
+    | _in(f"{_HERE}.core_worker", "memory_summary get_memory_info_reply get_state_from_address"),
     "ray._private.worker": _RAY
     | _in(f"{_HERE}.helpers", "_wait_async")
     | _in(f"{_HERE}.internals", "global_worker")

@@ -5,11 +5,24 @@ Decides which fields of a job's configuration are refused. Owns no state.
 
 from __future__ import annotations
 
+import importlib
+import os
 from typing import Any
 
 from rsim.api.runtime_env import RuntimeEnv, check_config
 
 __all__ = ["JobConfig", "RuntimeEnv", "RuntimeEnvConfig"]
+
+
+def hooked(runtime_env: Any, others: dict[str, Any]) -> Any:
+    """The job's environment as the function makes it whose path RAY_RUNTIME_ENV_HOOK is, unless
+    `ray.init` was told to skip that.
+    """
+    path = os.environ.get("RAY_RUNTIME_ENV_HOOK")
+    if not path or others.get("_skip_env_hook"):
+        return runtime_env
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)(runtime_env)
 
 
 class RuntimeEnvConfig(dict[str, Any]):

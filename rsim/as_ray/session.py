@@ -17,8 +17,9 @@ import rsim
 from rsim.as_ray import cluster
 from rsim.as_ray.arguments import check_others, check_resources, keeps_quiet, override
 from rsim.as_ray.exceptions import RaySystemError
+from rsim.as_ray.helpers import learn_serializers
 from rsim.as_ray.logs import LoggingConfig, configure
-from rsim.as_ray.runtime_env import JobConfig
+from rsim.as_ray.runtime_env import JobConfig, hooked
 from rsim.exceptions import RsimTaskError
 from rsim.runtime import checks
 
@@ -122,6 +123,7 @@ def init(
     if rsim.is_initialized():
         return _running(ignore_reinit_error)
     configure(logging_config)
+    learn_serializers()
     job = job_config or JobConfig()
     given: dict[str, Any] = {
         "num_cpus": num_cpus,
@@ -134,7 +136,7 @@ def init(
     settings: dict[str, Any] = {
         "namespace": job.ray_namespace if namespace is None else namespace,
         "log_to_driver": log_to_driver,
-        "runtime_env": runtime_env or job.runtime_env,
+        "runtime_env": hooked(runtime_env or job.runtime_env, others),
     }
     found = cluster.find(address)
     if found is not None:

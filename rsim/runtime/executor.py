@@ -27,8 +27,8 @@ from rsim.core.events import (
     TasksReturned,
 )
 from rsim.core.records import STREAMING, Result
-from rsim.exceptions import TaskCancelledError, text_of
-from rsim.runtime import checks, errors
+from rsim.exceptions import RuntimeEnvSetupError, TaskCancelledError, text_of
+from rsim.runtime import checks, errors, setup
 from rsim.runtime.client import Client
 from rsim.runtime.concurrency import Calls, ThreadedCalls
 from rsim.runtime.context import RUNNING, TaskContext
@@ -83,6 +83,13 @@ class Executor:
         """
         self._exited = False
         """The actor has ended itself: nobody is left to answer what it was sent before."""
+        self._unfit: RuntimeEnvSetupError | None = None
+        """Why nothing can run here."""
+
+    def begin(self) -> None:
+        """The worker begins: its environment is its own now, and what the driver wants is done."""
+        self._unfit = setup.run()
+        self._client.environment.begin()
 
     @property
     def hosts_actor(self) -> bool:
@@ -250,6 +257,8 @@ class Executor:
         pickled = task.function or self._unloadable.get(function_id)
         assert pickled is not None, f"{task.name} came without its function"
         self._unloadable[function_id] = pickled
+        if self._unfit is not None:
+            raise self._unfit
         function = self._functions[function_id] = self._client.load_function(function_id, pickled)
         del self._unloadable[function_id]
         return function
@@ -351,14 +360,17 @@ class Executor:
         if task.kind == CREATION and isinstance(exception, ActorExit):
             self._exited = True  # it lived, if not for long
             return self.success(task, context, exception)
+        retryable = is_retryable(exception, task.extras)
         if context.cancelled and isinstance(exception, KeyboardInterrupt | SystemExit):
             exception = _cancelled(task).with_traceback(exception.__traceback__)
         elif task.kind != CREATION and isinstance(exception, SystemExit):
             _crash(exception.code)
+        elif task.kind != CREATION and isinstance(exception, KeyboardInterrupt):
+            why = f"raised {exception!r}, as if it were cancelled"
+            exception = _cancelled(task, why).with_traceback(exception.__traceback__)
         times = context.started_ns, self._client.channel.now_ns()
         if isinstance(exception, CallCancelled):
             return TaskFinished(number, task_id, (), True, False, "", True, *times)
-        retryable = is_retryable(exception, task.extras)
         message = _in_words(exception, task.kind == CREATION)
         results = errors_of(exception, task)
         return TaskFinished(number, task_id, results, True, retryable, message, False, *times)
@@ -479,5 +491,5 @@ def _without_arguments(task: RunTask) -> RunTask:
     return replace(task, function=None, payload=b"", dep_ids=(), deps=(), lent=())
 
 
-def _cancelled(task: RunTask) -> TaskCancelledError:
-    return TaskCancelledError(f"{task.name} was cancelled", task_id=task.task_id.hex())
+def _cancelled(task: RunTask, what: str = "was cancelled") -> TaskCancelledError:
+    return TaskCancelledError(f"{task.name} {what}", task_id=task.task_id.hex())

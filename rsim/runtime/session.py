@@ -11,6 +11,7 @@ from typing import Protocol
 
 from rsim.core.records import EnvVars
 from rsim.runtime.client import Client
+from rsim.runtime.setup import VARIABLE
 from rsim.runtime.trace import NullTrace, Trace
 
 
@@ -37,9 +38,16 @@ class SessionConfig:
     """The folder that workers begin in; None: the driver's."""
     code: tuple[str, ...] = ()
     """Folders of modules that workers can import, before those that the driver can."""
+    setup: str = ""
+    """What workers begin with (see `setup.py`); empty: nothing."""
     memory: int | None = None
     tape: object = None
     time_limit_s: float | None = None
+
+    @property
+    def worker_vars(self) -> EnvVars:
+        """What the environment of a new worker has besides the driver's."""
+        return (*self.env_vars, (VARIABLE, self.setup)) if self.setup else self.env_vars
 
 
 @dataclass(frozen=True)

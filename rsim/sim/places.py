@@ -31,7 +31,7 @@ class Located(Protocol):
 def environ(config: SessionConfig) -> Variables:
     """What the environment of a worker is at first."""
     variables = dict(os.environ)
-    add(variables, config.env_vars)
+    add(variables, config.worker_vars)
     return encoded(variables)
 
 

@@ -332,7 +332,7 @@ class Worker:
 
     def _live(self) -> None:
         """The life of the process: one task after another."""
-        self.strand.client.environment.begin()
+        self._executor.begin()
         while True:
             while not self._tasks:
                 if self._stopping and not self._executor.busy:

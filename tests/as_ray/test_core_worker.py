@@ -46,7 +46,11 @@ def test_counts_of_refs() -> None:
 
 def test_a_summary_of_memory() -> None:
     import ray
-    from ray._private.internal_api import memory_summary
+    from ray._private.internal_api import (
+        get_memory_info_reply,
+        get_state_from_address,
+        memory_summary,
+    )
 
     ray.init(num_cpus=1, object_store_memory=10 << 20)
     refs = [ray.put(bytes(4 << 20)) for _ in range(3)]
@@ -55,6 +59,9 @@ def test_a_summary_of_memory() -> None:
     assert "Restored" not in told
     assert len(ray.get(refs[0])) == 4 << 20
     assert "Restored 4 MiB, 1 objects" in memory_summary(stats_only=True)
+    stats = get_memory_info_reply(get_state_from_address("auto")).store_stats
+    assert stats.spilled_bytes_total >= stats.restored_bytes_total >= 4 << 20
+    assert stats.object_store_bytes_used <= stats.object_store_bytes_avail == 10 << 20
     with pytest.raises(NotImplementedError, match="stats_only"):
         memory_summary()
 

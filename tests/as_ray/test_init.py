@@ -1,6 +1,8 @@
 """ray.init: Ray's arguments, what becomes of them, and what it returns."""
 
 import os
+import sys
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -177,3 +179,41 @@ def test_the_environment_may_say_what_the_node_has(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", "[]")
     with pytest.raises(ValueError, match="RAY_OVERRIDE_RESOURCES must be the JSON of a dict"):
         ray.init()
+
+
+def greet(environment: dict[str, Any] | None) -> dict[str, Any]:
+    return {**(environment or {}), "env_vars": {"RSIM_GREETING": "hello"}}
+
+
+@pytest.mark.parametrize("skipped", [False, True])
+def test_a_hook_makes_the_environment(monkeypatch: pytest.MonkeyPatch, skipped: bool) -> None:
+    import ray
+
+    monkeypatch.setenv("RAY_RUNTIME_ENV_HOOK", f"{__name__}.greet")
+    if skipped:
+        ray.init(num_cpus=1, _skip_env_hook=True)
+    greeting = ray.get(ray.remote(os.getenv).remote("RSIM_GREETING"))
+    assert greeting == (None if skipped else "hello")
+
+
+def test_a_state_that_cannot_be_asked_is_pickled(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    starlette = ModuleType("starlette.datastructures")
+    exec(_STATE, vars(starlette))
+    for name in ("starlette", "starlette.datastructures"):
+        monkeypatch.setitem(sys.modules, name, starlette)
+    ray.init(num_cpus=1)
+    assert ray.get(ray.put(starlette.State({"x": 1}))).x == 1
+
+
+_STATE = """
+class State:
+    def __init__(self, state):
+        self._state = state
+    def __getattr__(self, name):
+        try:
+            return self._state[name]
+        except KeyError:
+            raise AttributeError(name) from None
+"""

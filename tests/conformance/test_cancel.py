@@ -367,14 +367,16 @@ def test_who_waits_for_a_cancelled_task_gets_its_error(rt, tmp_path):
     assert isinstance(caught.value, RsimTaskError)
 
 
-def test_a_keyboard_interrupt_of_its_own_is_no_cancellation(rt):
-    @rsim.remote
+def test_a_keyboard_interrupt_of_its_own_is_as_good_as_a_cancellation(rt, tmp_path):
+    @rsim.remote(retry_exceptions=True)
     def interrupt():
+        marks.leave(tmp_path, "run")
         raise KeyboardInterrupt("mine")
 
-    with pytest.raises(RsimTaskError, match="mine") as caught:
+    with pytest.raises(TaskCancelledError, match="mine") as caught:
         rsim.get(interrupt.remote())
-    assert not isinstance(caught.value, TaskCancelledError)
+    assert isinstance(caught.value, RsimTaskError)
+    assert marks.count(tmp_path, "run") == 1
 
 
 def test_a_finished_task_keeps_its_result(rt):

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from threading import Lock
 
 import pytest
 
@@ -367,3 +368,45 @@ def test_a_task_s_variables_say_more_than_its_cpus(no_threads, init):
     assert rsim.get(own.remote(THREADS)) == ["7"]
     assert rsim.get(see.options(num_cpus=2).remote(THREADS)) == ["2"]
     assert rsim.get(see.remote(THREADS)) == ["1"]
+
+
+LOCK = Lock()
+
+
+def set_up():
+    os.environ["RSIM_MADE_BY"] = os.environ["RSIM_A"]
+
+
+@pytest.mark.parametrize("as_path", [False, True])
+def test_workers_begin_with_what_the_driver_says(init, as_path):
+    hook = f"{__name__}.set_up" if as_path else set_up
+    init(num_cpus=2, runtime_env={**env_vars(RSIM_A="1"), "worker_process_setup_hook": hook})
+    assert rsim.get(see.remote("RSIM_MADE_BY")) == ["1"]
+    assert rsim.get(Place.remote().sees.remote("RSIM_MADE_BY", "_RSIM_WORKER_SETUP")) == ["1", None]
+    assert "RSIM_MADE_BY" not in os.environ
+
+
+@pytest.mark.parametrize("hook", [lambda: sys.exit("no license"), "tests.no_such.hook"])
+def test_a_beginning_that_fails_fails_all_tasks_and_actors(init, hook):
+    init(num_cpus=1, runtime_env={"worker_process_setup_hook": hook})
+    words = "setup hook.*(no license|No module named 'tests.no_such')"
+    for _ in range(2):
+        with pytest.raises(rsim.exceptions.RuntimeEnvSetupError, match=words):
+            rsim.get(see.remote("RSIM_A"))
+    with pytest.raises(rsim.exceptions.ActorDiedError, match=words):
+        rsim.get(Place.remote().sees.remote())
+
+
+@pytest.mark.parametrize(
+    ("hook", "kind", "words"),
+    [
+        (lambda lock=LOCK: lock, rsim.exceptions.RuntimeEnvSetupError, "lock"),
+        (lambda data=bytes(200_000): data, ValueError, "too large"),
+        (3, TypeError, "worker_process_setup_hook"),
+        ("no path", TypeError, "module.name"),
+    ],
+)
+def test_a_beginning_that_cannot_be(init, hook, kind, words):
+    with pytest.raises(kind, match=words):
+        init(num_cpus=1, runtime_env={"worker_process_setup_hook": hook})
+    assert not rsim.is_initialized()

@@ -78,13 +78,15 @@ def test_any_number_of_retries(rt, tmp_path):
 
 
 @pytest.mark.parametrize("backend", ["local"])
-def test_a_segmentation_fault(rt, tmp_path):
+def test_a_segmentation_fault_tells_where_it_was(rt, tmp_path, capfd):
     def fault():
         ctypes.string_at(0)
 
     assert rsim.get(die.remote(tmp_path, fault, 1, "value")) == "value"
     with pytest.raises(WorkerCrashedError):
         rsim.get(die.options(max_retries=0).remote(tmp_path, fault, 99))
+    printed = capfd.readouterr().err
+    assert "Segmentation fault" in printed and "in fault" in printed
 
 
 def test_others_are_not_disturbed(rt, tmp_path):

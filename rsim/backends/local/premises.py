@@ -31,7 +31,7 @@ class Premises:
             sweep(root)
         self._name = f"{PREFIX}{os.getpid()}-{os.urandom(6).hex()}"
         leftovers = str(SHM_ROOT / self._name), str(self._temporary / self._name)
-        self.warden = Warden(leftovers, config.env_vars, config.working_dir, config.code)
+        self.warden = Warden(leftovers, config.worker_vars, config.working_dir, config.code)
         with ExitStack() as undo:
             undo.callback(self.warden.close)
             self.undo = undo.pop_all()

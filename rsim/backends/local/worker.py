@@ -10,6 +10,7 @@ events go by a pipe, which takes a third of the time that a socket does.
 from __future__ import annotations
 
 import atexit
+import faulthandler
 import math
 import os
 import select
@@ -395,16 +396,17 @@ def main(
     os.register_at_fork(after_in_child=partial(_close, link_fds))
     streams = TaskStream(1), TaskStream(2)
     sys.stdout, sys.stderr = streams
+    faulthandler.enable(2, all_threads=False)  # a segmentation fault tells where it was
     inlet = Inlet(data_fd, memoryview(bytearray(READ_BYTES)), decode_deliveries)
     channel = WorkerChannel(number, inlet, events_fd, Segment.attach(segment_fd), streams)
     client = current.client = Client(channel, number, b"")
-    client.environment.begin()
     refs.set_factory(client.make_ref)
     executor = channel.executor = Executor(client, channel.stage)
     channel.rest = Rest(client, lambda: executor.busy, channel.stage.rouse)
     signal.signal(signal.SIGINT, channel.handle_sigint)
     threading.Thread(target=control, args=(channel, control_fd), daemon=True).start()
     channel.send(WorkerStarted(number, os.getpid()))
+    executor.begin()
     while (task := channel.next_task()) is not None:
         for stream in streams:
             stream.task = executor.title or task.name
