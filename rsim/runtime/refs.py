@@ -118,7 +118,7 @@ class ObjectRef(msgspec.Struct, Generic[T_co], gc=False, eq=False):
         """
         from rsim.runtime import futures
 
-        return futures.concurrent_future(self)
+        return futures.RefFuture(self)
 
     def as_future(self) -> asyncio.Future[T_co]:
         """The value as a future of the running event loop, or else of asyncio's current one.
