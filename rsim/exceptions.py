@@ -25,6 +25,8 @@
         ├── AsyncioActorExit               ends an async actor from within
         ├── ActorAlreadyExistsError        (ValueError)  the name of an actor is taken
         ├── ActorHandleNotFoundError       (ValueError)  a handle of an earlier session
+        ├── ForeignRefError                (ValueError)  a ref of an earlier session
+        ├── PolicyError                    (ValueError)  a placement policy's answer is none
         ├── PendingCallsLimitExceeded      a handle has max_pending_calls calls unanswered
         ├── ObjectRefStreamEndOfStreamError    a stream of refs has ended
         ├── StreamingGeneratorReplayInconsistentError    run again, it yielded something else
@@ -161,6 +163,14 @@ class ActorAlreadyExistsError(RsimError, ValueError):
 
 class ActorHandleNotFoundError(RsimError, ValueError):
     """The handle of an actor that is unknown here: it was made in an earlier session."""
+
+
+class ForeignRefError(RsimError, ValueError):
+    """A ref is used in a session, or in a process, that does not know of it."""
+
+
+class PolicyError(RsimError, ValueError):
+    """A policy gave an answer that is none: no such node, or one that can never run the task."""
 
 
 class PendingCallsLimitExceeded(RsimError):

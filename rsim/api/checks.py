@@ -27,7 +27,7 @@ from rsim.runtime.checks import (
     shown,
     text,
 )
-from rsim.runtime.refs import ForeignRefError, ObjectRef, RefCounter
+from rsim.runtime.refs import ObjectRef, RefCounter, foreign
 
 _REFS = {ObjectRef}
 _counter_of = attrgetter("_counter")
@@ -65,10 +65,6 @@ def timeout(value: object) -> float | None:
     if not seconds >= 0:
         raise ValueError(f"timeout must be 0 or more, not {shown(value)}")
     return seconds if seconds < FOREVER_S else None
-
-
-foreign = ForeignRefError
-"""The error for a ref whose counter is not the client that it is used with."""
 
 
 def foreign_handle(handle: object) -> ActorHandleNotFoundError:

@@ -15,8 +15,8 @@ from rsim import util
 from rsim.api import groups
 from rsim.api.session import running_client
 from rsim.core.labels import NODE_ID
+from rsim.exceptions import ForeignRefError
 from rsim.runtime import checks, current
-from rsim.runtime.refs import ForeignRefError
 
 
 def put(value: Any, *, _owner: Any = None, _tensor_transport: str | None = None) -> Any:

@@ -11,7 +11,6 @@ from rsim import exceptions
 from rsim.api import state
 from rsim.core import facts
 from rsim.exceptions import RsimError
-from rsim.runtime.refs import ForeignRefError
 
 _DEAD = "The actor is dead because"
 _WORDS: tuple[tuple[type[RsimError], str, str], ...] = (
@@ -52,21 +51,20 @@ _WORDS: tuple[tuple[type[RsimError], str, str], ...] = (
     (exceptions.UnserializableCauseError, "", "The task's exception isn't serializable"),
     (exceptions.GetTimeoutError, "", "Get timed out: some object(s) not ready"),
     (exceptions.PendingCallsLimitExceeded, "", "More tasks are queued on the actor than may be"),
+    (
+        exceptions.ForeignRefError,
+        "",
+        # `get` of a list speaks of objects, the other calls of one.
+        "Ray objects whose owner is unknown cannot be used, and this is a Ray object whose owner "
+        "is unknown",
+    ),
 )
 """Of which errors, with what in rsim's message, and what goes before it."""
-
-
-_FOREIGN = (
-    "Ray objects whose owner is unknown cannot be used, and this is a Ray object whose owner is "
-    "unknown: "
-)
-"""`get` of a list speaks of objects, the other calls of one."""
 
 
 def learn() -> None:
     """Say it in Ray's words from now on."""
     RsimError.__str__ = _in_rays_words  # type: ignore[method-assign, assignment]
-    ForeignRefError.known_as = _FOREIGN
     state.task_states = {facts.GETS: facts.RUNS, facts.WAITS: facts.RUNS}
 
 
@@ -74,7 +72,6 @@ def forget() -> None:
     """Say it in rsim's words only."""
     if "__str__" in vars(RsimError):
         del RsimError.__str__
-    ForeignRefError.known_as = ""
     state.task_states = {}
 
 

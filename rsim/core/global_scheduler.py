@@ -52,15 +52,10 @@ from rsim.core.messages import (
     TaskPlacement,
 )
 from rsim.core.orphans import LineageView, NoLineage, Orphans
-from rsim.core.policies import (
-    Composite,
-    NodeView,
-    PolicyError,
-    TaskView,
-    as_policy,
-)
+from rsim.core.policies import Composite, NodeView, TaskView, as_policy
 from rsim.core.records import Demand, Strategy
 from rsim.core.resources import format_demand
+from rsim.exceptions import PolicyError
 
 
 class _Request:

@@ -23,10 +23,6 @@ from rsim.core.records import Demand, Strategy
 from rsim.core.resources import fits, gpus_in, utilisation
 
 
-class PolicyError(ValueError):
-    """A policy gave an answer that is none: no such node, or one that can never run the task."""
-
-
 class TaskView(msgspec.Struct, frozen=True, gc=False):
     """What a policy sees of a task."""
 

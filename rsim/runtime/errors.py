@@ -16,7 +16,7 @@ import io
 import os
 import pickle
 from collections.abc import Callable
-from traceback import TracebackException
+from traceback import FrameSummary, TracebackException
 from typing import Any
 
 import cloudpickle
@@ -152,6 +152,9 @@ def format_remote_traceback(exception: BaseException) -> str:
     """The traceback as Python prints it, with its chain, less the frames of rsim."""
     formatted = TracebackException.from_exception(exception)
     _trim(formatted)
+    if isinstance(exception, RsimError) and not _foreign_frames(formatted):
+        # What rsim raises by itself is meant: where it did so tells the user nothing.
+        formatted.stack = None  # type: ignore[assignment]  # as traceback allows
     return "".join(formatted.format())
 
 
@@ -161,10 +164,12 @@ def _trim(whole: TracebackException) -> None:
         formatted = links.pop()
         if formatted is None:
             continue
-        frames = [frame for frame in formatted.stack if not frame.filename.startswith(_RSIM)]
-        if frames:  # else it is about rsim itself
-            formatted.stack[:] = frames
+        formatted.stack[:] = _foreign_frames(formatted) or formatted.stack  # else about rsim itself
         links += formatted.__cause__, formatted.__context__, *(formatted.exceptions or ())
+
+
+def _foreign_frames(formatted: TracebackException) -> list[FrameSummary]:
+    return [frame for frame in formatted.stack if not frame.filename.startswith(_RSIM)]
 
 
 def _pickle(exception: BaseException, *, chain: bool) -> bytes | None:

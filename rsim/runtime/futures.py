@@ -29,12 +29,20 @@ AnyFuture = asyncio.Future[Any] | concurrent.futures.Future[Any]
 
 
 class RefFuture(concurrent.futures.Future[Any]):
-    """The value of a ref, when it is there. Who asks for it waits as in `get`."""
+    """The value of a ref, when it is there: for threads. Who asks for it waits as in `get`."""
 
     def __init__(self, ref: ObjectRef[Any]) -> None:
         super().__init__()
         self._ref = ref
-        self.set_running_or_notify_cancel()  # the task is cancelled by `rsim.cancel`, not by this
+        when_done(ref, partial(_settle, self))
+
+    def running(self) -> bool:
+        """Whether the value is not there yet; its task may still be waiting for a worker."""
+        return not self.done()
+
+    def cancel(self) -> bool:
+        """Nothing: False. The task is cancelled by `rsim.cancel`."""
+        return False
 
     def result(self, timeout: float | None = None) -> Any:
         """The value. Raises TimeoutError after `timeout` seconds, and what the value is if it is
@@ -60,19 +68,12 @@ class RefFuture(concurrent.futures.Future[Any]):
                 return
             ref = self._ref
             client = _client_of(ref)
-            ready, _ = client.wait((ref,), 1, timeout)
+            ready, _ = client.wait((ref,), 1, None if timeout is None else max(timeout, 0))
             if not ready:
                 raise TimeoutError(f"{ref!r} was not ready after {timeout} s")
             _settle(self, lambda: client.get((ref,))[0])
         finally:
             del self
-
-
-def concurrent_future(ref: ObjectRef[Any]) -> RefFuture:
-    """A future for threads."""
-    future = RefFuture(ref)
-    when_done(ref, partial(_settle, future))
-    return future
 
 
 def asyncio_future(ref: ObjectRef[Any]) -> asyncio.Future[Any]:

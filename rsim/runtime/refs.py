@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar, fin
 import msgspec
 
 from rsim.core.ids import OBJECT_ID_BYTES, TASK_ID_BYTES
+from rsim.exceptions import ForeignRefError
 from rsim.runtime import current
 
 if TYPE_CHECKING:
@@ -33,17 +34,12 @@ may_leave: Callable[[ObjectRef[Any]], None] = _may
 """Raises if a ref must not be pickled but in values and arguments: set by rsim.as_ray."""
 
 
-class ForeignRefError(ValueError):
-    """A ref is used in a session, or in a process, that does not know of it."""
-
-    known_as = ""
-    """What goes before its words: set by rsim.as_ray."""
-
-    def __init__(self, ref: object) -> None:
-        super().__init__(
-            f"{self.known_as}{ref!r} cannot be used here: it was made in an earlier session, whose "
-            "objects are gone, or in another process and not passed on as an argument or a result"
-        )
+def foreign(ref: object) -> ForeignRefError:
+    """The error for a ref whose counter is not the client that it is used with."""
+    return ForeignRefError(
+        f"{ref!r} cannot be used here: it was made in an earlier session, whose objects are gone, "
+        "or in another process and not passed on as an argument or a result"
+    )
 
 
 class RefCounter(Protocol):
@@ -118,7 +114,7 @@ class ObjectRef(msgspec.Struct, Generic[T_co], gc=False, eq=False):
         """
         from rsim.runtime import futures
 
-        return futures.concurrent_future(self)
+        return futures.RefFuture(self)
 
     def as_future(self) -> asyncio.Future[T_co]:
         """The value as a future of the running event loop, or else of asyncio's current one.
@@ -203,7 +199,7 @@ def check_known(ref: ObjectRef[Any]) -> None:
     """Raise ForeignRefError unless the code that is running now may pass the ref on."""
     client = current.client
     if client is not None and ref._counter is not client:
-        raise ForeignRefError(ref)
+        raise foreign(ref)
 
 
 def recipe(ref: ObjectRef[Any]) -> Recipe:

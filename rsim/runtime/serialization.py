@@ -26,9 +26,9 @@ from typing import Any
 import cloudpickle
 import msgspec
 
-from rsim.exceptions import UnserializableError
+from rsim.exceptions import ForeignRefError, UnserializableError
 from rsim.runtime import refs, type_names
-from rsim.runtime.refs import ForeignRefError, ObjectRef, check_known, recipe
+from rsim.runtime.refs import ObjectRef, check_known, recipe
 from rsim.runtime.unpicklable import describe, find_unpicklable
 
 __tracebackhide__ = True  # pytest shows the caller's line instead

@@ -131,7 +131,7 @@ class Cluster:
             )
             nodes = [alike] * nodes
         elif isinstance(nodes, (str, bool)) or not isinstance(nodes, Sequence):
-            raise TypeError(f"nodes must be a number or a list of rsim.sim.Node, not {nodes!r}")
+            raise TypeError(f"nodes must be an int or a list of rsim.sim.Node, not {nodes!r}")
         named = _named(nodes)
         _check_nodes("nodes", named)
         return tuple(named)

@@ -8,6 +8,7 @@ random streams, or its place in the recording.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from copy import copy
 from hashlib import blake2b
 from random import Random
 from typing import Protocol
@@ -106,8 +107,15 @@ class Replay:
             if choice < 0:
                 where = "past_end" if index == len(choices) else f"recording[{index}]"
                 raise ValueError(f"{where} is {choice}, but a choice is 0 or more")
+        self.choices = choices
         self._next = iter(choices).__next__
         self._past_end = past_end
+
+    def rewound(self) -> Replay:
+        """The same from its beginning, for another run."""
+        again = copy(self)
+        again._next = iter(self.choices).__next__
+        return again
 
     def choose(self, label: str, n: int, candidates: Sequence[object], rate: float) -> int:
         try:

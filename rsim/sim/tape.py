@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from rsim.exceptions import NondeterminismError
+from rsim.runtime.checks import shown
 from rsim.sim.sources import Draw, Fifo, Replay, Seeded, SeededFaults, Source
 
 FORMAT = "rsim-tape"
@@ -116,8 +117,8 @@ class Tape:
         """What plays the tape again, and tells when a run differs from it."""
         return Replay(self._draws, strict=True, seed=self.seed)
 
-    def edited(self, index: int, choice: int) -> tuple[int, ...]:
-        """Return the choices with one of them changed; the tape stays as it is.
+    def edited(self, index: int, choice: int) -> Replay:
+        """What plays the tape with one choice changed; the tape stays as it is.
 
         Raises ValueError when there is no such draw or alternative.
         """
@@ -127,7 +128,7 @@ class Tape:
         if not 0 <= choice < n:
             raise ValueError(f"choice of draw {index} must be from 0 to {n - 1}, not {choice}")
         choices = self.choices()
-        return (*choices[:index], choice, *choices[index + 1 :])
+        return Replay((*choices[:index], choice, *choices[index + 1 :]), seed=self.seed)
 
     def check_complete(self) -> None:
         """At the end of a strict replay: raise NondeterminismError if draws are left over."""
@@ -277,8 +278,8 @@ def source_of(seed: object, tape: object) -> Source:
     if isinstance(tape, Tape):
         tape = tape.replay()
     if not isinstance(tape, Replay):
-        raise TypeError(f"tape must be a path, an rsim.sim.Tape or a Replay, not {tape!r}")
-    return tape
+        raise TypeError(f"tape must be a path, an rsim.sim.Tape or a Replay, not {shown(tape)}")
+    return tape.rewound()
 
 
 class _Saved(Draw, frozen=True, forbid_unknown_fields=True):

@@ -9,10 +9,11 @@ from typing import Any as _Any
 
 if TYPE_CHECKING:
     from rsim.api.names import list_named_actors
-    from rsim.util import dask, multiprocessing, queue, scheduling_strategies, state
+    from rsim.util import dask, joblib, multiprocessing, queue, scheduling_strategies, state
     from rsim.util.actor_pool import ActorPool
     from rsim.util.completion import as_completed, map_unordered
     from rsim.util.executor import Executor
+    from rsim.util.queue import Queue
     from rsim.util.serializability import inspect_serializability
 
 # Now, as it is called like its module: an import of that would hide the function.
@@ -27,11 +28,13 @@ from rsim.util.placement_group import (
 __all__ = [
     "ActorPool",
     "Executor",
+    "Queue",
     "as_completed",
     "dask",
     "get_current_placement_group",
     "get_placement_group",
     "inspect_serializability",
+    "joblib",
     "list_named_actors",
     "map_unordered",
     "multiprocessing",
@@ -46,6 +49,7 @@ __all__ = [
 _HOME = {
     "ActorPool": "rsim.util.actor_pool",
     "Executor": "rsim.util.executor",
+    "Queue": "rsim.util.queue",
     "as_completed": "rsim.util.completion",
     "inspect_serializability": "rsim.util.serializability",
     "list_named_actors": "rsim.api.names",

@@ -1,19 +1,21 @@
 """A `concurrent.futures.Executor` whose calls are tasks.
 
-Decides when a future learns that its task is done: when it is asked, as no thread runs beside the
-program. Must never block but in `submit` at the limit, `result`, `exception` and `shutdown`. Owns
-the futures that are not known to be done.
+Decides how many tasks are unfinished at a time, and what cancelling a future does. Must never block
+but in `submit` at the limit, `result`, `exception` and `shutdown`. Owns the futures that are not
+known to be done.
 """
 
 from __future__ import annotations
 
 import concurrent.futures
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import chain
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 import rsim
+from rsim.runtime.futures import RefFuture
 from rsim.util._callables import Callables, chunks_of, over_chunk
 
 T = TypeVar("T")
@@ -22,69 +24,69 @@ P = ParamSpec("P")
 _FEWEST_TO_FORGET = 64
 
 
-class Future(concurrent.futures.Future[T]):
-    """The result of a task, as a future that looks whenever it is asked.
-
-    `done`, `running`, `cancel`, `result`, `exception` and `add_done_callback` observe the task;
-    callbacks run at the first of these calls that finds it done, in the thread that makes it, or in
-    `Executor.shutdown(wait=True)`. `concurrent.futures.wait`, `concurrent.futures.as_completed` and
-    `asyncio.wrap_future` do not observe: they wait for another thread to complete the future, and
-    there is none. Use `rsim.util.as_completed` on refs instead.
+class Future(RefFuture, Generic[T]):
+    """The result of a task. Callbacks run in rsim's thread for callbacks, or in that which waits
+    for the result.
     """
 
     def __init__(self, ref: rsim.ObjectRef[T]) -> None:
-        super().__init__()
-        self._ref = ref
+        self._told = threading.Event()
+        super().__init__(ref)
 
-    def _observe(self, timeout: float | None) -> None:
-        """Wait up to `timeout` seconds for the task, and take its result over if it is done."""
-        if super().done() or not rsim.wait([self._ref], timeout=timeout)[0]:
-            return
-        with suppress(concurrent.futures.InvalidStateError):  # another thread was quicker
-            try:
-                value = rsim.get(self._ref)
-            except Exception as error:
-                self.set_exception(error)
-            else:
-                self.set_result(value)
+    def set_result(self, result: T) -> None:
+        """What `concurrent.futures.Future` does, and note when all callbacks have run."""
+        with self._telling():
+            super().set_result(result)
 
-    def done(self) -> bool:
-        """Whether the task is over or the future was cancelled."""
-        self._observe(0)
-        return super().done()
-
-    def running(self) -> bool:
-        """Whether the task is not over yet; it may still be waiting for a worker."""
-        return not self.done()
+    def set_exception(self, exception: BaseException | None) -> None:
+        """The same for an exception."""
+        with self._telling():
+            super().set_exception(exception)
 
     def cancel(self) -> bool:
         """Cancel the task, even when it runs; False when it was over before."""
-        if not self.done():
-            rsim.cancel(self._ref)
-        return super().cancel()
+        if self.cancelled():
+            return True
+        if not concurrent.futures.Future.cancel(self):
+            return False
+        self.set_running_or_notify_cancel()  # else `concurrent.futures.wait` does not hear of it
+        self._told.set()
+        rsim.cancel(self._ref)
+        return True
 
     def result(self, timeout: float | None = None) -> T:
         """What the call returned; waits at most `timeout` seconds (None: without limit).
 
         Raises what the call raised, TimeoutError, or CancelledError after `cancel`.
         """
-        self._observe_or_raise(timeout)
-        return super().result(0)
+        value: T = super().result(timeout)
+        return value
 
-    def exception(self, timeout: float | None = None) -> BaseException | None:
-        """What the call raised, or None. Raises TimeoutError, or CancelledError after `cancel`."""
-        self._observe_or_raise(timeout)
-        return super().exception(0)
+    def join(self) -> None:
+        """Wait until the task is over and all callbacks have run, but for one that calls this."""
+        with suppress(concurrent.futures.CancelledError):
+            self.exception()
+        if self not in _being_told():
+            self._told.wait()
 
-    def _observe_or_raise(self, timeout: float | None) -> None:
-        self._observe(None if timeout is None else max(timeout, 0))
-        if not super().done():
-            raise TimeoutError(f"the task is not done after {timeout} s")
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        outer = _being_told()
+        _here.told = (*outer, self)
+        try:
+            yield
+            self._told.set()  # unless another thread was quicker: then it does that
+        finally:
+            _here.told = outer
 
-    def add_done_callback(self, fn: Callable[[Any], object]) -> None:
-        """Call `fn` with this future once it is observed to be done: now, if it is so already."""
-        self._observe(0)
-        super().add_done_callback(fn)
+
+_here = threading.local()
+
+
+def _being_told() -> tuple[Future[Any], ...]:
+    """The futures whose callbacks run in this thread: it cannot wait for these."""
+    told: tuple[Future[Any], ...] = getattr(_here, "told", ())
+    return told
 
 
 class Executor(concurrent.futures.Executor):
@@ -113,9 +115,9 @@ class Executor(concurrent.futures.Executor):
         if self._closed:
             raise RuntimeError("cannot submit to an Executor after its shutdown")
         if self._max_workers is not None and len(self._unfinished) >= self._max_workers:
-            self._observe(1, None)
+            self._join(1, None)
         elif len(self._unfinished) >= self._forget_at:
-            self._observe(len(self._unfinished), 0)
+            self._join(len(self._unfinished), 0)
             self._forget_at = max(_FEWEST_TO_FORGET, 2 * len(self._unfinished))
         ref = self._callables(fn).remote(*args, **kwargs)
         future = self._unfinished[ref] = Future[T](ref)
@@ -139,16 +141,18 @@ class Executor(concurrent.futures.Executor):
         return chain.from_iterable(super().map(over_chunk(fn), chunks, timeout=timeout, **more))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Refuse further calls; wait for those under way. cancel_futures: cancel them first."""
+        """Refuse further calls; wait for those under way, and for the callbacks of their futures.
+        cancel_futures: cancel them first.
+        """
         self._closed = True
         if cancel_futures:
             for future in self._unfinished.values():
                 future.cancel()
         if wait:
-            self._observe(len(self._unfinished), None)
+            self._join(len(self._unfinished), None)
 
-    def _observe(self, count: int, timeout: float | None) -> None:
+    def _join(self, count: int, timeout: float | None) -> None:
         if count:
             ready, _ = rsim.wait(list(self._unfinished), num_returns=count, timeout=timeout)
             for ref in ready:
-                self._unfinished.pop(ref)._observe(None)
+                self._unfinished.pop(ref).join()

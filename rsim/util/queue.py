@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import queue
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import rsim
+from rsim.exceptions import RsimTaskError
 
 __all__ = ["Empty", "Full", "Queue"]
 
@@ -68,22 +70,24 @@ class Queue:
 
         Raises Full when there is no room, ValueError for a negative timeout.
         """
-        rsim.get(self.actor.put.remote(item, _patience(block, timeout)))
+        _answer(self.actor.put.remote(item, _patience(block, timeout)))
 
     async def put_async(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
         """`put` for a coroutine."""
-        await self.actor.put.remote(item, _patience(block, timeout))
+        with _plainly():
+            await self.actor.put.remote(item, _patience(block, timeout))
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
         """Remove and return an item; wait for one, at most `timeout` seconds, if `block`.
 
         Raises Empty when there is none, ValueError for a negative timeout.
         """
-        return rsim.get(self.actor.get.remote(_patience(block, timeout)))
+        return _answer(self.actor.get.remote(_patience(block, timeout)))
 
     async def get_async(self, block: bool = True, timeout: float | None = None) -> Any:
         """`get` for a coroutine."""
-        return await self.actor.get.remote(_patience(block, timeout))
+        with _plainly():
+            return await self.actor.get.remote(_patience(block, timeout))
 
     def put_nowait(self, item: Any) -> None:
         """`put` without waiting."""
@@ -97,7 +101,7 @@ class Queue:
         """Add all the items, or none: then Full is raised."""
         if not isinstance(items, Iterable):
             raise TypeError(f"items must be iterable, not {items!r}")
-        rsim.get(self.actor.put_nowait_batch.remote(list(items)))
+        _answer(self.actor.put_nowait_batch.remote(list(items)))
 
     def get_nowait_batch(self, num_items: int) -> list[Any]:
         """Remove and return so many items, or none: then Empty is raised."""
@@ -105,7 +109,7 @@ class Queue:
             raise TypeError(f"num_items must be an int, not {num_items!r}")
         if num_items < 0:
             raise ValueError(f"num_items must be 0 or more, not {num_items}")
-        items: list[Any] = rsim.get(self.actor.get_nowait_batch.remote(num_items))
+        items: list[Any] = _answer(self.actor.get_nowait_batch.remote(num_items))
         return items
 
     def shutdown(self, force: bool = False, grace_period_s: float = 5) -> None:
@@ -124,6 +128,22 @@ def _patience(block: bool, timeout: float | None) -> float | None:
     if timeout is not None and timeout < 0:
         raise ValueError(f"timeout must be 0 or more, or None, not {timeout!r}")
     return timeout
+
+
+def _answer(ref: Any) -> Any:
+    with _plainly():
+        return rsim.get(ref)
+
+
+@contextmanager
+def _plainly() -> Iterator[None]:
+    """Full and Empty as they are, not as errors of a task of the queue's actor."""
+    try:
+        yield
+    except RsimTaskError as error:
+        if isinstance(error.cause, Empty | Full):
+            raise error.cause from None
+        raise
 
 
 class _Keeper:

@@ -117,5 +117,5 @@ def test_refs_of_an_earlier_session_are_refused() -> None:
             lambda: take.remote(value={1: (Box(ref),)}),
             lambda: rsim.put([ref]),
         ):
-            with pytest.raises(ValueError, match=f"{ref.hex()}.*earlier session"):
+            with pytest.raises(rsim.exceptions.ForeignRefError, match=f"{ref.hex()}.*earlier"):
                 use()

@@ -21,9 +21,10 @@ from rsim.core.messages import (
     ResourceReport,
     TaskPlacement,
 )
-from rsim.core.policies import ClusterView, Hybrid, PolicyError, TaskView
+from rsim.core.policies import ClusterView, Hybrid, TaskView
 from rsim.core.records import Demand, Strategy
 from rsim.core.resources import Pool, demand_of
+from rsim.exceptions import PolicyError
 from tests.core.desk import NUMBERS, Desk, task_id
 
 HARD_B = Strategy("AFFINITY", "b")

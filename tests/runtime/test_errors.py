@@ -303,6 +303,23 @@ def test_frames_of_rsim_are_left_out_of_the_traceback() -> None:
     assert "TypeError: cannot pickle '_thread.lock' object" in text  # the chain is kept
 
 
+def test_where_rsim_raises_is_told_of_what_may_be_a_bug_of_it() -> None:
+    from rsim.runtime import checks
+    from rsim.runtime.serialization import serialize
+
+    def text_of(call: Any, *arguments: Any) -> str:
+        try:
+            call(*arguments)
+        except (UnserializableError, ValueError) as error:
+            assert error.__traceback__ is not None
+            return format_remote_traceback(error.with_traceback(error.__traceback__.tb_next))
+        raise AssertionError("it raises")
+
+    meant = text_of(serialize, threading.Lock())
+    assert meant.count("Traceback") == 1  # that of the cause
+    assert "checks.py" in text_of(checks.name, "name", "")
+
+
 def test_an_error_through_two_tasks_keeps_the_type_and_both_tracebacks() -> None:
     inner_blob = serialize_error(raised(CodedError(7, hint="h")), "inner")
 

@@ -68,7 +68,7 @@ def test_bad_rates_are_refused(
     ("arguments", "error", "text"),
     [
         ({"nodes": 0}, ValueError, "nodes must be 1 or more, not 0"),
-        ({"nodes": "three"}, TypeError, "nodes must be a number or a list"),
+        ({"nodes": "three"}, TypeError, "nodes must be an int or a list"),
         ({"nodes": [Node("a"), Node("a")]}, ValueError, r"nodes\[1\]: the name 'a' is already"),
         ({"num_cpus": -1}, ValueError, "num_cpus must be a finite number, 0 or more, not -1"),
         ({"num_cpus": "4"}, TypeError, "num_cpus must be a number, not '4'"),

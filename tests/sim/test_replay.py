@@ -6,7 +6,7 @@ import pytest
 
 import rsim
 from rsim.exceptions import NondeterminismError
-from rsim.sim import Cluster, Faults, Replay, Tape
+from rsim.sim import Cluster, Faults, Tape
 
 FAULTS = Faults(kill_worker=0.2, max_faults=4)
 
@@ -46,10 +46,16 @@ def test_one_choice_of_a_run_can_be_changed():
     drawn, _, tape = run(seed=7)
     index = next(i for i, draw in enumerate(tape.draws) if draw.label == "ready")
     other = (tape.draws[index].choice + 1) % tape.draws[index].n
-    again, _, edited = run(tape=Replay(tape.edited(index, other), seed=tape.seed))
+    again, _, edited = run(tape=tape.edited(index, other))
     assert len(again) == len(drawn)
     assert edited.draws[index].choice == other
     assert edited.choices()[:index] == tape.choices()[:index]
+
+
+def test_a_replay_can_be_played_more_than_once():
+    drawn, digest, tape = run(seed=7)
+    for replay in (tape.replay(), tape.edited(0, tape.draws[0].choice)):
+        assert run(tape=replay)[:2] == run(tape=replay)[:2] == (drawn, digest)
 
 
 def test_another_program_is_told_from_the_recorded_one(tmp_path):

@@ -248,7 +248,7 @@ def test_an_edit_changes_one_choice_and_not_the_tape() -> None:
     tape = Tape(Replay([1, 2, 1]))
     for n in (2, 3, 4):
         tape.draw("ready", n)
-    assert tape.edited(1, 0) == (1, 0, 1)
+    assert tape.edited(1, 0).choices == (1, 0, 1)
     assert tape.choices() == (1, 2, 1)
     with pytest.raises(ValueError, match="index must be from 0 to 2, not 3"):
         tape.edited(3, 0)

@@ -1,5 +1,6 @@
-"""Executor: its futures observe their tasks, and it keeps its limit."""
+"""Executor: its futures know of their tasks, and it keeps its limit."""
 
+import asyncio
 import concurrent.futures
 
 import pytest
@@ -49,9 +50,33 @@ def test_states_timeout_and_callbacks(rt, tmp_path):
         assert future.running() and not future.done() and seen == []
         marks.leave(tmp_path, "gate")
         assert future.result(timeout=60) == "gate"
-        assert seen == [future] and not future.running() and not future.cancel()
+        assert not future.running() and not future.cancel()
         future.add_done_callback(seen.append)
     assert seen == [future, future]
+
+
+def test_what_waits_for_futures_knows_those_of_an_executor(rt, tmp_path):
+    with Executor() as executor:
+        late = executor.submit(behind, tmp_path, "gate")
+        early = executor.submit(abs, -1)
+        completed = concurrent.futures.as_completed([late, early])
+        assert next(completed) is early
+        marks.leave(tmp_path, "gate")
+        assert list(completed) == [late]
+        never = executor.submit(behind, tmp_path, "never")
+        never.cancel()
+        assert not concurrent.futures.wait([early, late, never]).not_done
+
+        async def call():
+            return await asyncio.get_running_loop().run_in_executor(executor, divmod, 7, 2)
+
+        assert asyncio.run(call()) == (3, 1)
+
+
+def test_a_callback_may_shut_the_executor_down(rt):
+    executor = Executor()
+    executor.submit(abs, -1).add_done_callback(lambda future: executor.shutdown())
+    marks.await_that(lambda: executor._closed)
 
 
 def test_done_by_polling(rt):

@@ -57,7 +57,7 @@ def _checked(schema: type[StateSchema], given: object) -> Filter:
     valid = schema.filterable_columns()
     if not isinstance(column, str) or column.lower() not in valid:
         raise ValueError(
-            f"there is no column {column!r} to filter a {schema.__name__} by; valid are "
+            f"{schema.__name__} has no column {column!r} to filter by; valid are "
             f"{', '.join(sorted(valid))}"
         )
     if operator not in ("=", "!="):
